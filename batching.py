@@ -1,0 +1,90 @@
+"""The batch plan: which windows every update learns from. Pure numpy.
+
+A position in training is two integers, epoch and update in epoch. What lies there depends on the
+seed, the lengths and the global batch size, and on nothing else: the number of processes and of
+micro-batches only decides who computes which part of it.
+"""
+
+import numpy as np
+
+CHUNK_UPDATES = 50  # global batches in a chunk that is sorted by length: 96% real tokens on CoNLL
+
+
+def plan_epoch(
+    lengths: np.ndarray, *, seed: int, epoch: int, global_batch_size: int, group_by_length: bool
+) -> list[np.ndarray]:
+    """Cut one epoch into global batches.
+
+    The windows are shuffled, sorted by length inside large shuffled chunks, cut into global
+    batches, and the full batches are shuffled. A short batch, if any, comes last.
+
+    Args:
+        lengths: sub-tokens of every window, [num_windows].
+        seed, epoch: the same pair always gives the same plan.
+        global_batch_size: windows of one update, over all processes and micro-batches.
+
+    Returns:
+        One array of window ids per update; each window is in exactly one of them.
+
+    >>> plan_epoch(np.array([3, 9, 4, 8, 5]), seed=0, epoch=0, global_batch_size=2,
+    ...            group_by_length=True)
+    [array([4, 2]), array([1, 3]), array([0])]
+    """
+    order = _random_order(len(lengths), seed, epoch, 0)
+    if group_by_length:
+        chunk_size = CHUNK_UPDATES * global_batch_size
+        chunks = [order[at : at + chunk_size] for at in range(0, len(order), chunk_size)]
+        order = np.concatenate([_longest_first(chunk, lengths) for chunk in chunks])
+    batches = [order[at : at + global_batch_size] for at in range(0, len(order), global_batch_size)]
+    num_full = len(order) // global_batch_size
+    shuffled = [batches[index] for index in _random_order(num_full, seed, epoch, 1)]
+    return shuffled + batches[num_full:]
+
+
+def deal_update(
+    window_ids: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    num_processes: int,
+    process_index: int,
+    per_device_batch_size: int,
+) -> list[np.ndarray]:
+    """The micro-batches of one process for one global batch.
+
+    Windows are sorted by length and cut into `num_processes x num_micro_batches` neighbouring
+    slices, so that the processes pad to similar lengths in every round. The slices' sizes differ
+    by one at most; where there are fewer windows than slices, some are empty.
+
+    Args:
+        window_ids: the global batch, [num_windows_of_update].
+        lengths: sub-tokens of every window of the corpus.
+
+    Returns:
+        One array of window ids per micro-batch; every process gets equally many micro-batches.
+
+    >>> deal_update(np.array([4, 1, 3]), np.array([0, 5, 0, 9, 7]), num_processes=2,
+    ...             process_index=0, per_device_batch_size=1)
+    [array([3]), array([1])]
+    """
+    num_rounds = -(-len(window_ids) // (num_processes * per_device_batch_size))
+    slices = np.array_split(_longest_first(window_ids, lengths), num_rounds * num_processes)
+    return slices[process_index::num_processes]
+
+
+def plan_evaluation(lengths: np.ndarray, *, batch_size: int) -> list[np.ndarray]:
+    """Evaluation batches, longest first, the same for every number of processes.
+
+    >>> plan_evaluation(np.array([3, 9, 4]), batch_size=2)
+    [array([1, 2]), array([0])]
+    """
+    order = _longest_first(np.arange(len(lengths)), lengths)
+    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+def _longest_first(window_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    return window_ids[np.argsort(-lengths[window_ids], kind="stable")]
+
+
+def _random_order(length: int, *entropy: int) -> np.ndarray:
+    """A permutation of range(length) that no numpy version changes: it sorts raw generator bits."""
+    return np.argsort(np.random.PCG64(entropy).random_raw(length), kind="stable")

@@ -1,0 +1,125 @@
+"""Processes that act as one: how many there are, what the main one decides, when to stop."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+
+from errors import InputError, RunStopped
+
+Result = TypeVar("Result")
+
+
+def check_launch(num_processes: int) -> None:
+    """Refuse a launch that meant several processes and started lone ones.
+
+    `accelerate launch --cpu --num_processes 2` and `distributed_type: MULTI_CPU` start one process
+    without a word; it differs from a lone run only in the address it was given.
+
+    Raises:
+        InputError: naming the launch file that works.
+    """
+    meant = int(os.environ.get("WORLD_SIZE", 1))
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if by_accelerate and "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
+        raise InputError(
+            "the launcher was asked for several processes and started one (accelerate needs mpirun "
+            "for --cpu or MULTI_CPU); use accelerate_configs/cpu_2proc.yaml, which says MULTI_GPU "
+            "and works without a GPU"
+        )
+    if meant != num_processes:
+        raise InputError(
+            f"the launcher started {meant} processes, but accelerate sees {num_processes}; start "
+            "with a file of accelerate_configs/, and without --cpu or use_cpu: true"
+        )
+
+
+def decide(accelerator, action: Callable[[], Result]) -> Result:
+    """Run `action` on the main process; every process gets its result, or its error.
+
+    Every process must call this. An action must not call a collective.
+
+    Raises:
+        RunStopped: on every process, if the action met an OSError (a full disk, a lost folder).
+    """
+    outcome = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [action(), None]
+        except (InputError, RunStopped) as error:
+            outcome = [None, error]
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            outcome = [None, RunStopped(f"{where}{error.strerror or error}")]
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def agree(accelerator, identity: dict) -> None:
+    """Refuse processes that read other data or options than the main one. All must call this.
+
+    Raises:
+        InputError: on the process that differs (machines of a cluster with unequal files).
+    """
+    main = [identity]
+    broadcast_object_list(main)
+    different = [name for name in identity if identity[name] != main[0].get(name)]
+    if different:
+        raise InputError(
+            f"process {accelerator.process_index} has other {', '.join(different)} than the main "
+            "process; give every machine the same files and options"
+        )
+
+
+def precise_dtype(accelerator) -> torch.dtype:
+    """float64 for sums of losses, where the device has it."""
+    return torch.float32 if accelerator.device.type == "mps" else torch.float64
+
+
+def seed_update(seed: int, step: int, process_index: int) -> None:
+    """Make all randomness of an update a function of (seed, step, process).
+
+    So no generator state needs saving, and every process draws its own dropout masks.
+    """
+    entropy = np.random.SeedSequence((seed, step, process_index))
+    torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+
+
+class StopSignal:
+    """SIGTERM and SIGUSR1 ask the run to stop; all processes agree at the next update.
+
+    A second signal changes nothing. As a context manager, it restores the handlers it found.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self):
+        self.received = 0
+        # The question is asked after every update: on a CPU group, so that no GPU has to be idle.
+        several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+        self.group = torch.distributed.new_group(backend="gloo") if several else None
+
+    def __enter__(self):
+        self.previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        self.received = number
+
+    def agreed(self) -> bool:
+        """True on all processes once any has had a signal. Every process must call this."""
+        if self.group is None:
+            return bool(self.received)
+        flag = torch.tensor([self.received])
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX, group=self.group)
+        return bool(flag.item())

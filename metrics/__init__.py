@@ -1,0 +1,1 @@
+"""The scorer, an `evaluate.Metric` that is loaded from here and never from a hub."""

@@ -1,0 +1,99 @@
+"""Where the training is, and what is due after an update. Pure, so a resumed run does the same."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class TrainState:
+    """What a run remembers besides weights and optimizer; a checkpoint's manifest holds it."""
+
+    step: int = 0  # updates taken; the epoch and the update in it follow from this
+    log_loss_sum: float = 0.0  # cross-entropy (nats) since the last log line
+    log_num_labels: int = 0
+    epoch_loss_sum: float = 0.0  # the same since the epoch began
+    epoch_num_labels: int = 0
+    train_loss: float | None = None  # mean over the labels of the last epoch
+    last_results: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+    best_results: dict[str, float] = field(default_factory=dict)
+    best_checkpoint: str | None = None
+    evaluations_without_gain: int = 0
+
+    def add_loss(self, loss_sum: float, num_labels: int) -> None:
+        """Count one update's summed loss; means are taken over labels, never over means."""
+        self.log_loss_sum += loss_sum
+        self.log_num_labels += num_labels
+        self.epoch_loss_sum += loss_sum
+        self.epoch_num_labels += num_labels
+
+    def take_log_loss(self) -> float:
+        """Mean loss over the labels since the last call."""
+        mean = self.log_loss_sum / max(self.log_num_labels, 1)
+        self.log_loss_sum, self.log_num_labels = 0.0, 0
+        return mean
+
+    def end_epoch(self) -> None:
+        """Keep the epoch's mean loss and begin the next."""
+        self.train_loss = self.epoch_loss_sum / max(self.epoch_num_labels, 1)
+        self.epoch_loss_sum, self.epoch_num_labels = 0.0, 0
+
+    def add_evaluation(self, results: dict[str, float], metric: str) -> bool:
+        """Note an evaluation; True if it is the best so far by `metric` (a loss counts down)."""
+        sign = -1 if metric.endswith("loss") else 1
+        is_best = not self.best_results or sign * results[metric] > sign * self.best_results[metric]
+        self.last_results = results
+        if is_best:
+            self.best_results = results
+        self.evaluations_without_gain = 0 if is_best else self.evaluations_without_gain + 1
+        return is_best
+
+
+@dataclass(frozen=True)
+class Due:
+    """What has to be done after an update."""
+
+    log: bool
+    evaluate: bool
+    save: bool
+    end_epoch: bool
+    end_run: bool
+
+    def __bool__(self) -> bool:
+        return self.log or self.evaluate or self.save or self.end_epoch or self.end_run
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When things are due. All counts are updates.
+
+    >>> table = Timetable(updates_per_epoch=4, num_updates=8, logging_steps=3)
+    >>> [step for step in range(1, 9) if table.due(step).evaluate]
+    [4, 8]
+    """
+
+    updates_per_epoch: int
+    num_updates: int
+    logging_steps: int
+    eval_steps: int | None = None  # None: after every epoch
+    checkpointing_steps: str | None = None  # a number, or "epoch"
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs begun by the end of the run."""
+        return -(-self.num_updates // max(self.updates_per_epoch, 1))
+
+    def position(self, step: int) -> tuple[int, int]:
+        """Epoch and update in epoch that come after `step` updates."""
+        return divmod(step, max(self.updates_per_epoch, 1))
+
+    def due(self, step: int) -> Due:
+        """What is due after update `step` (the first is 1)."""
+        end_epoch = step % self.updates_per_epoch == 0
+        end_run = step == self.num_updates
+        every = self.checkpointing_steps
+        return Due(
+            log=step % self.logging_steps == 0 or end_run,
+            evaluate=end_run or (step % self.eval_steps == 0 if self.eval_steps else end_epoch),
+            save=end_epoch if every == "epoch" else bool(every) and step % int(every) == 0,
+            end_epoch=end_epoch,
+            end_run=end_run,
+        )

@@ -1,0 +1,383 @@
+"""The built-in sample corpus: news-like sentences with POS, chunk and NER tags, made by a grammar.
+
+Nothing is downloaded, and every call returns the same sentences. `RULES` is the grammar, `NAMES`
+and `WORDS` are its vocabulary; change a line and you have another corpus. The notation:
+
+    <symbol>     one of that symbol's alternatives, drawn at random
+    word/TAG     a token and its part of speech
+    [NP ... ]    a chunk
+    {PER ... }   a named entity
+    3x ...       an alternative that is drawn three times as often
+
+Each name belongs to one split, so a model cannot know the names it is tested on: it needs the
+context, the shape of the word and its pieces. And some sentences stay open on purpose (in "Georgia
+won", who is Georgia?), so that nobody scores 1.
+"""
+
+import itertools
+import random
+import re
+import zlib
+
+SPLIT_SIZES = {"train": 2000, "validation": 250, "test": 250}
+SENTENCE_LENGTHS = range(3, 46)  # in words; anything else is drawn again
+HEADLINE_SHARE = 0.06
+SEED = 1729
+
+LETTERS = "A B C D E F G H I K L M N O P R S T U V W"
+# Beginnings that families, towns and companies share: with these only the ending tells.
+SHARED = "Bal Brand Cal Dal Ham Kel Lind Mar Nor Sten Tor Val Wal Zel"
+
+# The parts of coined names: each of the first with each of the second, and so on.
+NAMES = {
+    "family": (
+        """Abram Anders Bergl Carls Dimit Eriks Fisch Fried Gust Hend Ivan Jans Kasp Kuzn Lars
+        Matth Mikh Novak Olss Peders Petr Rodr Sand Schr Sim Stef Svens Thom Vasil Wern """
+        + SHARED,
+        "a e i o al el en il or ov um ad",
+        "son sen ova vich ski nez ini man berg",
+    ),
+    "coined_town": (
+        """Alder Ash Birk Black Bright Bruns Castle Clear Dun East Elm Fair Glen Green Harbor High
+        Kings Lake Lower Mill Nether Oak Port Red River Spring Stone Upper West White """
+        + SHARED,
+        "a e i o al el en il or ing er es",
+        "burg shire ville stan mouth ham ton field",
+    ),
+    "brand": (
+        """Aero Agri Auto Bio Cyber Data Digi Dyna Eco Electro Euro Fin Gen Giga Hydro Info Inter
+        Med Micro Nano Net Omni Opti Petro Pharma Quant Robo Solar Tele Trans Uni """
+        + SHARED,
+        "a e i o al el en il or ex ix ax",
+        "corp tech soft bank tel com gas",
+    ),
+    "people": (
+        "Arv Bosk Cast Drov Esk Frav Gorl Hesk Ilv Jurm Krov Lusk Morv Nisk Ostr Prusk Rusk Slov",
+        "a e i o al el en il or ov",
+        "nian nese nish",
+    ),
+    "acronym": (LETTERS, LETTERS, LETTERS),
+    # These also serve as other words, or as names of several types.
+    "trade": (
+        """Baker Banks Bishop Brooks Carpenter Cook Field Fisher Hill King Marsh Miller Page Pope
+        Price Rose Stone Taylor Waters Woods Young May Bridge Judge""",
+    ),
+    "household": (
+        """Apple Orange Target Visa Gap Frontier Summit Pioneer Beacon Horizon Eagle Shell Oracle
+        Delta Compass Amazon Crown Falcon Anchor Record Sprint Bridge""",
+    ),
+    "famous": (
+        """Austin Carolina Chelsea Chester Florence Georgia Hamilton Houston Jordan Kent Lancaster
+        Lincoln Madison Paris Salvador Santiago Sydney Victoria Virginia Washington""",
+    ),
+}
+
+# Ordinary words; those after the bar are met in validation and test only.
+WORDS = {
+    "first": """Alice Anna Boris Carla Clara David Diana Elena Emma Eric Felix Greta Hannah Hugo Igor
+        Irene Jack James Jane Julia Karen Kevin Laura Leo Linda Lucas Maria Martin Mary Nina Oscar
+        Paul Peter Rita Robert Sara Simon Sofia Thomas Vera Victor | Bruno Olga""",
+    "initial": LETTERS,
+    "title": "Mr. Mrs. Ms. Dr. Sen. Gov. Gen. | Prof.",
+    "role": """minister spokesman spokeswoman lawyer coach director manager analyst officer captain
+        banker economist president chairman judge baker bishop carpenter cook miller | senator""",
+    "roles": "ministers lawyers managers analysts officials workers traders voters bankers",
+    "adj": """new former senior local big small major final early likely foreign public private
+        open annual key strong weak late young special recent close""",
+    "thing": """plan deal report offer record market budget project contract court price target
+        strike vote tax trade field summit apple crown page bridge review order visit | merger""",
+    "things": """plans deals reports offers records markets prices costs talks shares sales profits
+        taxes jobs rules results orders banks woods reviews visits | exports""",
+    "money": "shares prices sales profits exports costs",
+    "verb": """report offer record order review visit attack support back open sign reject reach
+        block check test follow demand defend suspend extend protect target | award""",
+    "said": "said announced claimed admitted warned added | insisted",
+    "won": "won lost arrived resigned waited failed returned",
+    "moved": "rose fell gained lost slipped jumped climbed | tumbled",
+    "beat": "beat defeated faced met held | routed",
+    "modal": "will would may could should might must can",
+    "sub": "after because if while although before as since",
+    "prep": "in on for with about under against from over",
+    "manner": "sharply slowly quickly again early late close well | narrowly",
+    "also": "also now still already never",
+    "opener": "however meanwhile still now earlier later",
+    "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
+    "month": "January March April May June July August October December",
+    "digit": "1 2 3 4 5 6 7 8 9",
+    "sport": "tennis soccer golf cycling cricket rugby",
+    "few": "two three four five ten",
+    "unit": "years days months hours weeks",
+}
+
+RULES = {
+    "sentence": """
+        16x <clause> ./.
+        12x <clause> <when> ./.
+        4x ``/`` <clause> ,/, ''/'' <speaker> ./.
+        3x <clause> ,/, <speaker> ./.
+        3x [ADVP <opener>/RB ] ,/, <clause> ./.
+        3x [SBAR <sub>/IN ] <clause> ,/, <clause> <when> ./.
+        4x <clause> <when> ,/, [SBAR <sub>/IN ] <clause> ./.
+        2x <clause> ,/, and/CC <clause> ,/, but/CC <clause> <when> ./.
+        2x [NP <LOC> ] [NP <month>/NNP <digit>/CD ] --/: <clause> ./.
+        2x [NP <digit>/CD ] ./. [NP <PER> ] (/( [NP <LOC> ] )/) [NP <digit><digit>.<digit>/CD ]
+        2x [NP <name> ] [VP <won>/VBD ] ./.
+        <who> :/: ``/`` <clause> ./. ''/''""",
+    "headline": """
+        3x [NP <PER> ] [VP <verb>s/VBZ ] [NP <thing>/NN ] [PP in/IN ] [NP <LOC> ]
+        3x [NP <ORG> ] [VP <verb>s/VBZ ] [NP <adj>/JJ <things>/NNS ]
+        2x [NP <sport>/NN ] -/: [NP <PER> ] [VP <beat>/VBD ] [NP <PER> ] [PP in/IN ] [NP <EVENT> ]
+        2x [NP <ORG> ] [NP <digit>/CD ] [NP <ORG> ] [NP <digit>/CD ]
+        [NP <LOC> <thing>/NN <things>/NNS ] [VP open/VBP ]
+        [NP <PEOPLE> <money>/NNS ] [VP <moved>/VBD ] [PP on/IN ] [NP <thing>/NN <things>/NNS ]""",
+    "clause": """
+        8x <who> <act>
+        6x <body> <act>
+        2x <who> [VP <said>/VBD ] [SBAR that/IN ] <clause>
+        2x <who> [VP <said>/VBD ] <clause>
+        2x [NP <name> ] <act>
+        2x [NP <club> ] [VP <beat>/VBD ] [NP <club> ] [NP <digit>-<digit>/CD ]
+        2x [NP <PER> ] [VP <beat>/VBD ] [NP <PER> ] [PP in/IN ] [NP the/DT <EVENT> ]
+        2x <market> [VP <moved>/VBD ] <amount>
+        2x [NP the/DT <thing>/NN ] [VP was/VBD <verb>ed/VBN ] [PP by/IN ] [NP <name> ]
+        [NP <adj>/JJ <things>/NNS ] [VP were/VBD <verb>ed/VBN ] [PP in/IN ] [NP <LOC> ]
+        [NP there/EX ] [VP were/VBD ] [NP no/DT <things>/NNS ] [PP in/IN ] [NP <LOC> ]
+        [NP <roles>/NNS ] [PP from/IN ] [NP <LOC> ] [VP <verb>/VBP ] <object>
+        [NP they/PRP ] [VP <verb>/VBP ] <object>
+        [NP <ORG> and/CC <ORG> ] [VP <verb>ed/VBD ] <object>
+        [NP <ORG> ] and/CC [NP <ORG> ] [VP <verb>ed/VBD ] <object>""",
+    "who": """
+        6x [NP <PER> ]
+        3x [NP <title>/NNP <PER> ]
+        2x [NP the/DT <role>/NN ] ,/, [NP <PER> ] ,/,
+        2x [NP <ORG> <role>/NN <PER> ]
+        2x [NP <PEOPLE> <role>/NN <PER> ]
+        2x [NP the/DT <adj>/JJ <role>/NN ]
+        [NP <PER> ] ,/, [NP the/DT <role>/NN ] [PP of/IN ] [NP <ORG> ] ,/,
+        [NP <PER> ] ,/, [NP who/WP ] [VP <verb>ed/VBD ] <object> [PP in/IN ] [NP <year>/CD ] ,/,
+        [NP she/PRP ]
+        [NP he/PRP ]""",
+    "body": """
+        6x [NP <ORG> ]
+        2x [NP <LOC> ] [NP 's/POS <adj>/JJ <role>/NN ]
+        2x [NP the/DT company/NN ]
+        [NP <ORG> ] ,/, [VP based/VBN ] [PP in/IN ] [NP <LOC> ] ,/,
+        [NP the/DT <PEOPLE> company/NN <ORG> ]
+        [NP <LOC> ]
+        [NP the/DT company/NN ] [VP <verb>ed/VBN ] [PP by/IN ] [NP <name> ]""",
+    "act": """
+        8x [VP <verb>ed/VBD ] <object>
+        3x [VP <verb>ed/VBD ] <object> [PP <prep>/IN ] <object>
+        3x [VP <won>/VBD ] [ADVP <manner>/RB ]
+        2x [VP <modal>/MD <verb>/VB ] <object>
+        2x [VP <modal>/MD not/RB <verb>/VB ] <object> [ADVP <manner>/RB ]
+        2x [VP plans/VBZ to/TO <verb>/VB ] <object>
+        2x [VP <verb>s/VBZ ] <object>
+        2x [VP has/VBZ <also>/RB <verb>ed/VBN ] <object>
+        2x [VP is/VBZ <verb>ing/VBG ] <object>
+        [VP set/VBD ] [PRT up/RP ] <object>
+        [VP was/VBD ] [ADJP very/RB <adj>/JJ ]
+        [VP was/VBD ] [ADJP ready/JJ ] [VP to/TO <verb>/VB ] <object>
+        [VP was/VBD ] [ADVP up/RB ] <amount>
+        [VP met/VBD ] [NP <PER> ] [PP in/IN ] [NP <LOC> ]""",
+    "object": """
+        4x [NP the/DT <thing>/NN ]
+        4x [NP a/DT <adj>/JJ <thing>/NN ]
+        3x [NP <things>/NNS ]
+        2x [NP <thing>/NN <things>/NNS ]
+        2x [NP its/PRP$ <adj>/JJ <thing>/NN <things>/NNS ]
+        2x [NP her/PRP$ <thing>/NN ]
+        2x [NP <ORG> ] [NP 's/POS <thing>/NN ]
+        2x [NP <name> ]
+        2x [NP <PEOPLE> <things>/NNS ]
+        [NP <things>/NNS and/CC <things>/NNS ]
+        [NP <things>/NNS ] and/CC [NP <things>/NNS ]
+        [NP more/JJR than/IN <few>/CD <things>/NNS ]
+        [NP that/DT <thing>/NN ]
+        [NP the/DT <thing>/NN ] [NP that/WDT ] [VP <verb>ed/VBD ] [NP <name> ]
+        [NP the/DT <thing>/NN ] [VP <verb>ed/VBN ] [PP by/IN ] [NP <name> ]
+        [NP the/DT <thing>/NN ] [PP between/IN ] [NP <LOC> and/CC <LOC> ]
+        [NP the/DT <EVENT> ]
+        [NP the/DT rising/VBG <things>/NNS ]
+        [NP $/$ <digit>.<digit>/CD million/CD ] [PP in/IN ] [NP <things>/NNS ]""",
+    "market": """
+        [NP <money>/NNS ] [PP in/IN ] [NP <LOC> ]
+        [NP <money>/NNS ] [PP of/IN ] [NP <ORG> ]
+        [NP <ORG> ] [NP 's/POS <money>/NNS ]
+        [NP <PEOPLE> <money>/NNS ]
+        [NP <ORG> ]""",
+    "amount": """
+        [NP <digit>.<digit>/CD percent/NN ]
+        [NP <digit>/CD points/NNS ] [PP to/TO ] [NP <digit><digit>.<digit>/CD ]""",
+    "when": """
+        3x [PP on/IN ] [NP <day>/NNP ]
+        2x [NP <day>/NNP ]
+        2x [NP yesterday/NN ]
+        2x [PP in/IN ] [NP <month>/NNP ]
+        3x [PP in/IN ] [NP <LOC> ]
+        [PP in/IN ] [NP <LOC> ] ,/, [NP <LOC> ] ,/, [PP in/IN ] [NP <year>/CD ]
+        [PP at/IN ] [NP the/DT <EVENT> ]
+        [PP after/IN ] [NP the/DT <thing>/NN ]
+        [PP with/IN ] [NP <PER> ]
+        [ADVP <few>/CD <unit>/NNS ago/RB ]
+        [ADVP early/RB ] [NP <day>/NNP ]""",
+    "speaker": """
+        2x <who> [VP <said>/VBD ]
+        2x [VP said/VBD ] [NP <PER> ] [PP of/IN ] [NP <ORG> ]
+        [VP said/VBD ] [NP <PER> ]
+        <body> [VP said/VBD ] [PP in/IN ] [NP a/DT report/NN ]""",
+    "year": """
+        19<digit><digit>
+        200<digit>""",
+    "PER": "{PER <person> }",
+    "ORG": "{ORG <company> }",
+    "LOC": "{LOC <place> }",
+    "EVENT": "{MISC <event> }",
+    "PEOPLE": "{MISC <people>/JJ }",
+    "name": """
+        <PER>
+        <ORG>
+        <LOC>""",
+    "person": """
+        6x <first>/NNP <surname>/NNP
+        4x <surname>/NNP
+        <first>/NNP <initial>./NNP <surname>/NNP""",
+    "surname": """
+        8x <family>
+        2x <trade>
+        <famous>""",
+    "place": """
+        12x <town>/NNP
+        North/NNP <town>/NNP
+        New/NNP <town>/NNP
+        <town>/NNP City/NNP""",
+    "town": """
+        9x <coined_town>
+        2x <famous>""",
+    "club": """
+        3x {ORG <town>/NNP }
+        3x {ORG <town>/NNP United/NNP }
+        {ORG <acronym>/NNP <town>/NNP }""",
+    "company": """
+        6x <brand>/NNP
+        3x <household>/NNP
+        2x <acronym>/NNP
+        <brand>/NNP Inc./NNP
+        <surname>/NNP &/CC Sons/NNPS
+        Bank/NNP of/IN <town>/NNP
+        University/NNP of/IN <town>/NNP
+        <surname>/NNP <family>/NNP Group/NNP
+        <surname>/NNP""",
+    "event": """
+        2x <town>/NNP Open/NNP
+        <brand>/NNP Cup/NNP
+        <surname>/NNP Prize/NNP
+        Treaty/NNP of/IN <town>/NNP""",
+}
+
+
+def build_sample_corpus() -> dict[str, list[dict]]:
+    """Return the splits train, validation and test: lists of sentences.
+
+    A sentence is a dict of parallel lists of strings: `tokens`, `pos_tags` (Penn Treebank style),
+    `chunk_tags` (CoNLL-2000 style, IOB2) and `ner_tags` (PER, ORG, LOC and MISC, IOB2).
+    """
+    rng = random.Random(SEED)
+    seen: set[tuple[str, ...]] = set()
+    corpus: dict[str, list[dict]] = {}
+    for split, size in SPLIT_SIZES.items():
+        alternatives = build_alternatives(split)
+        sentences = corpus[split] = []
+        while len(sentences) < size:
+            sentence = write_sentence(alternatives, rng)
+            words = tuple(sentence["tokens"])
+            if len(words) in SENTENCE_LENGTHS and words not in seen:
+                seen.add(words)
+                sentences.append(sentence)
+    return corpus
+
+
+def build_alternatives(split: str) -> dict[str, list[str]]:
+    """List what each symbol may become in `split`, each as often as its weight says."""
+    alternatives: dict[str, list[str]] = {}
+    for symbol, parts in NAMES.items():
+        names = map("".join, itertools.product(*map(str.split, parts)))
+        alternatives[symbol] = [name for name in names if find_owner(name) == split]
+    for symbol, words in WORDS.items():
+        everywhere, _, held_out = words.partition("|")
+        alternatives[symbol] = (everywhere if split == "train" else everywhere + held_out).split()
+    for symbol, lines in RULES.items():
+        alternatives[symbol] = []
+        for line in lines.strip().splitlines():
+            weight, text = re.fullmatch(r"\s*(?:(\d+)x )?(.*)", line).groups()
+            alternatives[symbol] += [text] * int(weight or 1)
+    return alternatives
+
+
+def find_owner(name: str) -> str:
+    """Give each name, by a checksum of its spelling, to one split: three in five to train."""
+    share = zlib.crc32(name.lower().encode()) % 5
+    return ("train", "train", "train", "validation", "test")[share]
+
+
+def write_sentence(alternatives: dict[str, list[str]], rng: random.Random) -> dict[str, list[str]]:
+    """Write one sentence or, now and then, a headline, whose capitals say less."""
+    if rng.random() < HEADLINE_SHARE:
+        sentence = parse_markup(expand("<headline>", alternatives, rng))
+        change_case = rng.choice([str.upper, str.upper, str.title, str.lower])
+        sentence["tokens"] = [change_case(token) for token in sentence["tokens"]]
+    else:
+        sentence = parse_markup(expand("<sentence>", alternatives, rng))
+        sentence["tokens"] = finish_spelling(sentence["tokens"])
+    return sentence
+
+
+def expand(text: str, alternatives: dict[str, list[str]], rng: random.Random) -> str:
+    """Replace every <symbol> in `text`, and those in its replacement, until none is left."""
+    return re.sub(
+        r"<(\w+)>",
+        lambda match: expand(rng.choice(alternatives[match[1]]), alternatives, rng),
+        text,
+    )
+
+
+def parse_markup(text: str) -> dict[str, list[str]]:
+    """Turn the notation of the module's docstring into parallel columns.
+
+    >>> parse_markup("[NP {PER Ann/NNP Lee/NNP } ] [VP won/VBD ] ./.")["chunk_tags"]
+    ['B-NP', 'I-NP', 'B-VP', 'O']
+    """
+    columns = {"tokens": [], "pos_tags": [], "chunk_tags": [], "ner_tags": []}
+    chunk_tag = ner_tag = "O"
+    for piece in text.split():
+        if piece == "]":
+            chunk_tag = "O"
+        elif piece == "}":
+            ner_tag = "O"
+        elif piece.startswith("["):
+            chunk_tag = f"B-{piece[1:]}"
+        elif piece.startswith("{"):
+            ner_tag = f"B-{piece[1:]}"
+        else:
+            token, _, pos_tag = piece.rpartition("/")
+            for column, value in zip(columns, (token, pos_tag, chunk_tag, ner_tag), strict=True):
+                columns[column].append(value)
+            chunk_tag = chunk_tag.replace("B-", "I-")
+            ner_tag = ner_tag.replace("B-", "I-")
+    return columns
+
+
+def finish_spelling(tokens: list[str]) -> list[str]:
+    """Capitalise what opens a sentence, and write "an" before a vowel.
+
+    >>> finish_spelling(["``", "it", "was", "a", "offer", "."])
+    ['``', 'It', 'was', 'an', 'offer', '.']
+    """
+    finished = []
+    opening = True
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        if token == "a" and following[:1] in "aeiou":
+            token = "an"
+        finished.append(token[:1].upper() + token[1:] if opening else token)
+        opening = token in ("``", "--") or (opening and not token[:1].isalpha())
+    return finished

@@ -1,0 +1,430 @@
+"""tagloop: fine-tune an encoder for token classification, by hand, on any number of devices.
+
+    accelerate launch --config_file accelerate_configs/cpu.yaml train_loop.py
+    accelerate launch --config_file accelerate_configs/multi_gpu.yaml train_loop.py \\
+        --model_name_or_path bert-base-cased --train_file train.conll --validation_file dev.conll \\
+        --output_dir runs/mine
+
+The run from top to bottom: main(), setup(), train(), train_step(), evaluate(), finish(). `step`
+counts optimizer updates everywhere. What an update learns from, its loss and its gradient do not
+depend on the number of processes or on how the global batch is cut into micro-batches.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch.nn.functional import cross_entropy
+from transformers import get_scheduler
+
+import checkpoint
+import console
+import model as models
+import run_folder
+from batching import plan_epoch
+from config import MAY_CHANGE_ON_RESUME, POS_METRICS, SPAN_METRICS, Config, parse_config
+from corpus import SPLITS, Corpus, load_corpus
+from distributed import StopSignal, agree, check_launch, decide, precise_dtype, seed_update
+from errors import InputError, Preempted, RunStopped
+from metrics.token_scores import TokenScores
+from postprocess import predict_split, to_tags
+from progress import Timetable, TrainState
+from windows import IGNORE_INDEX, Windows, build_dataloader, load_windows, tokenizer_digest
+
+
+@dataclass
+class Run:
+    """What was asked for, and everything built for it."""
+
+    config: Config
+    accelerator: Accelerator
+    folder: Path
+    corpus: Corpus
+    tokenizer: object
+    windows: dict[str, Windows]
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    lr_scheduler: torch.optim.lr_scheduler.LambdaLR
+    global_batch_size: int  # windows that one update learns from, over all processes
+    timetable: Timetable
+    identity: dict  # what a resumed run must have in common with the one it resumes
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        return self.accelerator.unwrap_model(self.model).config.id2label
+
+    @property
+    def metric(self) -> str:
+        """The score that decides which evaluation is best."""
+        default = (POS_METRICS if self.config.task_name == "pos" else SPAN_METRICS)[0]
+        return (self.config.metric_for_best_model or default).removeprefix("eval_")
+
+    def say(self, text: str) -> None:
+        console.say(self.accelerator, text)
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Do everything the options ask for; return what all_results.json holds."""
+    config = parse_config(argv)
+    accelerator = build_accelerator(config)
+    folder = decide(accelerator, lambda: run_folder.claim(config))
+    earlier = decide(accelerator, lambda: run_folder.find_earlier(config, folder, print))
+    run = build_run(config, accelerator, folder, earlier)
+    state = TrainState()
+    if earlier:
+        checkpoint.check_same_run(
+            earlier["identity"], run.identity, may_change=MAY_CHANGE_ON_RESUME, where=folder
+        )
+        if earlier["finished"]:
+            run.say(f"{folder}: this run is finished, there is nothing to resume")
+            return earlier["results"]
+        state = restore(run, earlier)
+    agree(accelerator, run.identity)
+    decide(accelerator, lambda: run_folder.start(run, state))
+    console.print_header(run, state)
+    with StopSignal() as stop:
+        measured = train(run, state, stop) if config.do_train else {}
+        results = finish(run, state, measured)
+    console.print_footer(run, results, measured)
+    accelerator.end_training()
+    return results
+
+
+def build_accelerator(config: Config) -> Accelerator:
+    """The one object that knows about devices and processes."""
+    accelerator = Accelerator(
+        # Without `cpu=`, processes on a machine without GPU each believe they are alone.
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
+        log_with=config.report_to if config.with_tracking else None,
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+        ],
+    )
+    check_launch(accelerator.num_processes)
+    return accelerator
+
+
+def build_run(config: Config, accelerator: Accelerator, folder: Path, earlier: dict | None) -> Run:
+    """Corpus and labels, tokenizer, windows, model, optimizer, schedule. Bad input ends here."""
+    corpus = load_corpus(config, SPLITS)
+    tokenizer = models.load_tokenizer(config, corpus)
+    model_config = models.load_model_config(config, corpus.labels, tokenizer)
+    windows = load_windows(
+        config, corpus, tokenizer, model_config,
+        max_length=models.window_length(config, model_config, tokenizer),
+        pad_to_multiple_of=8 if accelerator.mixed_precision != "no" else 1,  # for tensor cores
+    )  # fmt: skip
+
+    model = models.load_model(config, model_config, tokenizer)
+    accelerator.ddp_handler.find_unused_parameters = models.has_unused_parameters(model, windows)
+    optimizer = models.build_optimizer(
+        model, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    )
+    model, optimizer = accelerator.prepare(model, optimizer)
+
+    # A resumed run keeps its global batch, whatever the processes and batch sizes are now.
+    global_batch_size = earlier["global_batch_size"] if earlier else (
+        config.per_device_train_batch_size
+        * accelerator.num_processes
+        * config.gradient_accumulation_steps
+    )  # fmt: skip
+    updates_per_epoch = math.ceil(len(windows.get("train", ())) / global_batch_size)
+    num_updates = config.max_train_steps or config.num_train_epochs * updates_per_epoch
+    warmup = config.num_warmup_steps
+    lr_scheduler = get_scheduler(
+        config.lr_scheduler_type,
+        optimizer.optimizer,  # plain: a prepared one steps once per process
+        num_warmup_steps=int(warmup) if warmup >= 1 else round(warmup * num_updates),
+        num_training_steps=num_updates,
+    )
+    return Run(
+        config=config,
+        accelerator=accelerator,
+        folder=folder,
+        corpus=corpus,
+        tokenizer=tokenizer,
+        windows=windows,
+        model=model,
+        optimizer=optimizer,
+        lr_scheduler=lr_scheduler,
+        global_batch_size=global_batch_size,
+        timetable=Timetable(
+            updates_per_epoch=updates_per_epoch,
+            num_updates=num_updates,
+            logging_steps=config.logging_steps,
+            eval_steps=config.eval_steps,
+            checkpointing_steps=config.checkpointing_steps,
+        ),
+        identity={
+            "options": config.public(),
+            "data": {s: corpus.fingerprints[s] for s in ("train", "validation") if s in windows},
+            "tokenizer": tokenizer_digest(tokenizer),
+            "model": models.describe(model_config),
+            "precision": accelerator.mixed_precision,
+        },
+    )
+
+
+def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
+    """Epochs of updates, and after each what is due: log, evaluate, save, stop.
+
+    Returns:
+        Throughput, as console.Meter measured it.
+    """
+    config, accelerator = run.config, run.accelerator
+    meter = console.Meter(run, state)
+    first_epoch, first_update = run.timetable.position(state.step)
+    for epoch in range(first_epoch, run.timetable.num_epochs):
+        plan = plan_epoch(
+            run.windows["train"].lengths,
+            seed=config.seed,
+            epoch=epoch,
+            global_batch_size=run.global_batch_size,
+            group_by_length=config.group_by_length,
+        )
+        train_dataloader = build_dataloader(
+            run.windows["train"], plan, accelerator, config, start=first_update
+        )
+        first_update = 0
+        unread = []  # updates whose losses are still on the device
+        for update in train_dataloader:
+            if is_over(run, state):
+                break
+            seed_update(config.seed, state.step, accelerator.process_index)
+            unread.append(train_step(run, update))
+            state.step += 1
+            meter.count(update)
+
+            due, stop_asked, is_best = run.timetable.due(state.step), stop.agreed(), False
+            if due or stop_asked:
+                grad_norm = read_losses(run, state, unread)
+            if due.log:
+                log_training(run, state, grad_norm)
+            if due.end_epoch:
+                state.end_epoch()
+            if due.evaluate and "validation" in run.windows:
+                results, _ = evaluate(run, "validation")
+                is_best = state.add_evaluation(results, run.metric)
+                log_metrics(run, state, {f"eval_{name}": value for name, value in results.items()})
+            if due.save or stop_asked or (is_best and config.load_best_model_at_end):
+                save_checkpoint(run, state, epoch=epoch if due.end_epoch else None, is_best=is_best)
+            if stop_asked and not is_over(run, state):
+                raise Preempted(
+                    f"stopped by a signal after update {state.step}; go on with "
+                    f"--output_dir {run.folder} --resume_from_checkpoint auto"
+                )
+    return meter.close()
+
+
+def train_step(run: Run, update: dict) -> tuple:
+    """Learn from one global batch: forward, backward, clip, step. Every process must call this.
+
+    The loss of an update is its summed cross-entropy over its number of labels, both over the
+    whole global batch, so no cut of the batch changes it. DDP and FSDP average gradients over
+    processes, hence the factor num_processes. The head's own loss would be the mean of each
+    micro-batch instead.
+
+    Args:
+        update: micro_batches of this process (int64 tensors [windows, sub-tokens]) and num_labels
+            of the whole update.
+
+    Returns:
+        update, this process' summed loss (float64 scalar on the device), the gradient's norm
+        before clipping (scalar on the device), and whether fp16 overflowed and nothing changed.
+    """
+    accelerator, model, optimizer = run.accelerator, run.model, run.optimizer
+    model.train()
+    scale = accelerator.num_processes / max(update["num_labels"], 1)
+    loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
+    for number, batch in enumerate(update["micro_batches"], start=1):
+        is_last = number == len(update["micro_batches"])
+        batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
+        labels = batch.pop("labels")
+        # Gradients travel between processes once an update, in its last backward.
+        with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
+            logits = model(**batch).logits
+            loss = cross_entropy(
+                logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+            )
+            accelerator.backward(loss * scale)
+        loss_sum += loss.detach()
+    max_norm = run.config.max_grad_norm or math.inf
+    grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
+    optimizer.step()
+    skipped = accelerator.optimizer_step_was_skipped
+    if not skipped:
+        run.lr_scheduler.step()
+    optimizer.zero_grad()
+    return update, loss_sum, grad_norm, skipped
+
+
+def read_losses(run: Run, state: TrainState, unread: list[tuple]) -> float:
+    """Bring losses from the device, the loop's only wait for it. Every process must call this.
+
+    Returns:
+        The gradient norm of the last update.
+
+    Raises:
+        RunStopped: a loss or gradient is not finite; every process sees the same sums.
+    """
+    sums = torch.stack([loss_sum for _, loss_sum, _, _ in unread])
+    loss_sums = run.accelerator.reduce(sums, reduction="sum").tolist()
+    norms = torch.stack([norm for _, _, norm, _ in unread]).tolist()
+    first_step = state.step - len(unread) + 1
+    for step, loss_sum, norm, seen in zip(
+        itertools.count(first_step), loss_sums, norms, unread, strict=False
+    ):
+        update, _, _, skipped = seen
+        if not math.isfinite(loss_sum) or not (math.isfinite(norm) or skipped):
+            raise RunStopped(
+                f"update {step}: the loss is {loss_sum} and the gradient norm {norm}; it learned "
+                f"from windows {', '.join(map(str, update['window_ids'].tolist()))}. Nothing was "
+                "saved since the last checkpoint. A lower --learning_rate, more "
+                "--num_warmup_steps, or bf16 instead of fp16 may help"
+            )
+        state.add_loss(loss_sum, update["num_labels"])
+    unread.clear()
+    return norms[-1]
+
+
+def log_training(run: Run, state: TrainState, grad_norm: float) -> None:
+    """Report the mean loss since the last time. Four decimals: below them the cut shows."""
+    values = {
+        "loss": round(state.take_log_loss(), 4),
+        "grad_norm": round(grad_norm, 4),
+        "learning_rate": run.lr_scheduler.get_last_lr()[0],
+    }
+    log_metrics(run, state, values)
+
+
+def log_metrics(run: Run, state: TrainState, values: dict) -> None:
+    """One line in metrics.jsonl, on the screen and to the trackers. Every process."""
+    epoch = round(state.step / run.timetable.updates_per_epoch, 4)
+    decide(
+        run.accelerator,
+        lambda: run_folder.add_metrics(run.folder, {"step": state.step, "epoch": epoch} | values),
+    )
+    run.say(f"update {state.step}, epoch {epoch:.2f}: " + console.format_scores(values))
+    run.accelerator.log(values, step=state.step)
+
+
+def evaluate(run: Run, split: str) -> tuple[dict, list[list[str]]]:
+    """Scores and predicted tags of a split, the same on every process. All must call this."""
+    windows, id2label = run.windows[split], run.id2label
+    found = predict_split(
+        run.accelerator,
+        run.model,
+        windows,
+        batch_size=run.config.per_device_eval_batch_size,
+        description=split,
+    )
+    predictions = to_tags(found.predictions, windows.sentence_offsets, id2label)
+
+    def score() -> dict:
+        references = to_tags(windows.references, windows.sentence_offsets, id2label)
+        scores = TokenScores().compute(
+            predictions=predictions,
+            references=references,
+            task=run.config.task_name,
+            entity_level=run.config.return_entity_level_metrics,
+        )
+        return scores | {"loss": found.loss}
+
+    return decide(run.accelerator, score), predictions
+
+
+def is_over(run: Run, state: TrainState) -> bool:
+    """True after the last update, or when early stopping has seen enough."""
+    patience = run.config.early_stopping_patience
+    too_long = patience is not None and state.evaluations_without_gain >= patience
+    return state.step >= run.timetable.num_updates or too_long
+
+
+def save_checkpoint(run: Run, state: TrainState, *, epoch: int | None, is_best: bool) -> None:
+    """Publish where the training is, then prune. Every process must call this."""
+    by_epoch = run.config.checkpointing_steps == "epoch" and epoch is not None
+    folder = run.folder / (f"epoch_{epoch}" if by_epoch else f"step_{state.step}")
+    if is_best:
+        state.best_checkpoint = folder.name
+    checkpoint.save_checkpoint(
+        run.accelerator,
+        folder,
+        model=run.model,
+        optimizer=run.optimizer,
+        lr_scheduler=run.lr_scheduler,
+        tokenizer=run.tokenizer,
+        facts={
+            "step": state.step,
+            "state": dataclasses.asdict(state),
+            "global_batch_size": run.global_batch_size,
+            "identity": run.identity,
+        },
+    )
+    if run.config.checkpoints_total_limit and run.accelerator.is_main_process:
+        checkpoint.prune(
+            run.folder,
+            keep=run.config.checkpoints_total_limit,
+            spare=[state.best_checkpoint],
+            say=run.say,
+        )
+
+
+def restore(run: Run, earlier: dict) -> TrainState:
+    """Put the run where its checkpoint was; a run without one begins anew."""
+    if earlier["checkpoint"] is None:
+        run.say(f"{run.folder}: no checkpoint yet, the run begins anew")
+        return TrainState()
+    checkpoint.load_weights(run.model, earlier["checkpoint"])
+    checkpoint.load_training_state(
+        run.accelerator,
+        earlier["checkpoint"],
+        model=run.model,
+        optimizer=run.optimizer,
+        lr_scheduler=run.lr_scheduler,
+    )
+    return TrainState(**earlier["state"])
+
+
+def finish(run: Run, state: TrainState, measured: dict) -> dict:
+    """Best weights, last scores, predictions; then the main process writes it all."""
+    config = run.config
+    results = {}
+    if config.do_train:
+        results["train"] = {"loss": round(state.train_loss, 5)}
+        if config.load_best_model_at_end and state.best_checkpoint:
+            checkpoint.load_weights(run.model, run.folder / state.best_checkpoint)
+    if "validation" in run.windows:
+        best = state.best_results if config.load_best_model_at_end else state.last_results
+        results["eval"] = best or evaluate(run, "validation")[0]
+    predictions = {}
+    for split in ("test", "predict"):
+        if split in run.windows:
+            scores, predictions[split] = evaluate(run, split)
+            if split == "test":
+                results["test"] = scores
+    weights = run.accelerator.get_state_dict(run.model) if config.do_train else None
+    return decide(
+        run.accelerator, lambda: run_folder.finish(run, weights, results, predictions, measured)
+    )
+
+
+def cli() -> int:
+    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
+    try:
+        main()
+    except (InputError, RunStopped, Preempted) as error:
+        console.report_error(error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
