@@ -320,6 +320,7 @@ def _problems(config: Config) -> list[str]:
         0 < config.learning_rate < float("inf"),
         f"--learning_rate {config.learning_rate}: must be above 0",
     )
+    require(config.seed < 2**63, f"--seed {config.seed}: must be below 2**63")
     fraction = config.validation_fraction
     require(
         fraction is None or 0 < fraction < 1,
@@ -336,7 +337,7 @@ def _problems(config: Config) -> list[str]:
     )
     warmup = config.num_warmup_steps
     require(
-        warmup < 1 or warmup == int(warmup),
+        warmup < 1 or warmup.is_integer(),
         f"--num_warmup_steps {warmup}: must be whole updates, or a share of the run below 1",
     )
     require(
@@ -380,7 +381,7 @@ def _problems(config: Config) -> list[str]:
     require(
         config.max_length is None
         or config.stride is None
-        or config.stride <= (config.max_length - 2) // 2,
+        or config.stride <= max(config.max_length - 2, 0) // 2,
         f"--stride {config.stride}: must be at most half of --max_length {config.max_length}",
     )
     has_validation = not only_files or config.validation_file or config.validation_fraction

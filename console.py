@@ -4,9 +4,12 @@ import os
 import sys
 import time
 
+import datasets
+import transformers
 from tqdm import tqdm
 
 import run_folder
+from errors import InputError
 
 
 def say(accelerator, text: str) -> None:
@@ -14,6 +17,26 @@ def say(accelerator, text: str) -> None:
     if accelerator.is_main_process:
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
+
+
+def quiet_libraries(accelerator) -> None:
+    """Bars and tables of the libraries would drown the run's own lines."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def start_trackers(run) -> None:
+    """Experiment trackers, their files under the output folder. Every process must call this."""
+    if not run.config.with_tracking:
+        return
+    accelerator = run.accelerator
+    if not accelerator.log_with:
+        raise InputError("--with_tracking: no tracker is installed; pip install tensorboard")
+    accelerator.project_configuration.set_directories(str(run.folder))
+    plain = (int, float, str, bool)  # TensorBoard takes neither None nor lists
+    options = {k: v for k, v in run.config.public().items() if isinstance(v, plain)}
+    accelerator.init_trackers("ner_no_trainer", options)
 
 
 def report_error(error: Exception) -> None:
@@ -107,17 +130,17 @@ class Meter:
         self.bar.update()
 
     def close(self) -> dict:
-        """seconds, words per second (all processes), share of padding (this process)."""
+        """runtime (s), words per second of all processes, share of padding in this one."""
         self.bar.close()
         seconds = time.perf_counter() - self.started
         return {
-            "train_seconds": round(seconds, 3),
-            "train_words_per_second": round(self.words / seconds, 1),
-            "train_padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
+            "runtime": round(seconds, 3),
+            "words_per_second": round(self.words / seconds, 1),
+            "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
         }
 
 
-def print_footer(run, results: dict, measured: dict) -> None:
+def print_footer(run, results: dict) -> None:
     """Say what came out."""
     lines = []
     for part in ("eval", "test"):
@@ -128,11 +151,11 @@ def print_footer(run, results: dict, measured: dict) -> None:
         }
         if scores:
             lines.append(f"{part:<11} {format_scores(scores)}")
-    if measured:
+    if run.config.do_train:
         lines.append(
-            f"{'speed':<11} {measured['train_words_per_second']:,.0f} words/s, "
-            f"{measured['train_padding_share']:.1%} padding, "
-            f"{measured['train_seconds']:.0f} s with evaluation"
+            f"{'speed':<11} {results['train_words_per_second']:,.0f} words/s, "
+            f"{results['train_padding_share']:.1%} padding, "
+            f"{results['train_runtime']:.0f} s with evaluations"
         )
     memory = run_folder.peak_memory(run.accelerator.device)
     lines.append(f"{'memory':<11} {memory / 2**30:.2f} GiB at the peak of one process")

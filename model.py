@@ -16,6 +16,7 @@ from tokenizers import (
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -48,6 +49,10 @@ def load_tokenizer(config, corpus):
         )
     if glues_words(tokenizer):
         tokenizer = _from_hub(AutoTokenizer, name, add_prefix_space=True, **options)
+        if glues_words(tokenizer):  # classes that only load tokenizer.json heed no such option
+            backend = tokenizer.backend_tokenizer
+            steps = [] if backend.normalizer is None else [backend.normalizer]
+            backend.normalizer = normalizers.Sequence([*steps, normalizers.Prepend(" ")])
         if glues_words(tokenizer):
             raise InputError(
                 f"tokenizer {name}: it glues words that are already split (john + lives becomes "
@@ -81,19 +86,38 @@ def load_model_config(config, labels: list[str], tokenizer):
     else:
         known = ", ".join(sorted(CONFIG_MAPPING)[:8])
         raise InputError(f"--model_type {config.model_type}: not known; known are {known}, ...")
-    trained = [model_config.id2label[index] for index in range(len(model_config.id2label))]
-    has_head = not all(tag.startswith("LABEL_") for tag in trained)
+    with_code = "AutoModelForTokenClassification" in getattr(model_config, "auto_map", {})
+    if type(model_config) not in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING and not with_code:
+        raise InputError(
+            f"{config.config_name or config.model_name_or_path or '--model_type'}: transformers "
+            f"{transformers.__version__} has no token classification for {model_config.model_type}"
+        )
+    trained = _trained_labels(config)
     unknown = sorted(set(labels) - set(trained))
-    if has_head and not config.ignore_mismatched_sizes:
-        if unknown:
-            raise InputError(
-                f"{config.model_name_or_path}: the checkpoint's labels ({', '.join(trained)}) lack "
-                f"{', '.join(unknown)} of the data; give --ignore_mismatched_sizes for a new head"
-            )
+    if trained and not unknown:
         labels = trained
+    elif trained and not config.ignore_mismatched_sizes:
+        raise InputError(
+            f"{config.model_name_or_path}: the checkpoint's labels ({', '.join(trained)}) lack "
+            f"{', '.join(unknown)} of the data; give --ignore_mismatched_sizes for a new head"
+        )
     model_config.id2label = dict(enumerate(labels))
     model_config.label2id = {tag: index for index, tag in enumerate(labels)}
     return model_config
+
+
+def _trained_labels(config) -> list[str]:
+    """The tags that the checkpoint's head knows, in its order; none for a head without names."""
+    if not config.model_name_or_path:
+        return []
+    id2label = _from_hub(
+        AutoConfig,
+        config.model_name_or_path,
+        token=config.hub_token,
+        trust_remote_code=config.trust_remote_code,
+    ).id2label
+    tags = [id2label[index] for index in range(len(id2label))]
+    return [] if all(tag.startswith("LABEL_") for tag in tags) else tags
 
 
 def window_length(config, model_config, tokenizer) -> int:
@@ -105,7 +129,7 @@ def window_length(config, model_config, tokenizer) -> int:
     limits = [tokenizer.model_max_length]
     positions = getattr(model_config, "max_position_embeddings", None)
     if positions and positions > 0:
-        limits.append(positions - position_offset(model_config))
+        limits.append(positions - position_offset(config, model_config))
     limit = min(limits)
     if config.max_length is None:
         return min(limit, 1_000_000)  # a model without a limit takes any sentence whole
@@ -119,10 +143,12 @@ def window_length(config, model_config, tokenizer) -> int:
     return config.max_length
 
 
-def position_offset(model_config) -> int:
+def position_offset(config, model_config) -> int:
     """Position embeddings that no sub-token uses: RoBERTa's first position is padding_idx + 1."""
     with torch.device("meta"):
-        skeleton = AutoModelForTokenClassification.from_config(model_config)
+        skeleton = AutoModelForTokenClassification.from_config(
+            model_config, trust_remote_code=config.trust_remote_code
+        )
     for name, module in skeleton.named_modules():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None:
@@ -130,27 +156,70 @@ def position_offset(model_config) -> int:
     return 0
 
 
-def load_model(config, model_config, tokenizer) -> nn.Module:
-    """The model in float32 with a head for the run's labels, the same on every process."""
+def load_model(config, model_config, tokenizer, windows: dict) -> nn.Module:
+    """The model in float32 with a head for the run's labels, the same on every process.
+
+    A new head starts from the frequencies of the labels, so that the first updates need not
+    learn that most words are O.
+    """
     torch.manual_seed(config.seed)
     if config.model_name_or_path:
+        trained, labels = _trained_labels(config), list(model_config.id2label.values())
         # float32 whatever the checkpoint's dtype: autocast gives the speed, AdamW needs the digits.
-        model = _from_hub(
+        model, info = _from_hub(
             AutoModelForTokenClassification,
             config.model_name_or_path,
             config=model_config,
             dtype=torch.float32,
             token=config.hub_token,
             trust_remote_code=config.trust_remote_code,
-            ignore_mismatched_sizes=config.ignore_mismatched_sizes,
+            # A head without tag names may have any size: most checkpoints have one of two labels.
+            ignore_mismatched_sizes=config.ignore_mismatched_sizes or not trained,
+            output_loading_info=True,
         )
+        has_new_head = bool(info["missing_keys"] or info["mismatched_keys"])
+        if trained and trained != labels and not has_new_head:  # it fits, but means other tags
+            _renew_head(model)
+            has_new_head = True
     else:
-        model = AutoModelForTokenClassification.from_config(model_config, dtype=torch.float32)
+        model = AutoModelForTokenClassification.from_config(
+            model_config, dtype=torch.float32, trust_remote_code=config.trust_remote_code
+        )
+        has_new_head = True
+    if has_new_head and "train" in windows:
+        _start_at_label_frequencies(
+            model, windows["train"].label_counts(len(model_config.id2label))
+        )
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer))
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return model
+
+
+def _start_at_label_frequencies(model: nn.Module, counts) -> None:
+    """Set the head's bias to the log of the label frequencies (counts: int64 [num_labels])."""
+    head = _head(model)
+    if head is not None and head.bias is not None:
+        frequencies = torch.as_tensor(counts + 1, dtype=torch.float64) / (counts + 1).sum()
+        with torch.no_grad():
+            head.bias.copy_(frequencies.log())
+
+
+def _renew_head(model: nn.Module) -> None:
+    """Draw the head anew, as transformers draws one whose size does not match."""
+    head = _head(model)
+    if head is not None:
+        nn.init.normal_(head.weight, std=getattr(model.config, "initializer_range", 0.02))
+        if head.bias is not None:
+            nn.init.zeros_(head.bias)
+
+
+def _head(model: nn.Module) -> nn.Linear | None:
+    """The layer that scores the labels: the last one of their number."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    fitting = [layer for layer in layers if layer.out_features == model.config.num_labels]
+    return fitting[-1] if fitting else None
 
 
 def build_optimizer(model: nn.Module, *, learning_rate: float, weight_decay: float):
@@ -245,12 +314,18 @@ def _from_hub(auto_class, name: str, **options):
     is_path = name.startswith((".", "/", "~")) or Path(name).exists()
     if is_path and not Path(name).is_dir():
         raise InputError(f"{name}: no such folder; name a model on the hub or a saved folder")
-    if is_path and auto_class is AutoConfig and not (Path(name) / "config.json").is_file():
+    enough = ["config.json"]
+    if auto_class is AutoTokenizer:
+        enough += ["tokenizer.json", "tokenizer_config.json"]
+    if is_path and not any((Path(name) / file).is_file() for file in enough):
         raise InputError(f"{name}: holds no config.json, so it is not a saved model")
     try:
         return auto_class.from_pretrained(name, **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # damaged files raise all kinds, tokenizers' plain Exception, too
+        lines = str(error).strip().splitlines() or ["nothing"]
+        reason = " ".join(lines) if lines[0].rstrip().endswith(":") else lines[0]
+        if not isinstance(error, (OSError, ValueError)):
+            reason = f"{type(error).__name__}: {reason}"
         raise InputError(
             f"{name}: transformers {transformers.__version__} says: {reason}"
         ) from None

@@ -12,6 +12,7 @@ class TrainState:
     log_num_labels: int = 0
     epoch_loss_sum: float = 0.0  # the same since the epoch began
     epoch_num_labels: int = 0
+    grad_norm: float = 0.0  # of the last update, before clipping
     train_loss: float | None = None  # mean over the labels of the last epoch
     last_results: dict[str, float] = field(default_factory=dict)  # of the last evaluation
     best_results: dict[str, float] = field(default_factory=dict)

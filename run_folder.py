@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi
 
 from checkpoint import checkpoint_folders, find_checkpoint, remove_leftovers
 from errors import InputError
@@ -87,7 +88,9 @@ def find_earlier(config, folder: Path, say) -> dict | None:
 
 
 def start(run, state) -> None:
-    """Record what will run; an overwritten run goes first. Main process only."""
+    """Record what will be trained; an overwritten run goes first. Main process only."""
+    if not run.config.do_train:
+        return
     if run.config.overwrite_output_dir:
         for checkpoint in checkpoint_folders(run.folder):
             shutil.rmtree(checkpoint)
@@ -98,15 +101,14 @@ def start(run, state) -> None:
     # A resumed run writes again what came after its checkpoint.
     kept = []
     path = run.folder / "metrics.jsonl"
-    if run.config.do_train and state.step and path.exists():
+    if state.step and path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= state.step:
                     kept.append(line + "\n")
             except (ValueError, KeyError):
                 continue  # the last line of a killed run may be cut
-    if run.config.do_train:
-        write_text(path, "".join(kept))
+    write_text(path, "".join(kept))
 
 
 def add_metrics(folder: Path, values: dict) -> None:
@@ -115,14 +117,13 @@ def add_metrics(folder: Path, values: dict) -> None:
         file.write(json.dumps(values) + "\n")
 
 
-def finish(run, weights: dict | None, results: dict, predictions: dict, footer: dict) -> dict:
+def finish(run, weights: dict | None, results: dict, predictions: dict) -> dict:
     """Write the model, predictions and results, then mark the run finished. Main process only.
 
     Args:
         weights: the trained model's state dict, or None if nothing was trained.
         results: scores by part of the run: "train", "eval", "test".
         predictions: tags per sentence, of "test" or "predict".
-        footer: what was measured on the way, for run.json.
 
     Returns:
         all_results.json.
@@ -139,9 +140,26 @@ def finish(run, weights: dict | None, results: dict, predictions: dict, footer: 
         write_json(run.folder / f"{part}_results.json", named)
         everything |= named
     write_json(run.folder / "all_results.json", everything)
-    outcome = {"finished": True, "results": everything, "measured": footer}
-    write_json(run.folder / "run.json", _record(run) | outcome)
+    if run.config.do_train:
+        write_json(
+            run.folder / "run.json", _record(run) | {"finished": True, "results": everything}
+        )
+    if run.config.push_to_hub:
+        _push(run)
     return everything
+
+
+def _push(run) -> None:
+    """Upload the folder without its checkpoints."""
+    api = HfApi(token=run.config.hub_token)
+    name = run.config.hub_model_id or run.folder.resolve().name
+    repository = api.create_repo(name, exist_ok=True).repo_id
+    api.upload_folder(
+        repo_id=repository,
+        folder_path=run.folder,
+        ignore_patterns=["step_*", "epoch_*", "tmp-*"],
+        commit_message="End of training",
+    )
 
 
 def _record(run) -> dict:

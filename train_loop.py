@@ -87,11 +87,12 @@ def main(argv: list[str] | None = None) -> dict:
         state = restore(run, earlier)
     agree(accelerator, run.identity)
     decide(accelerator, lambda: run_folder.start(run, state))
+    console.start_trackers(run)
     console.print_header(run, state)
     with StopSignal() as stop:
         measured = train(run, state, stop) if config.do_train else {}
         results = finish(run, state, measured)
-    console.print_footer(run, results, measured)
+    console.print_footer(run, results)
     accelerator.end_training()
     return results
 
@@ -109,6 +110,7 @@ def build_accelerator(config: Config) -> Accelerator:
         ],
     )
     check_launch(accelerator.num_processes)
+    console.quiet_libraries(accelerator)
     return accelerator
 
 
@@ -120,10 +122,10 @@ def build_run(config: Config, accelerator: Accelerator, folder: Path, earlier: d
     windows = load_windows(
         config, corpus, tokenizer, model_config,
         max_length=models.window_length(config, model_config, tokenizer),
-        pad_to_multiple_of=8 if accelerator.mixed_precision != "no" else 1,  # for tensor cores
+        for_tensor_cores=accelerator.mixed_precision != "no" and accelerator.device.type == "cuda",
     )  # fmt: skip
 
-    model = models.load_model(config, model_config, tokenizer)
+    model = models.load_model(config, model_config, tokenizer, windows)
     accelerator.ddp_handler.find_unused_parameters = models.has_unused_parameters(model, windows)
     optimizer = models.build_optimizer(
         model, learning_rate=config.learning_rate, weight_decay=config.weight_decay
@@ -181,6 +183,8 @@ def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
     """
     config, accelerator = run.config, run.accelerator
     meter = console.Meter(run, state)
+    if is_over(run, state):  # resumed after the last update
+        return meter.close()
     first_epoch, first_update = run.timetable.position(state.step)
     for epoch in range(first_epoch, run.timetable.num_epochs):
         plan = plan_epoch(
@@ -196,27 +200,29 @@ def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
         first_update = 0
         unread = []  # updates whose losses are still on the device
         for update in train_dataloader:
-            if is_over(run, state):
-                break
             seed_update(config.seed, state.step, accelerator.process_index)
             unread.append(train_step(run, update))
             state.step += 1
             meter.count(update)
 
-            due, stop_asked, is_best = run.timetable.due(state.step), stop.agreed(), False
-            if due or stop_asked:
-                grad_norm = read_losses(run, state, unread)
+            due, is_best = run.timetable.due(state.step), False
+            if due:
+                read_losses(run, state, unread)
             if due.log:
-                log_training(run, state, grad_norm)
+                log_training(run, state)
             if due.end_epoch:
                 state.end_epoch()
             if due.evaluate and "validation" in run.windows:
                 results, _ = evaluate(run, "validation")
                 is_best = state.add_evaluation(results, run.metric)
                 log_metrics(run, state, {f"eval_{name}": value for name, value in results.items()})
+            stop_asked = stop.agreed()
             if due.save or stop_asked or (is_best and config.load_best_model_at_end):
+                read_losses(run, state, unread)
                 save_checkpoint(run, state, epoch=epoch if due.end_epoch else None, is_best=is_best)
-            if stop_asked and not is_over(run, state):
+            if is_over(run, state):
+                return meter.close()
+            if stop_asked:
                 raise Preempted(
                     f"stopped by a signal after update {state.step}; go on with "
                     f"--output_dir {run.folder} --resume_from_checkpoint auto"
@@ -266,15 +272,14 @@ def train_step(run: Run, update: dict) -> tuple:
     return update, loss_sum, grad_norm, skipped
 
 
-def read_losses(run: Run, state: TrainState, unread: list[tuple]) -> float:
+def read_losses(run: Run, state: TrainState, unread: list[tuple]) -> None:
     """Bring losses from the device, the loop's only wait for it. Every process must call this.
-
-    Returns:
-        The gradient norm of the last update.
 
     Raises:
         RunStopped: a loss or gradient is not finite; every process sees the same sums.
     """
+    if not unread:
+        return
     sums = torch.stack([loss_sum for _, loss_sum, _, _ in unread])
     loss_sums = run.accelerator.reduce(sums, reduction="sum").tolist()
     norms = torch.stack([norm for _, _, norm, _ in unread]).tolist()
@@ -291,15 +296,15 @@ def read_losses(run: Run, state: TrainState, unread: list[tuple]) -> float:
                 "--num_warmup_steps, or bf16 instead of fp16 may help"
             )
         state.add_loss(loss_sum, update["num_labels"])
+    state.grad_norm = norms[-1]
     unread.clear()
-    return norms[-1]
 
 
-def log_training(run: Run, state: TrainState, grad_norm: float) -> None:
+def log_training(run: Run, state: TrainState) -> None:
     """Report the mean loss since the last time. Four decimals: below them the cut shows."""
     values = {
         "loss": round(state.take_log_loss(), 4),
-        "grad_norm": round(grad_norm, 4),
+        "grad_norm": round(state.grad_norm, 4),
         "learning_rate": run.lr_scheduler.get_last_lr()[0],
     }
     log_metrics(run, state, values)
@@ -368,13 +373,10 @@ def save_checkpoint(run: Run, state: TrainState, *, epoch: int | None, is_best: 
             "identity": run.identity,
         },
     )
-    if run.config.checkpoints_total_limit and run.accelerator.is_main_process:
-        checkpoint.prune(
-            run.folder,
-            keep=run.config.checkpoints_total_limit,
-            spare=[state.best_checkpoint],
-            say=run.say,
-        )
+    # Checkpoints that only the best model needs make room for each other.
+    keep = run.config.checkpoints_total_limit or (0 if run.config.checkpointing_steps else 1)
+    if keep and run.accelerator.is_main_process:
+        checkpoint.prune(run.folder, keep=keep, spare=[state.best_checkpoint], say=run.say)
 
 
 def restore(run: Run, earlier: dict) -> TrainState:
@@ -398,7 +400,9 @@ def finish(run: Run, state: TrainState, measured: dict) -> dict:
     config = run.config
     results = {}
     if config.do_train:
-        results["train"] = {"loss": round(state.train_loss, 5)}
+        if state.epoch_num_labels:  # the run ended inside an epoch
+            state.end_epoch()
+        results["train"] = {"loss": round(state.train_loss, 5)} | measured
         if config.load_best_model_at_end and state.best_checkpoint:
             checkpoint.load_weights(run.model, run.folder / state.best_checkpoint)
     if "validation" in run.windows:
@@ -411,15 +415,13 @@ def finish(run: Run, state: TrainState, measured: dict) -> dict:
             if split == "test":
                 results["test"] = scores
     weights = run.accelerator.get_state_dict(run.model) if config.do_train else None
-    return decide(
-        run.accelerator, lambda: run_folder.finish(run, weights, results, predictions, measured)
-    )
+    return decide(run.accelerator, lambda: run_folder.finish(run, weights, results, predictions))
 
 
-def cli() -> int:
+def cli(argv: list[str] | None = None) -> int:
     """main(), with an exit code and one message instead of a traceback for what a user can mend."""
     try:
-        main()
+        main(argv)
     except (InputError, RunStopped, Preempted) as error:
         console.report_error(error)
         return error.exit_code

@@ -44,7 +44,8 @@ class Template:
 
     prefix: list[int]
     suffix: list[int]
-    type_ids: tuple[int, int, int] | None  # of prefix, body, suffix; None: the model takes none
+    # Of prefix, body and suffix; None: the model takes none.
+    type_ids: tuple[list[int], int, list[int]] | None
 
     @property
     def num_special(self) -> int:
@@ -60,7 +61,7 @@ def probe_template(tokenizer) -> Template:
     return Template(
         prefix=ids[:first],
         suffix=ids[last + 1 :],
-        type_ids=(types[0], types[first], types[-1])
+        type_ids=(types[:first], types[first], types[last + 1 :])
         if "token_type_ids" in tokenizer.model_input_names
         else None,
     )
@@ -93,7 +94,8 @@ class Windows:
     facts: dict[str, int]
     template: Template
     pad_token_id: int
-    pad_to: int | None  # fixed length of every batch, or None: its longest window
+    max_length: int  # sub-tokens that a window, and a row of a batch, may have
+    pad_to_max_length: bool  # else to a batch's longest window
     pad_to_multiple_of: int
 
     @cached_property
@@ -108,10 +110,18 @@ class Windows:
     def num_words(self) -> int:
         return len(self.first_sub_token)
 
+    def label_counts(self, num_labels: int) -> np.ndarray:
+        """How often each label is learned from, int64 [num_labels]."""
+        learned = self.labels[self.labels != IGNORE_INDEX]
+        return np.bincount(learned, minlength=num_labels)
+
     def padded_length(self, window_ids: np.ndarray) -> int:
         """Columns of the batch that these windows make."""
-        longest = self.pad_to or int(self.lengths[window_ids].max())
-        return -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        if self.pad_to_max_length:
+            return self.max_length
+        longest = int(self.lengths[window_ids].max())
+        rounded = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        return min(rounded, self.max_length)  # beyond it the model may have no position
 
     def collate(self, window_ids: np.ndarray) -> dict[str, torch.Tensor]:
         """Pad windows on the right into the tensors of one micro-batch.
@@ -205,12 +215,13 @@ def build_dataloader(windows: Windows, plan, accelerator, config, *, start: int)
 
 
 def load_windows(
-    config, corpus, tokenizer, model_config, *, max_length: int, pad_to_multiple_of: int
+    config, corpus, tokenizer, model_config, *, max_length: int, for_tensor_cores: bool
 ) -> dict[str, Windows]:
     """Windows of every split that the options need, built once per machine.
 
     Args:
         max_length: sub-tokens in a window, special tokens included.
+        for_tensor_cores: pad to multiples of eight, which half precision on a GPU likes.
 
     Raises:
         InputError: the options need a split that there is not, or it has nothing to learn from.
@@ -220,7 +231,13 @@ def load_windows(
         raise InputError(f"{config.dataset_name}: no training split; give --train_file")
     windows = {
         split: _load_split(
-            config, corpus, split, tokenizer, model_config.label2id, max_length, pad_to_multiple_of
+            config,
+            corpus,
+            split,
+            tokenizer,
+            model_config.label2id,
+            max_length,
+            8 if for_tensor_cores else 1,
         )
         for split in corpus.splits
         if needed.get(split, config.do_predict)
@@ -261,8 +278,9 @@ def _load_split(config, corpus, split, tokenizer, label2id, max_length, pad_to_m
         **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAY_TYPES},
         facts=json.loads((folder / "facts.json").read_text()),
         template=template,
-        pad_token_id=tokenizer.pad_token_id,
-        pad_to=max_length if config.pad_to_max_length else None,
+        pad_token_id=tokenizer.pad_token_id or 0,  # masked, so any id does
+        max_length=max_length,
+        pad_to_max_length=config.pad_to_max_length,
         pad_to_multiple_of=pad_to_multiple_of,
     )
 
@@ -293,7 +311,7 @@ def encode_sentences(
     # A word that the tokenizer makes nothing of still has to be predicted.
     stand_in = next(
         token_id
-        for token_id in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id)
+        for token_id in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
         if token_id is not None
     )
     for batch in batches:

