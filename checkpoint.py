@@ -160,21 +160,25 @@ def find_checkpoint(
             raise InputError(
                 f"--resume_from_checkpoint {resume}: {damage}; name another, or auto"
             ) from None
-    good = []
-    for folder in checkpoint_folders(output_dir):
+    for folder in reversed(checkpoint_folders(output_dir)):
         try:
-            good.append((folder, verify(folder)))
+            return folder, verify(folder)
         except DamagedCheckpoint as damage:
             say(f"passed over {folder}: {damage}")
-    return max(good, key=lambda found: found[1]["step"], default=None)
+    return None
 
 
 def checkpoint_folders(output_dir: Path) -> list[Path]:
-    """Published checkpoints, good or damaged; never the temporary ones."""
-    if not output_dir.is_dir():
-        return []
-    names = ("step_*", "epoch_*")
-    return sorted(path for name in names for path in output_dir.glob(name) if path.is_dir())
+    """Published checkpoints by step, good or damaged; those that do not tell their step last."""
+
+    def step(folder: Path) -> float:
+        try:
+            return float(json.loads((folder / MANIFEST).read_bytes())["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return float("inf")
+
+    found = [path for name in ("step_*", "epoch_*") for path in output_dir.glob(name)]
+    return sorted((path for path in found if path.is_dir()), key=lambda path: (step(path), path))
 
 
 def remove_leftovers(output_dir: Path) -> None:
@@ -205,13 +209,7 @@ def load_training_state(accelerator, folder: Path, *, model, optimizer, lr_sched
 
 def prune(output_dir: Path, *, keep: int, spare: Iterable[str], say: Callable[[str], None]) -> None:
     """Delete the oldest checkpoints but `keep`, never those named in `spare` nor the newest."""
-    dated = []
-    for folder in checkpoint_folders(output_dir):
-        try:
-            dated.append((json.loads((folder / MANIFEST).read_bytes())["step"], folder))
-        except (OSError, ValueError, KeyError):
-            continue  # damaged: not ours to judge, and `auto` passes it over
-    for _, folder in sorted(dated)[: -max(keep, 1)]:
+    for folder in checkpoint_folders(output_dir)[: -max(keep, 1)]:
         if folder.name in spare:
             continue
         doomed = folder.with_name(f"tmp-pruned-{folder.name}")  # a half-deleted one has no name

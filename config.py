@@ -299,6 +299,7 @@ def _file_arguments(path: str) -> list[str]:
 def _problems(config: Config) -> list[str]:
     """Every option that is wrong in itself or contradicts another, one line each."""
     problems = []
+    asked = config.do_train or config.do_eval or config.do_predict
 
     def require(holds: bool, line: str) -> None:
         if not holds:
@@ -354,7 +355,6 @@ def _problems(config: Config) -> list[str]:
         bool(config.model_name_or_path or config.tokenizer_name) or config.uses_sample_model,
         "a model from scratch needs --tokenizer_name",
     )
-    asked = config.do_train or config.do_eval or config.do_predict
     require(
         not (config.push_to_hub and asked and not config.do_train),
         "--push_to_hub needs --do_train: there is nothing to push",
@@ -377,6 +377,12 @@ def _problems(config: Config) -> list[str]:
     require(
         config.output_dir is not None or config.resume_from_checkpoint is None,
         "--resume_from_checkpoint needs --output_dir: the folder of the run to go on with",
+    )
+    require(
+        None in (config.output_dir, config.model_name_or_path)
+        or (asked and not config.do_train)  # scoring leaves the model as it is
+        or Path(config.output_dir).resolve() != Path(config.model_name_or_path).resolve(),
+        f"--output_dir {config.output_dir}: is --model_name_or_path, which would be overwritten",
     )
     require(
         config.max_length is None

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import warnings
 
 import datasets
 import transformers
@@ -19,8 +20,10 @@ def say(accelerator, text: str) -> None:
         sys.stdout.flush()
 
 
-def quiet_libraries(accelerator) -> None:
-    """Bars and tables of the libraries would drown the run's own lines."""
+def quiet_libraries() -> None:
+    """Bars, tables and warnings of the libraries would drown the run's own lines."""
+    # torch 2.13 renames the option, accelerate 1.15 does not know the new name.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()

@@ -1,5 +1,6 @@
 """Where the training is, and what is due after an update. Pure, so a resumed run does the same."""
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -40,7 +41,8 @@ class TrainState:
     def add_evaluation(self, results: dict[str, float], metric: str) -> bool:
         """Note an evaluation; True if it is the best so far by `metric` (a loss counts down)."""
         sign = -1 if metric.endswith("loss") else 1
-        is_best = not self.best_results or sign * results[metric] > sign * self.best_results[metric]
+        score, best = sign * results[metric], sign * self.best_results.get(metric, math.nan)
+        is_best = not self.best_results or score > best or math.isnan(best) > math.isnan(score)
         self.last_results = results
         if is_best:
             self.best_results = results

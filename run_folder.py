@@ -28,7 +28,8 @@ PACKAGES = (
 )  # fmt: skip
 OWN_FILES = (
     "run.json", "metrics.jsonl", "all_results.json", "train_results.json", "eval_results.json",
-    "test_results.json", "predictions.txt", "predictions.conll",
+    "test_results.json", "predictions.txt", "predictions.conll", "model.safetensors", "config.json",
+    "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
 
 

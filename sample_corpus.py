@@ -91,7 +91,7 @@ WORDS = {
     "things": """plans deals reports offers records markets prices costs talks shares sales profits
         taxes jobs rules results orders banks woods reviews visits""",
     "money": "shares prices sales profits exports costs",
-    "verb": """report offer record order review visit attack support back open sign reject reach
+    "verb": """report offer record order review visit attack support back open sign reject
         block check test follow demand defend suspend extend protect target""",
     "said": "said announced claimed admitted warned added",
     "won": "won lost arrived resigned waited failed returned",
@@ -140,8 +140,7 @@ RULES = {
         [NP the/DT <thing>/NN ] [VP was/VBD <verb>ed/VBN ] [PP by/IN ] [NP <name> ]
         [NP there/EX ] [VP were/VBD ] [NP no/DT <things>/NNS ] [PP in/IN ] [NP <LOC> ]
         [NP they/PRP ] [VP <verb>/VBP ] <object>
-        [NP <ORG> and/CC <ORG> ] [VP <verb>ed/VBD ] <object>
-        [NP <ORG> ] and/CC [NP <ORG> ] [VP <verb>ed/VBD ] <object>""",
+        [NP <ORG> and/CC <ORG> ] [VP <verb>ed/VBD ] <object>""",
     "who": """
         6x [NP <PER> ]
         4x [NP <title>/NNP {PER <surname>/NNP } ]
@@ -189,7 +188,6 @@ RULES = {
         [NP the/DT <thing>/NN ] [NP that/WDT ] [VP <verb>ed/VBD ] [NP <name> ]
         [NP the/DT <thing>/NN ] [VP <verb>ed/VBN ] [PP by/IN ] [NP <name> ]
         [NP the/DT <thing>/NN ] [PP between/IN ] [NP <LOC> and/CC <LOC> ]
-        2x [NP the/DT <EVENT> ]
         [NP $/$ <digit>.<digit>/CD million/CD ]""",
     "market": """
         [NP <money>/NNS ] [PP in/IN ] [NP <LOC> ]
@@ -206,7 +204,7 @@ RULES = {
         2x [NP yesterday/NN ]
         2x [PP in/IN ] [NP <month>/NNP ]
         3x [PP in/IN ] [NP <LOC> ]
-        [PP in/IN ] [NP <LOC> ] ,/, [NP <LOC> ] ,/, [PP in/IN ] [NP <year>/CD ]
+        [PP in/IN ] [NP <LOC> ] [PP in/IN ] [NP <year>/CD ]
         [PP at/IN ] [NP the/DT <EVENT> ]
         [PP after/IN ] [NP the/DT <thing>/NN ]
         [PP with/IN ] [NP <PER> ]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from torch.nn.functional import cross_entropy
 from transformers import get_scheduler
 
@@ -106,11 +106,12 @@ def build_accelerator(config: Config) -> Accelerator:
         gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
         log_with=config.report_to if config.with_tracking else None,
         kwargs_handlers=[
+            # Encoders' buffers are constants; sending them in every forward is for nothing.
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         ],
     )
     check_launch(accelerator.num_processes)
-    console.quiet_libraries(accelerator)
+    console.quiet_libraries()
     return accelerator
 
 
@@ -424,6 +425,8 @@ def cli(argv: list[str] | None = None) -> int:
         main(argv)
     except (InputError, RunStopped, Preempted) as error:
         console.report_error(error)
+        if PartialState._shared_state:  # else a process that leaves its group aborts
+            PartialState().destroy_process_group()
         return error.exit_code
     return 0
 

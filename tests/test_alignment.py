@@ -1,6 +1,7 @@
 """alignment.py: windows own every word once, and sub-tokens are the tokenizer's own."""
 
 import doctest
+import itertools
 import random
 
 import pytest
@@ -48,14 +49,13 @@ def test_every_word_is_owned_once_within_budget_and_with_most_context():
         for window in windows:
             assert window.start <= window.own_start <= window.own_end <= window.end
             assert sum(counts[window.start : window.end]) <= budget
-        for earlier, later in zip(windows, windows[1:], strict=False):
+        for earlier, later in itertools.pairwise(windows):
             assert later.start > earlier.start
             assert later.end > earlier.end
             assert sum(counts[later.start : earlier.end]) <= stride
         for word, owner in zip(owned, owners, strict=True):
             showing = [w for w in windows if w.start <= word < w.end]
             num_shared += len(showing) > 1
-            # The sentence's first and last words have one side only, the same in every window.
             best = max(context(w, word, begins) for w in showing)
             assert context(owner, word, begins) == best
     assert num_cut > 500

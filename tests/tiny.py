@@ -27,7 +27,7 @@ TEXT = [
     "unbelievable internationalisation committees recommended Wolfeschlegelsteinhausen",
     "At 10:30 a.m., Mr. O'Neil (aged 63) didn't pay $4.99 -- he left!",
 ]
-WORDS = sorted(set(" ".join(TEXT).split())) + ["Über", "naïve", "東京", "x", "unseen-word", "..."]
+WORDS = [*sorted(set(" ".join(TEXT).split())), "Über", "naïve", "東京", "x", "unseen-word", "..."]
 NO_TOKENS = ["", " ", "\u200b", "\ufeff", "\u0096", "\ufe0f", "\u00ad"]  # BERT makes none of these
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -45,7 +45,7 @@ def _learn(kind: str, add_prefix_space: bool) -> Tokenizer:
     options = {"special_tokens": SPECIAL, "show_progress": False}
     if kind == "word_piece":
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+        tokenizer.normalizer = normalizers.BertNormalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         trainer = trainers.WordPieceTrainer(vocab_size=120, **options)
     elif kind == "byte_level":
@@ -130,7 +130,8 @@ def build_model(config, *, seed: int = 0) -> torch.nn.Module:
     model = AutoModelForTokenClassification.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.4)
+            if parameter.ndim > 1:
+                parameter.copy_(torch.randn_like(parameter) * 0.4)
     return model.eval()
 
 

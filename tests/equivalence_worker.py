@@ -1,0 +1,74 @@
+"""Trains one epoch for each of several cuts, in every process of a launch, and writes it down.
+
+    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL '[[4, 2, "float64"], ...]'
+
+A cut is [per-device batch size, accumulation steps, dtype]. For each, FOLDER/B-A-dtype/ holds the
+gradients of the first update, the weights after the epoch, metrics.jsonl, and for every process
+the sentences that it really put through the model in each update.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import model as models
+import run_folder
+import train_loop
+from distributed import StopSignal, decide
+from progress import TrainState
+
+
+def main(folder: Path, data: str, model: str, cuts: list) -> None:
+    load_model, train_step = models.load_model, train_loop.train_step
+    for batch_size, accumulation, dtype in cuts:
+        out = folder / f"{batch_size}-{accumulation}-{dtype}"
+        out.mkdir(parents=True, exist_ok=True)
+        models.load_model = lambda *a, dtype=dtype: load_model(*a).to(getattr(torch, dtype))
+        config = train_loop.parse_config(
+            [f"--train_file={data}", f"--config_name={model}", f"--tokenizer_name={model}",
+             "--ignore_mismatched_sizes", "--task_name=pos", f"--output_dir={out}",
+             f"--per_device_train_batch_size={batch_size}", "--logging_steps=1",
+             f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
+             "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5"]
+        )  # fmt: skip
+        accelerator = train_loop.build_accelerator(config)
+        run = train_loop.build_run(config, accelerator, out, None)
+        decide(accelerator, lambda run=run: run_folder.start(run, TrainState()))
+        gradients, stream = {}, []
+
+        def keep_gradients(*_, gradients=gradients, run=run):
+            if not gradients:
+                named = run.accelerator.unwrap_model(run.model).named_parameters()
+                gradients.update({name: p.grad.clone() for name, p in named if p.grad is not None})
+
+        run.optimizer.optimizer.register_step_pre_hook(keep_gradients)
+
+        def keep_stream(run, update, stream=stream):
+            stream.append(
+                [
+                    [row[mask.bool()].tolist() for row, mask in zip(ids, masks, strict=True)]
+                    for ids, masks in (
+                        (batch["input_ids"], batch["attention_mask"])
+                        for batch in update["micro_batches"]
+                        if (batch["labels"] != -100).any() or update["num_labels"] == 0
+                    )
+                ]
+            )
+            return train_step(run, update)
+
+        train_loop.train_step = keep_stream
+        with StopSignal() as stop:
+            train_loop.train(run, TrainState(), stop)
+        rank = accelerator.process_index
+        (out / f"stream-{rank}.json").write_text(json.dumps(stream))
+        weights = accelerator.unwrap_model(run.model).state_dict()
+        torch.save({"gradients": gradients, "weights": weights}, out / f"tensors-{rank}.pt")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))

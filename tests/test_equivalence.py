@@ -1,0 +1,135 @@
+"""One global batch is one update, however it is cut. benchmarks/equivalence.py: peers fail this."""
+
+import json
+import random
+import re
+
+import pytest
+import torch
+from runs import SMALL, launch
+
+import train_loop
+
+# processes, per-device batch, accumulation
+CUTS_OF_16 = [(1, 16, 1), (1, 8, 2), (1, 1, 16), (2, 8, 1), (2, 4, 2), (2, 1, 8)]
+CUTS_OF_12 = [(1, 12, 1), (3, 4, 1), (3, 2, 2)]
+NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process of 3 has nothing
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Every cut, trained for an epoch in float32 and float64 by one launch per process count."""
+    folder = tmp_path_factory.mktemp("equivalence")
+    train_loop.main([*SMALL, "--max_train_steps=1", f"--output_dir={folder / 'model'}"])
+    config = folder / "model" / "config.json"
+    config.write_text(re.sub(r'("\w*dropout\w*": )[\d.]+', r"\g<1>0.0", config.read_text()))
+    draw = random.Random(4)
+    words = "Carla works in Paris for a bank and we saw rain over hills".split()  # noqa: SIM905
+        "Carla",
+        "works",
+        "in",
+        "Paris",
+        "for",
+        "the",
+        "bank",
+        "and",
+        "we",
+        "saw",
+        "rain",
+        "over",
+        "hills",
+    ]
+    with (folder / "data.jsonl").open("w") as file:
+        for number in range(NUM_SENTENCES):
+            length = 1 + number * 59 // (NUM_SENTENCES - 1)  # 1 to 60 labels
+            tokens = [draw.choice(words) + str(draw.randrange(9)) for _ in range(length)]
+            tags = [draw.choice(["NN", "VB", "DT", "IN"]) for _ in tokens]
+            if number % 7 == 3:  # no label at all: some micro-batches of one are all ignored
+                tags = [None] * length
+            file.write(json.dumps({"tokens": tokens, "pos_tags": tags}) + "\n")
+    for processes in (1, 2, 3):
+        cuts = [
+            [batch_size, accumulation, dtype]
+            for count, batch_size, accumulation in CUTS_OF_16 + CUTS_OF_12
+            for dtype in ("float32", "float64")
+            if count == processes
+        ]
+        launch(
+            str(folder / str(processes)), str(folder / "data.jsonl"), str(folder / "model"),
+            json.dumps(cuts), script="tests/equivalence_worker.py", processes=processes,
+        )  # fmt: skip
+    return folder
+
+
+def load(folder, cut, dtype):
+    processes, batch_size, accumulation = cut
+    place = folder / str(processes) / f"{batch_size}-{accumulation}-{dtype}"
+    tensors = [torch.load(place / f"tensors-{rank}.pt") for rank in range(processes)]
+    for other in tensors[1:]:
+        for kind in ("gradients", "weights"):
+            for name, value in tensors[0][kind].items():
+                assert torch.equal(value, other[kind][name]), "processes must hold the same model"
+    return place, tensors[0]
+
+
+def relative_difference(actual: dict, expected: dict) -> float:
+    assert actual.keys() == expected.keys()
+    difference = sum((actual[name] - expected[name]).double().norm() ** 2 for name in expected)
+    return float((difference / sum(v.double().norm() ** 2 for v in expected.values())).sqrt())
+
+
+CASES = [(CUTS_OF_16[0], cut) for cut in CUTS_OF_16[1:]]
+CASES += [(CUTS_OF_12[0], cut) for cut in CUTS_OF_12[1:]]
+IDS = [" x ".join(map(str, cut)) for _, cut in CASES]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("whole", "cut"), CASES, ids=IDS)
+def test_gradients_and_weights_do_not_depend_on_the_cut(folder, whole, cut):
+    for dtype, first_update, whole_epoch in (("float32", 1e-5, 1e-4), ("float64", 1e-10, 1e-9)):
+        _, expected = load(folder, whole, dtype)
+        _, actual = load(folder, cut, dtype)
+        assert relative_difference(actual["gradients"], expected["gradients"]) < first_update
+        assert relative_difference(actual["weights"], expected["weights"]) < whole_epoch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("whole", "cut"), CASES, ids=IDS)
+def test_logged_losses_and_learning_rates_are_the_same_text(folder, whole, cut):
+    for dtype in ("float32", "float64"):
+        place, _ = load(folder, whole, dtype)
+        other, _ = load(folder, cut, dtype)
+        expected = (place / "metrics.jsonl").read_text()
+        assert len(expected.splitlines()) == -(-NUM_SENTENCES // whole[1])
+        assert (other / "metrics.jsonl").read_text() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("whole", "cut"), CASES, ids=IDS)
+def test_every_update_learns_from_the_same_sentences(folder, whole, cut):
+    def stream(cut):
+        """Sentences (sorted sub-token ids) of every update, over all processes."""
+        place, _ = load(folder, cut, "float32")
+        ranks = [json.loads((place / f"stream-{r}.json").read_text()) for r in range(cut[0])]
+        assert len({len(updates) for updates in ranks}) == 1
+        return [
+            sorted(row for micro_batches in share for batch in micro_batches for row in batch)
+            for share in zip(*ranks, strict=True)
+        ]
+
+    labelled = stream(whole)
+    seen = [tuple(row) for update in labelled for row in update]
+    assert len(seen) == len(set(seen)), "each sentence once an epoch"
+    # Micro-batches without any label are left out of the stream: they teach nothing.
+    unlabelled = {tuple(row) for row in seen} - {tuple(r) for u in stream(cut) for r in u}
+    assert len(unlabelled) <= 8
+    kept = [[row for row in update if tuple(row) not in unlabelled] for update in labelled]
+    assert stream(cut) == kept
+
+
+@pytest.mark.slow
+def test_gradients_are_not_trivially_equal(folder):
+    """The data is such that a mean of means would show."""
+    _, first = load(folder, (1, 16, 1), "float64")
+    _, other = load(folder, (1, 12, 1), "float64")
+    assert relative_difference(other["gradients"], first["gradients"]) > 1e-3
