@@ -352,7 +352,8 @@ def _problems(config: Config) -> list[str]:
         "to train from scratch",
     )
     require(
-        bool(config.model_name_or_path or config.tokenizer_name) or config.uses_sample_model,
+        bool(config.model_name_or_path or config.tokenizer_name)
+        or not (config.config_name or config.model_type),
         "a model from scratch needs --tokenizer_name",
     )
     require(

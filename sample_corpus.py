@@ -25,8 +25,6 @@ HEADLINE_SHARE = 0.04
 SEED = 1729
 
 LETTERS = "A B C D E F G H I K L M N O P R S T U V W"
-# Beginnings that families, towns and companies share: with these only the ending tells.
-SHARED = "Mar Nor"
 MIDDLES = """a ab ad ag al am an ar av e eb ed el em en er et ev i ib id il im in o ob od ol om on or ov
     u ud ul um un ur us"""
 
@@ -34,22 +32,19 @@ MIDDLES = """a ab ad ag al am an ar av e eb ed el em en er et ev i ib id il im i
 NAMES = {
     "family": (
         """Abram Anders Bergl Carls Dimit Eriks Fisch Fried Gust Hend Ivan Jans Kasp Kuzn Lars
-        Matth Mikh Novak Olss Peders Petr Rodr Sand Schr Sim Stef Svens Thom Vasil Wern """
-        + SHARED,
+        Matth Mikh Novak Olss Peders Petr Rodr Sand Schr Sim Stef Svens Thom Vasil Wern Mar""",
         MIDDLES,
         "son sen ova vich ski nez ini man berg",
     ),
     "coined_town": (
         """Alder Ash Birk Black Bright Bruns Castle Clear Dun East Elm Fair Glen Green Harbor High
-        Kings Lake Lower Mill Nether Oak Port Red River Spring Stone Upper West White """
-        + SHARED,
+        Kings Lake Lower Mill Nether Oak Port Red River Spring Stone Upper West White Mar""",
         MIDDLES,
         "burg shire ville stan mouth ham ton field",
     ),
     "brand": (
         """Aero Agri Auto Bio Cyber Data Digi Dyna Eco Electro Euro Fin Gen Giga Hydro Info Inter
-        Med Micro Nano Net Omni Opti Petro Pharma Quant Robo Solar Tele Trans Uni """
-        + SHARED,
+        Med Micro Nano Net Omni Opti Petro Pharma Quant Robo Solar Tele Trans Uni Mar""",
         MIDDLES,
         "corp tech soft bank tel com gas",
     ),
@@ -126,7 +121,7 @@ RULES = {
     "headline": """
         2x [NP <PER> ] [VP <verb>s/VBZ ] [NP <thing>/NN ] [PP in/IN ] [NP <LOC> ]
         2x [NP <ORG> ] [VP <verb>s/VBZ ] [NP <adj>/JJ <things>/NNS ]
-        [NP <sport>/NN ] -/: [NP <PER> ] [VP <beat>/VBD ] [NP <PER> ] [PP in/IN ] [NP <LOC> ]
+        [NP <sport>/NN ] -/: [NP <PER> ] [VP <won>/VBD ] [PP in/IN ] [NP <LOC> ]
         [NP <ORG> ] [NP <digit>/CD ] [NP <ORG> ] [NP <digit>/CD ]
         [NP <PEOPLE> <money>/NNS ] [VP <moved>/VBD ] [PP in/IN ] [NP <month>/NNP ]""",
     "clause": """

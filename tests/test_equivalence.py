@@ -24,21 +24,7 @@ def folder(tmp_path_factory):
     config = folder / "model" / "config.json"
     config.write_text(re.sub(r'("\w*dropout\w*": )[\d.]+', r"\g<1>0.0", config.read_text()))
     draw = random.Random(4)
-    words = "Carla works in Paris for a bank and we saw rain over hills".split()  # noqa: SIM905
-        "Carla",
-        "works",
-        "in",
-        "Paris",
-        "for",
-        "the",
-        "bank",
-        "and",
-        "we",
-        "saw",
-        "rain",
-        "over",
-        "hills",
-    ]
+    words = ["Carla", "works", "in", "Paris", "for", "a", "bank", "and", "we", "saw", "rain"]
     with (folder / "data.jsonl").open("w") as file:
         for number in range(NUM_SENTENCES):
             length = 1 + number * 59 // (NUM_SENTENCES - 1)  # 1 to 60 labels
