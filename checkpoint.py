@@ -94,6 +94,7 @@ def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
             _fsync(path)
             files[path.name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
         manifest = {"format_version": FORMAT_VERSION, **facts, "files": files}
+        manifest["sha256"] = _digest(manifest)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
         _fsync(temporary / MANIFEST)
         _fsync(temporary)
@@ -116,10 +117,14 @@ def verify(folder: Path) -> dict:
         DamagedCheckpoint: what is wrong with it.
     """
     try:
+        if (folder / MANIFEST).is_symlink():
+            raise DamagedCheckpoint(f"{MANIFEST} is a link")
         manifest = json.loads((folder / MANIFEST).read_bytes())
         version, files = manifest["format_version"], manifest["files"]
         if version != FORMAT_VERSION:
             raise DamagedCheckpoint(f"is of format {version}; this tagloop reads {FORMAT_VERSION}")
+        if manifest.pop("sha256") != _digest(manifest):
+            raise DamagedCheckpoint(f"{MANIFEST} is not as it was written (sha256 differs)")
         for name, known in files.items():
             path = folder / name
             if Path(name).name != name or path.is_symlink() or not path.is_file():
@@ -220,21 +225,32 @@ def prune(output_dir: Path, *, keep: int, spare: Iterable[str], say: Callable[[s
             say(f"{folder}: could not be pruned: {error.strerror}")
 
 
-def check_same_run(saved: dict, asked: dict, *, may_change: Iterable[str], where: Path) -> None:
+def check_same_run(
+    saved: dict, asked: dict, *, defaults: dict, may_change: Iterable[str], where: Path
+) -> None:
     """Refuse a resume that would silently be another run.
 
     Args:
         saved, asked: identities: a dict of options, and facts such as labels and fingerprints.
+        defaults: options by name; an option that is younger than the checkpoint had its default.
         may_change: options that do not change the numbers.
 
     Raises:
         InputError: every difference, with its name, old and new value.
     """
-    saved, asked = json.loads(json.dumps(saved)), json.loads(json.dumps(asked))
-    old = {f"--{k}": v for k, v in saved["options"].items() if k not in may_change}
-    new = {f"--{k}": v for k, v in asked["options"].items() if k not in may_change}
-    old |= {k: v for k, v in saved.items() if k != "options"}
-    new |= {k: v for k, v in asked.items() if k != "options"}
+
+    def named(identity: dict) -> dict:
+        options = defaults | identity["options"]
+        values = {f"--{name}": options[name] for name in options if name not in may_change}
+        facts = {
+            name: value for name, value in identity.items() if name not in ("options", "model")
+        }
+        return json.loads(json.dumps(values | facts))
+
+    old, new = named(saved), named(asked)
+    # A younger transformers may describe a model with more keys; those of both must agree.
+    for key in saved["model"].keys() & asked["model"].keys():
+        old[f"model {key}"], new[f"model {key}"] = saved["model"][key], asked["model"][key]
     lines = [
         f"{where}: {name} was {_short(old.get(name))} and is now {_short(new.get(name))}"
         for name in sorted(old.keys() | new.keys())
@@ -248,6 +264,11 @@ def check_same_run(saved: dict, asked: dict, *, may_change: Iterable[str], where
 def _short(value) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:160]}... ({len(text)} characters)"
+
+
+def _digest(manifest: dict) -> str:
+    """sha256 of a manifest's values, its own digest left out."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Tokenizer, model and optimizer: loaded or built, and checked before any weight is read."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -256,7 +257,8 @@ def has_unused_parameters(model: nn.Module, windows: dict) -> bool:
 def describe(model_config) -> dict:
     """The architecture and label list, without what names a place or a version."""
     facts = model_config.to_dict()
-    return {k: v for k, v in facts.items() if k not in ("_name_or_path", "transformers_version")}
+    facts = {k: v for k, v in facts.items() if k not in ("_name_or_path", "transformers_version")}
+    return json.loads(json.dumps(facts, default=str))
 
 
 def build_sample_tokenizer(sentences) -> PreTrainedTokenizerFast:

@@ -9,9 +9,9 @@ and `WORDS` are its vocabulary; change a line and you have another corpus. The n
     {PER ... }   a named entity
     3x ...       an alternative that is drawn three times as often
 
-Each name belongs to one split, so a model cannot know the names it is tested on: it needs the
-context, the shape of the word and its pieces. And some sentences stay open on purpose (in "Georgia
-won", who is Georgia?), so that nobody scores 1.
+Each family, town, people and company belongs to one split, so a model cannot know the names it is
+tested on: it needs the context, the shape of the word and its pieces. And some sentences stay open
+on purpose (in "Florence won", who is Florence?), so that nobody scores 1.
 """
 
 import itertools
@@ -21,30 +21,30 @@ import zlib
 
 SPLIT_SIZES = {"train": 2200, "validation": 250, "test": 250}
 SENTENCE_LENGTHS = range(3, 46)  # in words; anything else is drawn again
-HEADLINE_SHARE = 0.04
+HEADLINE_SHARE = 0.03
 SEED = 1729
 
 LETTERS = "A B C D E F G H I K L M N O P R S T U V W"
-MIDDLES = """a ab ad ag al am an ar av e eb ed el em en er et ev i ib id il im in o ob od ol om on or ov
-    u ud ul um un ur us"""
+MIDDLES = """a ab ad ag al am an ar av e eb ed el em en er et ev i ib id il im in
+    o ob od ol om on or ov u ud ul um un ur us"""
 
 # The parts of coined names: each of the first with each of the second, and so on.
 NAMES = {
     "family": (
         """Abram Anders Bergl Carls Dimit Eriks Fisch Fried Gust Hend Ivan Jans Kasp Kuzn Lars
-        Matth Mikh Novak Olss Peders Petr Rodr Sand Schr Sim Stef Svens Thom Vasil Wern Mar""",
+        Matth Mikh Novak Olss Peders Petr Rodr Sand Schr Sim Stef Svens Thom Vasil Wern""",
         MIDDLES,
         "son sen ova vich ski nez ini man berg",
     ),
     "coined_town": (
         """Alder Ash Birk Black Bright Bruns Castle Clear Dun East Elm Fair Glen Green Harbor High
-        Kings Lake Lower Mill Nether Oak Port Red River Spring Stone Upper West White Mar""",
+        Kings Lake Lower Mill Nether Oak Port Red River Spring Stone Upper West White""",
         MIDDLES,
         "burg shire ville stan mouth ham ton field",
     ),
     "brand": (
         """Aero Agri Auto Bio Cyber Data Digi Dyna Eco Electro Euro Fin Gen Giga Hydro Info Inter
-        Med Micro Nano Net Omni Opti Petro Pharma Quant Robo Solar Tele Trans Uni Mar""",
+        Med Micro Nano Net Omni Opti Petro Pharma Quant Robo Solar Tele Trans Uni""",
         MIDDLES,
         "corp tech soft bank tel com gas",
     ),
@@ -69,11 +69,11 @@ NAMES = {
     ),
 }
 
-# Ordinary words; those after the bar are met in validation and test only.
+# What all splits share: given names, which never stand alone, and ordinary words.
 WORDS = {
-    "first": """Alice Anna Boris Carla Clara David Diana Elena Emma Eric Felix Greta Hannah Hugo Igor
-        Irene Jack James Jane Julia Karen Kevin Laura Leo Linda Lucas Maria Martin Mary Nina Oscar
-        Paul Peter Rita Robert Sara Simon Sofia Thomas Vera Victor""",
+    "first": """Alice Anna Boris Carla Clara David Diana Elena Emma Eric Felix Greta Hannah Hugo
+        Igor Irene Jack James Jane Julia Karen Kevin Laura Leo Linda Lucas Maria Martin Mary Nina
+        Oscar Paul Peter Rita Robert Sara Simon Sofia Thomas Vera Victor""",
     "initial": LETTERS,
     "title": "Mr. Mrs. Ms. Dr. Sen. Gov. Gen.",
     "role": """minister spokesman spokeswoman lawyer coach director manager analyst officer captain
@@ -234,13 +234,13 @@ RULES = {
         20x <town>/NNP
         <town>/NNP City/NNP""",
     "town": """
-        40x <coined_town>
+        60x <coined_town>
         <famous>""",
     "club": """
         6x {ORG <town>/NNP United/NNP }
         {ORG <town>/NNP }""",
     "company": """
-        30x <brand>/NNP
+        40x <brand>/NNP
         <household>/NNP
         <acronym>/NNP
         2x <brand>/NNP Inc./NNP
@@ -280,8 +280,7 @@ def build_alternatives(split: str) -> dict[str, list[str]]:
         names = map("".join, itertools.product(*map(str.split, parts)))
         alternatives[symbol] = [name for name in names if find_owner(name) == split]
     for symbol, words in WORDS.items():
-        everywhere, _, held_out = words.partition("|")
-        alternatives[symbol] = (everywhere if split == "train" else everywhere + held_out).split()
+        alternatives[symbol] = words.split()
     for symbol, lines in RULES.items():
         alternatives[symbol] = []
         for line in lines.strip().splitlines():

@@ -79,7 +79,11 @@ def main(argv: list[str] | None = None) -> dict:
     state = TrainState()
     if earlier:
         checkpoint.check_same_run(
-            earlier["identity"], run.identity, may_change=MAY_CHANGE_ON_RESUME, where=folder
+            earlier["identity"],
+            run.identity,
+            defaults=Config().public(),
+            may_change=MAY_CHANGE_ON_RESUME,
+            where=folder,
         )
         if earlier["finished"]:
             run.say(f"{folder}: this run is finished, there is nothing to resume")

@@ -1,13 +1,14 @@
 """Fixtures that several test modules share."""
 
 import os
+import re
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
 
 import pytest
+from runs import REPO, SMALL
 
-REPO = Path(__file__).resolve().parent.parent
 CORPORA = Path(os.environ.get("TAGLOOP_CORPORA", REPO.parent / "shared" / "data"))
 
 
@@ -23,3 +24,15 @@ def corpora() -> Path:
 def _own_caches(tmp_path_factory, monkeypatch):
     """Keep prepared data of tests out of the user's cache."""
     monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path_factory.getbasetemp() / "tagloop-cache"))
+
+
+@pytest.fixture(scope="session")
+def no_dropout(tmp_path_factory) -> Path:
+    """A small saved model without dropout: with it, every process draws masks of its own."""
+    import train_loop
+
+    folder = tmp_path_factory.mktemp("no-dropout") / "saved"
+    train_loop.main([*SMALL, "--max_train_steps=1", f"--output_dir={folder}"])
+    config = folder / "config.json"
+    config.write_text(re.sub(r'("\w*dropout\w*": )[\d.]+', r"\g<1>0.0", config.read_text()))
+    return folder

@@ -36,7 +36,9 @@ DATA = {  # name of the file, its content, further options, what the message say
     "empty": ("a.conll", b"", [], ["a.conll", "empty"]),
     "not utf-8": ("a.conll", b"caf\xe9 NN B-NP O\n", [], ["a.conll", "UTF-8", "offset 3"]),
     "unknown extension": ("a.xyz", b"\x00\x01\x02\x03", [], ["a.xyz"]),
-    "malformed json": ("a.json", b'{"tokens": ["a"], "ner_tags": ["O"]}\n{"tokens": [\n', [], ["a.json:2"]),
+    "malformed json": (
+        "a.json", b'{"tokens": ["a"], "ner_tags": ["O"]}\n{"tokens": [\n', [], ["a.json:2"],
+    ),
     "numbers differ": (
         "a.jsonl", b'{"tokens": ["a", "b"], "ner_tags": ["O"]}\n', [], ["a.jsonl:1", "2", "1"],
     ),
@@ -49,7 +51,8 @@ DATA = {  # name of the file, its content, further options, what the message say
     ),
     "integers without names": ("a.jsonl", INTEGERS.encode(), [], ["a.jsonl", "--labels_file"]),
     "mixed schemes": (
-        "a.conll", b"a B-PER\nb O\n\nc I-PER\nd O\n", [], ["a.conll:1", "a.conll:4", "--label_scheme"],
+        "a.conll", b"a B-PER\nb O\n\nc I-PER\nd O\n", [],
+        ["a.conll:1", "a.conll:4", "--label_scheme"],
     ),
     "plain tags": ("a.conll", b"a PER\nb O\n", [], ["a.conll:1", "PER", "--task_name pos"]),
     "empty split": ("a.jsonl", b"[]", [], ["a.jsonl"]),

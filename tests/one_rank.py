@@ -1,0 +1,60 @@
+"""train_loop.py, but something happens to one process only: REASON says what."""
+
+import datetime
+import errno
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import checkpoint
+import train_loop
+import windows
+
+REASON, RANK = os.environ["REASON"], int(os.environ.get("RANK", 0))
+train_step, encode_sentences = train_loop.train_step, windows.encode_sentences
+
+
+def step(run, update):
+    third_on_one = run.lr_scheduler.last_epoch == 2 and RANK == 1
+    if third_on_one and REASON == "signal":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if third_on_one and REASON == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if third_on_one and REASON == "nan":
+        with torch.no_grad():
+            next(run.model.parameters()).fill_(float("nan"))
+    return train_step(run, update)
+
+
+def full_disk(folder, *_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def slow_encoding(*arguments, **options):
+    print("slept", flush=True)
+    time.sleep(10)
+    return encode_sentences(*arguments, **options)
+
+
+train_loop.train_step = step
+if REASON == "disk":  # the main process alone writes
+    checkpoint.publish = full_disk
+if REASON == "slow":
+    from accelerate import InitProcessGroupKwargs
+
+    real = train_loop.DistributedDataParallelKwargs
+    limit = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=5))
+    accelerator_class = train_loop.Accelerator
+    train_loop.Accelerator = lambda kwargs_handlers, **options: accelerator_class(
+        kwargs_handlers=[*kwargs_handlers, limit], **options
+    )
+    windows.encode_sentences = slow_encoding
+
+if __name__ == "__main__":
+    sys.exit(train_loop.cli())

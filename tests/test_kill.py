@@ -1,0 +1,76 @@
+"""Killed and signalled runs, a few of them; benchmarks/kill.py has many more."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from runs import ON_CPU, REPO
+
+sys.path.insert(0, str(REPO / "benchmarks"))
+import kill
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+def undisturbed(request, tmp_path_factory):
+    """A system and what its run comes to when nobody disturbs it."""
+    random.seed(7)
+    cache = tmp_path_factory.getbasetemp() / "tagloop-cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAGLOOP_CACHE", str(cache))
+        system = kill.tagloop(request.param)
+        return system, kill.measure_reference(system, tmp_path_factory.mktemp("kill") / "run")
+
+
+def test_a_run_killed_while_it_writes_goes_on_to_the_same_bytes(undisturbed, tmp_path):
+    system, reference = undisturbed
+    trials = [
+        kill.kill_trial(system, reference, tmp_path / f"{number}", writing=True, kills=2)
+        for number in range(2 if "1 process" in system.title else 1)
+    ]
+    assert all(trial.resumed and trial.same for trial in trials)
+    assert sum(trial.torn for trial in trials), "no kill hit a checkpoint while it was written"
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(undisturbed, tmp_path):
+    system, reference = undisturbed
+    for number in range(2 if "1 process" in system.title else 1):
+        folder = tmp_path / f"{number}"
+        trial = kill.kill_trial(system, reference, folder, writing=False, kills=2)
+        assert trial.resumed
+        assert trial.same
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_saves_and_leaves_with_75(name, undisturbed, tmp_path):
+    system, reference = undisturbed
+    for number in range(2 if "1 process" in system.title else 1):
+        folder = tmp_path / f"{number}"
+        stop = kill.signal_trial(system, reference, folder, getattr(signal, name))
+        assert set(stop.codes) == {75}
+        assert stop.late in (0, 1)
+        assert stop.same
+
+
+def test_more_signals_until_the_interpreter_has_ended_change_nothing(tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "train_loop.py", *kill.RUN, f"--output_dir={folder}"],
+        cwd=REPO,
+        env=os.environ | ON_CPU,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and kill.last_step(folder) < 5:
+        time.sleep(0.001)
+    while process.poll() is None:
+        process.send_signal(random.choice([signal.SIGTERM, signal.SIGUSR1]))
+        time.sleep(0.005)
+    assert process.returncode == 75, process.stderr.read()
+    assert kill.newest_saved(folder) < kill.NUM_UPDATES
