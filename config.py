@@ -36,6 +36,7 @@ SPAN_METRICS = (
 )  # fmt: skip
 POS_METRICS = ("accuracy", "macro_f1", "loss")
 
+DEBUG_SAMPLES = 100
 SECRETS = ("hub_token",)  # never written to a file, a log or a tracker
 
 # A resumed run may change these: they name places (what lies there is compared by content),
@@ -270,6 +271,10 @@ def parse_config(argv: list[str] | None = None) -> Config:
     problems = _problems(config)
     if problems:
         raise InputError("\n".join(problems))
+    if config.debug:
+        sizes = ("max_train_samples", "max_eval_samples", "max_predict_samples")
+        small = {name: min(getattr(config, name) or DEBUG_SAMPLES, DEBUG_SAMPLES) for name in sizes}
+        config = dataclasses.replace(config, **small)
     if not (config.do_train or config.do_eval or config.do_predict):  # then all the data allows
         trains = config.uses_sample_corpus or config.dataset_name or config.train_file
         config = dataclasses.replace(config, do_train=bool(trains), do_eval=True, do_predict=True)

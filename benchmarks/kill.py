@@ -7,7 +7,7 @@ is killed (SIGKILL) or asked to stop (SIGTERM, SIGUSR1), gone on with `--resume_
 auto`, and compared byte by byte with a run that nobody disturbed. Beside it a loop around
 `accelerator.save_state`, killed the same way. Trials are forked from a process that has imported
 everything, those of two processes with the environment that torchrun gives them; a few go through
-the real `accelerate launch`. On the CPU, without network, in five to ten minutes on two cores.
+the real `accelerate launch`. On the CPU, without network, in about ten minutes on two cores.
 """
 
 import argparse

@@ -106,8 +106,8 @@ def test_auto_without_a_checkpoint_begins(tmp_path):
 @pytest.mark.slow
 def test_another_number_of_processes_goes_on_with_the_same_run(no_dropout, tmp_path):
     """1 -> 2 -> 3 -> 1 processes, each for a while, mid-epoch; the global batch of 12 is kept."""
-    base = [*SMALL[:4], f"--model_name_or_path={no_dropout}", "--logging_steps=1", "--seed=5",
-            "--learning_rate=3e-3", "--checkpointing_steps=4"]  # fmt: skip
+    base = [*SMALL[:4], SMALL[-1], f"--model_name_or_path={no_dropout}", "--logging_steps=1",
+            "--seed=5", "--checkpointing_steps=4"]  # fmt: skip
     whole, moved = tmp_path / "whole", tmp_path / "moved"
     train_loop.main([*base, "--per_device_train_batch_size=12", f"--output_dir={whole}"])
     shutil.copytree(whole, moved)

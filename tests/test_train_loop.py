@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 
+import numpy as np
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from runs import SMALL, read_json, read_metrics
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
@@ -39,7 +41,9 @@ def write_conll(path, rows, tagged=True):
 def trained(tmp_path_factory):
     """One small run on the sample: its folder and what main() returned."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    return folder, run(folder)
+    results = run(folder)
+    assert results["test_f1"] > 0, "else equal predictions say little"
+    return folder, results
 
 
 def test_a_run_leaves_exactly_these_files(trained):
@@ -310,3 +314,32 @@ def test_the_saved_model_gives_the_logits_of_the_run(trained):
             correct += model.config.id2label[ids[word_ids.index(word)]] == tag
             total += 1
     assert correct / total == pytest.approx(results["eval_accuracy"], abs=1e-12)
+
+
+def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(trained, tmp_path):
+    """A scale so large that gradients overflow for a while: those updates change nothing."""
+    config = train_loop.parse_config([*SMALL, f"--output_dir={tmp_path}"])
+    accelerator = train_loop.build_accelerator(config)
+    run = train_loop.build_run(config, accelerator, tmp_path, None)
+    # What accelerate sets up for fp16 on a GPU; autocast to fp16 plays no part in this.
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-100)
+    run.optimizer = AcceleratedOptimizer(run.optimizer.optimizer, scaler=scaler)
+    accelerator.scaler, accelerator._optimizers = scaler, [run.optimizer]
+    accelerator.native_amp, accelerator.state._mixed_precision = True, "fp16"
+    try:
+        update = train_loop.build_dataloader(
+            run.windows["train"], [np.arange(12)] * 3, accelerator, config, start=0
+        )
+        rates, weights, skips = [], [], []
+        for batch in update:
+            *_, skipped = train_loop.train_step(run, batch)
+            skips.append(skipped)
+            rates.append(run.lr_scheduler.get_last_lr()[0])
+            weights.append(next(run.model.parameters()).detach().clone())
+    finally:
+        accelerator.state._mixed_precision = "no"
+    assert skips == [True, False, False]
+    full = run.lr_scheduler.base_lrs[0]
+    expected = [run.lr_scheduler.lr_lambdas[0](step) * full for step in (0, 1, 2)]
+    assert rates == expected
+    assert not torch.equal(weights[2], weights[0])

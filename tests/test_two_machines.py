@@ -151,8 +151,7 @@ def test_two_machines_train_and_predict_the_same_bytes_as_one_process(
         f"--model_name_or_path={no_dropout}",
         "--logging_steps=1",
         "--seed=5",
-        "--learning_rate=3e-3",
-    ]  # fast enough to find entities in so few updates
+    ]
     machines.launch(*base, "--per_device_train_batch_size=6", f"--output_dir={tmp_path / 'two'}")
     train_loop.main([*base, f"--output_dir={tmp_path / 'one'}"])
     assert machines.wait(timeout=120) == [0, 0], machines.output()

@@ -1,0 +1,71 @@
+"""How long does a checkpoint hold training up?
+
+    python benchmarks/save_stall.py
+
+A BERT-base-sized model (random weights) takes a few updates on the sample and is saved three times
+with all that a checkpoint does: gather, write, sync, hash, rename. The share is for a checkpoint
+an epoch of CoNLL-2003 (878 updates of 16 sentences), with the update's time measured here.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from transformers import BertConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import model as models
+import train_loop
+from progress import TrainState
+
+EPOCH = 878  # updates
+UPDATES, SAVES = 6, 3
+
+
+def main() -> None:
+    """Measure and print."""
+    models.build_sample_model_config = lambda tokenizer: BertConfig(vocab_size=28996)
+    with tempfile.TemporaryDirectory() as folder:
+        config = train_loop.parse_config([f"--output_dir={folder}", "--max_train_samples=160"])
+        accelerator = train_loop.build_accelerator(config)
+        run = train_loop.build_run(config, accelerator, Path(folder), None)
+        plan = train_loop.plan_epoch(
+            run.windows["train"].lengths,
+            seed=0,
+            epoch=0,
+            global_batch_size=16,
+            group_by_length=True,
+        )[:UPDATES]
+        seconds = []
+        for update in train_loop.build_dataloader(
+            run.windows["train"], plan, accelerator, config, start=0
+        ):
+            started = time.perf_counter()
+            train_loop.train_step(run, update)
+            seconds.append(time.perf_counter() - started)
+        update_time = statistics.median(seconds[1:])
+        saves = []
+        for number in range(SAVES):
+            started = time.perf_counter()
+            state = TrainState(step=number + 1)
+            train_loop.save_checkpoint(run, state, epoch=None, is_best=False)
+            saves.append(time.perf_counter() - started)
+        save_time = statistics.median(saves)
+        size = sum(path.stat().st_size for path in Path(folder, "step_1").iterdir())
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
+    print(f"model       {parameters / 1e6:.0f} M parameters, checkpoint {size / 2**30:.2f} GiB")
+    print(f"update      {update_time:.2f} s (median of {UPDATES - 1}, {accelerator.device.type})")
+    print(
+        f"checkpoint  {save_time:.2f} s (median of {SAVES}: {', '.join(f'{s:.2f}' for s in saves)})"
+    )
+    share = save_time / (EPOCH * update_time + save_time)
+    print(f"share       {share:.2%} of the time of an epoch of {EPOCH} updates")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+
+
+if __name__ == "__main__":
+    main()
