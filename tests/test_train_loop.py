@@ -323,6 +323,8 @@ def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(trained, tmp_
     run = train_loop.build_run(config, accelerator, tmp_path, None)
     # What accelerate sets up for fp16 on a GPU; autocast to fp16 plays no part in this.
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-100)
+    with torch.no_grad():  # a loss above 2, so that the scale overflows once
+        run.model.classifier.weight.mul_(1000)
     run.optimizer = AcceleratedOptimizer(run.optimizer.optimizer, scaler=scaler)
     accelerator.scaler, accelerator._optimizers = scaler, [run.optimizer]
     accelerator.native_amp, accelerator.state._mixed_precision = True, "fp16"
