@@ -94,7 +94,8 @@ def seed_update(seed: int, step: int, process_index: int) -> None:
 class StopSignal:
     """SIGTERM and SIGUSR1 ask the run to stop; all processes agree at the next update.
 
-    A second signal changes nothing. As a context manager, it restores the handlers it found.
+    A second signal changes nothing, until the process has left. As a context manager, it restores
+    the handlers it found if there was no signal.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -111,7 +112,7 @@ class StopSignal:
 
     def __exit__(self, *_):
         for number, handler in self.previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self.received else handler)
 
     def _note(self, number, frame):
         self.received = number

@@ -269,8 +269,11 @@ def train_step(run: Run, update: dict) -> tuple:
         loss_sum += loss.detach()
     max_norm = run.config.max_grad_norm or math.inf
     grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
+    scaler = accelerator.scaler  # None but for fp16
+    scale_before = scaler.get_scale() if scaler else 0.0
     optimizer.step()
-    skipped = accelerator.optimizer_step_was_skipped
+    # Not optimizer_step_was_skipped: fused AdamW skips inside its kernel, unseen by accelerate.
+    skipped = scaler is not None and scaler.get_scale() < scale_before
     if not skipped:
         run.lr_scheduler.step()
     optimizer.zero_grad()

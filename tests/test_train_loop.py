@@ -326,7 +326,7 @@ def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(trained, tmp_
     with torch.no_grad():  # a loss above 2, so that the scale overflows once
         run.model.classifier.weight.mul_(1000)
     run.optimizer = AcceleratedOptimizer(run.optimizer.optimizer, scaler=scaler)
-    accelerator.scaler, accelerator._optimizers = scaler, [run.optimizer]
+    accelerator.scaler, accelerator._optimizers = scaler, [run.optimizer]  # clipping unscales
     accelerator.native_amp, accelerator.state._mixed_precision = True, "fp16"
     try:
         update = train_loop.build_dataloader(
