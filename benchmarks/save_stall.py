@@ -55,7 +55,7 @@ def main() -> None:
             train_loop.save_checkpoint(run, state, epoch=None, is_best=False)
             saves.append(time.perf_counter() - started)
         save_time = statistics.median(saves)
-        size = sum(path.stat().st_size for path in Path(folder, "step_1").iterdir())
+        size = sum(path.stat().st_size for path in Path(folder, f"step_{SAVES}").iterdir())
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     print(f"model       {parameters / 1e6:.0f} M parameters, checkpoint {size / 2**30:.2f} GiB")
     print(f"update      {update_time:.2f} s (median of {UPDATES - 1}, {accelerator.device.type})")
