@@ -22,6 +22,7 @@ from huggingface_hub import HfApi
 
 from checkpoint import checkpoint_folders, find_checkpoint, remove_leftovers
 from errors import InputError
+from postprocess import to_tags
 
 PACKAGES = (
     "torch", "accelerate", "transformers", "tokenizers", "datasets", "evaluate", "seqeval", "numpy",
@@ -124,7 +125,7 @@ def finish(run, weights: dict | None, results: dict, predictions: dict) -> dict:
     Args:
         weights: the trained model's state dict, or None if nothing was trained.
         results: scores by part of the run: "train", "eval", "test".
-        predictions: tags per sentence, of "test" or "predict".
+        predictions: a label id per word (int16) of "test" and "predict".
 
     Returns:
         all_results.json.
@@ -134,7 +135,9 @@ def finish(run, weights: dict | None, results: dict, predictions: dict) -> dict:
         save_model(run.folder, model, weights, run.tokenizer)
     for split in ("test", "predict"):
         if split in predictions:  # a file to tag replaces the test split's predictions
-            write_predictions(run.folder, run.corpus.splits[split], predictions[split])
+            bounds = run.windows[split].sentence_offsets
+            tags = to_tags(predictions[split], bounds, run.id2label)
+            write_predictions(run.folder, run.corpus.splits[split], tags)
     everything = {} if run.config.do_train else read_json(run.folder / "all_results.json")
     for part, scores in results.items():
         named = {f"{part}_{name}": value for name, value in scores.items()}

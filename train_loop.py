@@ -5,21 +5,22 @@
         --model_name_or_path bert-base-cased --train_file train.conll --validation_file dev.conll \\
         --output_dir runs/mine
 
-The run from top to bottom: main(), setup(), train(), train_step(), evaluate(), finish(). `step`
+The run from top to bottom: main(), build_run(), train(), train_step(), evaluate(), finish(). `step`
 counts optimizer updates everywhere. What an update learns from, its loss and its gradient do not
 depend on the number of processes or on how the global batch is cut into micro-batches.
 """
 
 import contextlib
 import dataclasses
-import itertools
 import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch.nn.functional import cross_entropy
 from transformers import get_scheduler
 
@@ -69,6 +70,16 @@ class Run:
         console.say(self.accelerator, text)
 
 
+class Learned(NamedTuple):
+    """What an update leaves behind; the tensors are scalars on the device."""
+
+    window_ids: np.ndarray
+    num_labels: int  # of the whole update
+    loss_sum: torch.Tensor  # float64, of this process
+    grad_norm: torch.Tensor  # before clipping
+    skipped: bool  # fp16 overflowed, and nothing changed
+
+
 def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
@@ -87,6 +98,7 @@ def main(argv: list[str] | None = None) -> dict:
         )
         if earlier["finished"]:
             run.say(f"{folder}: this run is finished, there is nothing to resume")
+            accelerator.end_training()
             return earlier["results"]
         state = restore(run, earlier)
     agree(accelerator, run.identity)
@@ -203,7 +215,7 @@ def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
             run.windows["train"], plan, accelerator, config, start=first_update
         )
         first_update = 0
-        unread = []  # updates whose losses are still on the device
+        unread: list[Learned] = []  # updates whose losses are still on the device
         for update in train_dataloader:
             seed_update(config.seed, state.step, accelerator.process_index)
             unread.append(train_step(run, update))
@@ -235,7 +247,7 @@ def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
     return meter.close()
 
 
-def train_step(run: Run, update: dict) -> tuple:
+def train_step(run: Run, update: dict) -> Learned:
     """Learn from one global batch: forward, backward, clip, step. Every process must call this.
 
     The loss of an update is its summed cross-entropy over its number of labels, both over the
@@ -244,12 +256,8 @@ def train_step(run: Run, update: dict) -> tuple:
     micro-batch instead.
 
     Args:
-        update: micro_batches of this process (int64 tensors [windows, sub-tokens]) and num_labels
-            of the whole update.
-
-    Returns:
-        update, this process' summed loss (float64 scalar on the device), the gradient's norm
-        before clipping (scalar on the device), and whether fp16 overflowed and nothing changed.
+        update: micro_batches of this process (int64 tensors [windows, sub-tokens]), and num_labels
+            and window_ids of the whole update.
     """
     accelerator, model, optimizer = run.accelerator, run.model, run.optimizer
     model.train()
@@ -277,10 +285,10 @@ def train_step(run: Run, update: dict) -> tuple:
     if not skipped:
         run.lr_scheduler.step()
     optimizer.zero_grad()
-    return update, loss_sum, grad_norm, skipped
+    return Learned(update["window_ids"], update["num_labels"], loss_sum, grad_norm, skipped)
 
 
-def read_losses(run: Run, state: TrainState, unread: list[tuple]) -> None:
+def read_losses(run: Run, state: TrainState, unread: list[Learned]) -> None:
     """Bring losses from the device, the loop's only wait for it. Every process must call this.
 
     Raises:
@@ -288,22 +296,21 @@ def read_losses(run: Run, state: TrainState, unread: list[tuple]) -> None:
     """
     if not unread:
         return
-    sums = torch.stack([loss_sum for _, loss_sum, _, _ in unread])
+    sums = torch.stack([learned.loss_sum for learned in unread])
     loss_sums = run.accelerator.reduce(sums, reduction="sum").tolist()
-    norms = torch.stack([norm for _, _, norm, _ in unread]).tolist()
-    first_step = state.step - len(unread) + 1
-    for step, loss_sum, norm, seen in zip(
-        itertools.count(first_step), loss_sums, norms, unread, strict=False
+    norms = torch.stack([learned.grad_norm for learned in unread]).tolist()
+    first = state.step - len(unread) + 1
+    for step, (learned, loss_sum, norm) in enumerate(
+        zip(unread, loss_sums, norms, strict=True), start=first
     ):
-        update, _, _, skipped = seen
-        if not math.isfinite(loss_sum) or not (math.isfinite(norm) or skipped):
+        if not math.isfinite(loss_sum) or not (math.isfinite(norm) or learned.skipped):
             raise RunStopped(
                 f"update {step}: the loss is {loss_sum} and the gradient norm {norm}; it learned "
-                f"from windows {', '.join(map(str, update['window_ids'].tolist()))}. Nothing was "
+                f"from windows {', '.join(map(str, learned.window_ids.tolist()))}. Nothing was "
                 "saved since the last checkpoint. A lower --learning_rate, more "
                 "--num_warmup_steps, or bf16 instead of fp16 may help"
             )
-        state.add_loss(loss_sum, update["num_labels"])
+        state.add_loss(loss_sum, learned.num_labels)
     state.grad_norm = norms[-1]
     unread.clear()
 
@@ -329,9 +336,9 @@ def log_metrics(run: Run, state: TrainState, values: dict) -> None:
     run.accelerator.log(values, step=state.step)
 
 
-def evaluate(run: Run, split: str) -> tuple[dict, list[list[str]]]:
-    """Scores and predicted tags of a split, the same on every process. All must call this."""
-    windows, id2label = run.windows[split], run.id2label
+def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
+    """Scores of a split, and a label id per word (int16), on every process. All must call this."""
+    windows = run.windows[split]
     found = predict_split(
         run.accelerator,
         run.model,
@@ -339,19 +346,17 @@ def evaluate(run: Run, split: str) -> tuple[dict, list[list[str]]]:
         batch_size=run.config.per_device_eval_batch_size,
         description=split,
     )
-    predictions = to_tags(found.predictions, windows.sentence_offsets, id2label)
 
     def score() -> dict:
-        references = to_tags(windows.references, windows.sentence_offsets, id2label)
         scores = TokenScores().compute(
-            predictions=predictions,
-            references=references,
+            predictions=to_tags(found.predictions, windows.sentence_offsets, run.id2label),
+            references=to_tags(windows.references, windows.sentence_offsets, run.id2label),
             task=run.config.task_name,
             entity_level=run.config.return_entity_level_metrics,
         )
         return scores | {"loss": found.loss}
 
-    return decide(run.accelerator, score), predictions
+    return decide(run.accelerator, score), found.predictions
 
 
 def is_over(run: Run, state: TrainState) -> bool:
@@ -432,8 +437,8 @@ def cli(argv: list[str] | None = None) -> int:
         main(argv)
     except (InputError, RunStopped, Preempted) as error:
         console.report_error(error)
-        if PartialState._shared_state:  # else a process that leaves its group aborts
-            PartialState().destroy_process_group()
+        if torch.distributed.is_initialized():  # a process that leaves its group open aborts
+            torch.distributed.destroy_process_group()
         return error.exit_code
     return 0
 

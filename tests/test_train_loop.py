@@ -334,7 +334,7 @@ def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(trained, tmp_
         )
         rates, weights, skips = [], [], []
         for batch in update:
-            *_, skipped = train_loop.train_step(run, batch)
+            skipped = train_loop.train_step(run, batch).skipped
             skips.append(skipped)
             rates.append(run.lr_scheduler.get_last_lr()[0])
             weights.append(next(run.model.parameters()).detach().clone())
