@@ -124,10 +124,13 @@ def test_another_number_of_processes_goes_on_with_the_same_run(no_dropout, tmp_p
         assert (moved / "predictions.conll").read_bytes() == (
             whole / "predictions.conll"
         ).read_bytes()
+        # Adam makes rounding visible where a gradient is nothing else (the keys' biases), hence
+        # the norm over all weights.
         expected = load_file(whole / "model.safetensors")
         actual = load_file(moved / "model.safetensors")
-        for name, tensor in expected.items():
-            assert (actual[name] - tensor).norm() <= 1e-5 * max(tensor.norm(), 1), name
+        differences = [(actual[name] - expected[name]).norm() for name in expected]
+        norm = torch.stack([tensor.norm() for tensor in expected.values()]).norm()
+        assert torch.stack(differences).norm() <= 1e-5 * norm
 
 
 REASONS = {  # what happens to one process only -> exit of both, and what is said

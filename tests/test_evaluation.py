@@ -1,0 +1,57 @@
+"""Scores and predictions are the same bytes for any number of processes and any batch size."""
+
+import json
+
+import pytest
+from runs import launch
+
+import sample_corpus
+import train_loop
+
+SIZES = (1, 2, 3, 11, 2000)  # with 2 and 3 processes: one, world - 1, world, more, thousands
+BATCH_SIZES = {1: (1, 7, 64), 2: (1, 5), 3: (3, 64)}  # processes -> evaluation batch sizes
+FILES = ("predictions.conll", "predictions.txt", "eval_results.json", "test_results.json",
+         "all_results.json")  # fmt: skip
+
+
+def arguments(folder, data, model, batch_size):
+    return [
+        "--do_eval", "--do_predict", f"--validation_file={data}", f"--test_file={data}",
+        f"--model_name_or_path={model}", f"--per_device_eval_batch_size={batch_size}",
+        "--max_length=24", "--stride=5",  # so that many sentences are several windows
+        f"--output_dir={folder}",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_evaluation_does_not_depend_on_processes_or_batches(tmp_path):
+    model = tmp_path / "model"
+    train_loop.main(["--max_train_steps=60", f"--output_dir={model}", "--do_train"])
+    rows = sample_corpus.build_sample_corpus()["train"]
+    expected = {}
+    for size in SIZES:
+        data = tmp_path / f"{size}.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows[-size:]))
+        folder = tmp_path / f"expected-{size}"
+        results = train_loop.main(arguments(folder, data, model, 8))
+        expected[size] = {name: (folder / name).read_bytes() for name in FILES}
+    assert 0 < results["test_f1"] < 1, "else equal predictions say little"
+    for processes, batch_sizes in BATCH_SIZES.items():
+        runs = {
+            (size, batch_size): arguments(
+                tmp_path / f"{processes}-{size}-{batch_size}",
+                tmp_path / f"{size}.jsonl",
+                model,
+                batch_size,
+            )
+            for size in SIZES
+            for batch_size in batch_sizes
+        }
+        plan = tmp_path / f"{processes}.json"
+        plan.write_text(json.dumps(list(runs.values())))
+        launch(str(plan), script="tests/mains_worker.py", processes=processes)
+        for size, batch_size in runs:
+            folder = tmp_path / f"{processes}-{size}-{batch_size}"
+            for name in FILES:
+                case = f"{name}: {processes} processes, {size} sentences, batches of {batch_size}"
+                assert (folder / name).read_bytes() == expected[size][name], case
