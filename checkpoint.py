@@ -11,6 +11,7 @@ with `weights_only=True`, all else is JSON.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -29,6 +31,8 @@ from torch.distributed.checkpoint.state_dict import (
 from errors import InputError, RunStopped
 
 FORMAT_VERSION = 1
+# A full disk is an OSError, a SafetensorError or, from torch.save, a RuntimeError.
+WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.pt"
@@ -61,14 +65,19 @@ def save_checkpoint(accelerator, folder: Path, *, model, optimizer, lr_scheduler
     if accelerator.is_main_process:
 
         def write(into: Path) -> None:
-            accelerator.unwrap_model(model).save_pretrained(into, state_dict=weights)
+            # The names of this model, in one file: transformers would restore an old spelling
+            # (LayerNorm.gamma) or cut files at 50 GB, and the weights would not find their way.
+            accelerator.unwrap_model(model).save_pretrained(
+                into, state_dict=weights, save_original_format=False, max_shard_size=10**15
+            )
             tokenizer.save_pretrained(into)
             torch.save(training, into / OPTIMIZER)
 
         try:
             publish(folder, write, facts)
-        except OSError as error:
-            failure = [f"{folder}: the checkpoint could not be written: {error.strerror or error}"]
+        except WRITE_ERRORS as error:
+            reason = getattr(error, "strerror", None) or error
+            failure = [f"{folder}: the checkpoint could not be written: {reason}"]
     broadcast_object_list(failure)
     if failure[0]:
         raise RunStopped(failure[0])
@@ -82,15 +91,19 @@ def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
         facts: JSON values for the manifest.
 
     Raises:
-        OSError: nothing was published; what was there before is as it was.
+        WRITE_ERRORS: nothing was published; what was there before is as it was.
     """
     temporary = folder.with_name(f"tmp-{folder.name}")
+    replaced = folder.with_name(f"tmp-replaced-{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         write(temporary)
         files = {}
         for path in sorted(temporary.iterdir()):
+            if path.is_dir():  # a tokenizer's spare templates: nothing that a resume reads
+                shutil.rmtree(path)
+                continue
             _fsync(path)
             files[path.name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
         manifest = {"format_version": FORMAT_VERSION, **facts, "files": files}
@@ -99,13 +112,14 @@ def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
         _fsync(temporary / MANIFEST)
         _fsync(temporary)
         if folder.exists():  # a damaged one that the run was resumed before: make way
-            doomed = folder.with_name(f"tmp-replaced-{folder.name}")
-            shutil.rmtree(doomed, ignore_errors=True)
-            folder.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
+            folder.rename(replaced)
         temporary.rename(folder)
         _fsync(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
@@ -175,28 +189,42 @@ def find_checkpoint(
 
 def checkpoint_folders(output_dir: Path) -> list[Path]:
     """Published checkpoints by step, good or damaged; those that do not tell their step last."""
-
-    def step(folder: Path) -> float:
-        try:
-            return float(json.loads((folder / MANIFEST).read_bytes())["step"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return float("inf")
-
     found = [path for name in ("step_*", "epoch_*") for path in output_dir.glob(name)]
-    return sorted((path for path in found if path.is_dir()), key=lambda path: (step(path), path))
+    folders = [path for path in found if path.is_dir()]
+    return sorted(folders, key=lambda path: (step_of(path), path))
+
+
+def step_of(folder: Path) -> float:
+    """The step that a checkpoint's manifest tells, unverified; infinity if it does not."""
+    try:
+        return int(json.loads((folder / MANIFEST).read_bytes())["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def remove_leftovers(output_dir: Path) -> None:
-    """Delete what an interrupted write left behind."""
-    for path in output_dir.glob("tmp-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Delete the folders that an interrupted write left behind."""
+    for name in ("tmp-step_*", "tmp-epoch_*", "tmp-replaced-*", "tmp-pruned-*", "tmp-model"):
+        for path in output_dir.glob(name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def load_weights(model, folder: Path) -> None:
-    """Put a checkpoint's weights into the model, prepared or not. Every process must call this."""
-    # Not strict: safetensors stores tied weights once.
+def check_best(folder: Path) -> None:
+    """Raise RunStopped if the best checkpoint is no longer whole."""
+    try:
+        verify(folder)
+    except DamagedCheckpoint as damage:
+        raise RunStopped(f"{folder}: the best checkpoint {damage}; put it back") from None
+
+
+def load_weights(accelerator, model, folder: Path) -> None:
+    """Put a checkpoint's weights into the prepared model. Every process must call this."""
     options = StateDictOptions(full_state_dict=True, strict=False)
-    set_model_state_dict(model, load_file(folder / WEIGHTS), options=options)
+    keys = set_model_state_dict(model, load_file(folder / WEIGHTS), options=options)
+    tied = getattr(accelerator.unwrap_model(model), "all_tied_weights_keys", {})
+    lost = set(keys.unexpected_keys) | (set(keys.missing_keys) - set(tied))  # tied: stored once
+    if lost:
+        raise RunStopped(f"{folder / WEIGHTS}: does not fit the model: {', '.join(sorted(lost))}")
 
 
 def load_training_state(accelerator, folder: Path, *, model, optimizer, lr_scheduler) -> None:
@@ -213,8 +241,10 @@ def load_training_state(accelerator, folder: Path, *, model, optimizer, lr_sched
 
 
 def prune(output_dir: Path, *, keep: int, spare: Iterable[str], say: Callable[[str], None]) -> None:
-    """Delete the oldest checkpoints but `keep`, never those named in `spare` nor the newest."""
-    for folder in checkpoint_folders(output_dir)[: -max(keep, 1)]:
+    """Delete the oldest checkpoints but `keep`, never those named in `spare`."""
+    # A damaged one does not count: it is not ours to judge, and no run can be resumed from it.
+    countable = [folder for folder in checkpoint_folders(output_dir) if step_of(folder) < math.inf]
+    for folder in countable[:-keep]:
         if folder.name in spare:
             continue
         doomed = folder.with_name(f"tmp-pruned-{folder.name}")  # a half-deleted one has no name

@@ -225,6 +225,12 @@ class Config:
         model = (self.model_name_or_path, self.config_name, self.model_type)
         return self.uses_sample_corpus and not any(model)
 
+    @property
+    def best_metric(self) -> str:
+        """The score that decides which evaluation is best."""
+        default = POS_METRICS[0] if self.task_name == "pos" else SPAN_METRICS[0]
+        return (self.metric_for_best_model or default).removeprefix("eval_")
+
     def public(self) -> dict:
         """The options as plain values, secrets left out."""
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in SECRETS}
@@ -279,6 +285,24 @@ def parse_config(argv: list[str] | None = None) -> Config:
         trains = config.uses_sample_corpus or config.dataset_name or config.train_file
         config = dataclasses.replace(config, do_train=bool(trains), do_eval=True, do_predict=True)
     return config
+
+
+def check_metric(config: Config, labels: list[str]) -> None:
+    """Refuse a --metric_for_best_model that no evaluation of these labels has.
+
+    Raises:
+        InputError: naming those that there are.
+    """
+    known = list(POS_METRICS if config.task_name == "pos" else SPAN_METRICS)
+    if config.return_entity_level_metrics and config.task_name == "pos":
+        known += [f"{tag}_f1" for tag in labels]
+    elif config.return_entity_level_metrics:
+        types = sorted({tag[2:] for tag in labels if tag != "O"})
+        known += [f"{type_}_{score}" for type_ in types for score in ("f1", "precision", "recall")]
+    if config.best_metric not in known:
+        raise InputError(
+            f"--metric_for_best_model {config.metric_for_best_model}: not among {', '.join(known)}"
+        )
 
 
 def _file_arguments(path: str) -> list[str]:
@@ -387,8 +411,10 @@ def _problems(config: Config) -> list[str]:
     require(
         None in (config.output_dir, config.model_name_or_path)
         or (asked and not config.do_train)  # scoring leaves the model as it is
-        or Path(config.output_dir).resolve() != Path(config.model_name_or_path).resolve(),
-        f"--output_dir {config.output_dir}: is --model_name_or_path, which would be overwritten",
+        or not Path(config.model_name_or_path)
+        .resolve()
+        .is_relative_to(Path(config.output_dir).resolve()),
+        f"--output_dir {config.output_dir}: holds --model_name_or_path, which would be overwritten",
     )
     require(
         config.max_length is None
@@ -403,11 +429,4 @@ def _problems(config: Config) -> list[str]:
             f"--{name} needs an evaluation to tell which model is best: --validation_file or "
             "--validation_fraction, and --do_eval if any --do_ option is given",
         )
-    known = POS_METRICS if config.task_name == "pos" else SPAN_METRICS
-    metric = (config.metric_for_best_model or known[0]).removeprefix("eval_")
-    require(
-        metric in known or config.return_entity_level_metrics,
-        f"--metric_for_best_model {metric}: not among {', '.join(known)} (or, with "
-        "--return_entity_level_metrics, the score of one type, such as PER_f1)",
-    )
     return problems

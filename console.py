@@ -7,6 +7,8 @@ import warnings
 
 import datasets
 import transformers
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 from tqdm import tqdm
 
 import run_folder
@@ -29,13 +31,22 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
 
 
+def check_trackers(report_to: str) -> None:
+    """Refuse a tracker that does not exist or is not installed."""
+    known = [str(tracker) for tracker in LoggerType]
+    if report_to != "all" and report_to not in known:
+        raise InputError(f"--report_to {report_to}: not among {', '.join(known)}")
+    installed = [str(tracker) for tracker in get_available_trackers()]
+    if not installed or (report_to != "all" and report_to not in installed):
+        name = "tensorboard" if report_to == "all" else report_to
+        raise InputError(f"--with_tracking: {name} is not installed; pip install {name}")
+
+
 def start_trackers(run) -> None:
     """Experiment trackers, their files under the output folder. Every process must call this."""
     if not run.config.with_tracking:
         return
     accelerator = run.accelerator
-    if not accelerator.log_with:
-        raise InputError("--with_tracking: no tracker is installed; pip install tensorboard")
     accelerator.project_configuration.set_directories(str(run.folder))
     plain = (int, float, str, bool)  # TensorBoard takes neither None nor lists
     options = {k: v for k, v in run.config.public().items() if isinstance(v, plain)}

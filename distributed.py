@@ -7,15 +7,16 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedType, broadcast_object_list, gather_object
+from safetensors import SafetensorError
 
 from errors import InputError, RunStopped
 
 Result = TypeVar("Result")
 
 
-def check_launch(num_processes: int) -> None:
-    """Refuse a launch that meant several processes and started lone ones.
+def check_launch(accelerator) -> None:
+    """Refuse a launch that meant several processes, or FSDP, and did not get them.
 
     `accelerate launch --cpu --num_processes 2` and `distributed_type: MULTI_CPU` start one process
     without a word; it differs from a lone run only in the address it was given.
@@ -31,10 +32,18 @@ def check_launch(num_processes: int) -> None:
             "for --cpu or MULTI_CPU); use accelerate_configs/cpu_2proc.yaml, which says MULTI_GPU "
             "and works without a GPU"
         )
-    if meant != num_processes:
+    if meant != accelerator.num_processes:
         raise InputError(
-            f"the launcher started {meant} processes, but accelerate sees {num_processes}; start "
-            "with a file of accelerate_configs/, and without --cpu or use_cpu: true"
+            f"the launcher started {meant} processes, but accelerate sees "
+            f"{accelerator.num_processes}; start with a file of accelerate_configs/, and without "
+            "--cpu or use_cpu: true"
+        )
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and (
+        accelerator.distributed_type != DistributedType.FSDP
+    ):
+        raise InputError(
+            "the launch file asks for FSDP, which accelerate does not use without GPUs; start with "
+            "accelerate_configs/cpu_2proc.yaml"
         )
 
 
@@ -52,29 +61,55 @@ def decide(accelerator, action: Callable[[], Result]) -> Result:
             outcome = [action(), None]
         except (InputError, RunStopped) as error:
             outcome = [None, error]
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            outcome = [None, RunStopped(f"{where}{error.strerror or error}")]
+        except (OSError, SafetensorError) as error:
+            where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+            outcome = [None, RunStopped(f"{where}{getattr(error, 'strerror', None) or error}")]
+        except Exception as error:  # ours to mend: the others must not wait for ever
+            broadcast_object_list([None, RunStopped(f"the main process failed: {error!r}")])
+            raise
     broadcast_object_list(outcome)
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
 
 
-def agree(accelerator, identity: dict) -> None:
+def together(accelerator, action: Callable[[], Result]) -> Result:
+    """Run `action` on every process; where one finds bad input, all end with its message.
+
+    Every process must call this. An action must not call a collective.
+
+    Raises:
+        InputError: on every process, with the message of the first that had one.
+    """
+    result, message = None, None
+    try:
+        result = action()
+    except InputError as error:
+        message = str(error)
+    messages = [text for text in gather_object([message]) if text is not None]
+    if messages:
+        raise InputError(messages[0])
+    return result
+
+
+def require_same(accelerator, identity: dict) -> None:
     """Refuse processes that read other data or options than the main one. All must call this.
 
     Raises:
-        InputError: on the process that differs (machines of a cluster with unequal files).
+        InputError: on every process (machines of a cluster with unequal files).
     """
     main = [identity]
     broadcast_object_list(main)
-    different = [name for name in identity if identity[name] != main[0].get(name)]
-    if different:
-        raise InputError(
-            f"process {accelerator.process_index} has other {', '.join(different)} than the main "
-            "process; give every machine the same files and options"
-        )
+
+    def compare() -> None:
+        different = [name for name in identity if identity[name] != main[0].get(name)]
+        if different:
+            raise InputError(
+                f"process {accelerator.process_index} has other {', '.join(different)} than the "
+                "main process; give every machine the same files and options"
+            )
+
+    together(accelerator, compare)
 
 
 def precise_dtype(accelerator) -> torch.dtype:

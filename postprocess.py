@@ -1,7 +1,7 @@
 """Predictions of all processes -> padded, gathered once, put back in order -> tags per sentence.
 
-scores = evaluate_split(accelerator, model, windows, batch_size=8)   # every process
-tags = to_tags(scores.predictions, windows.sentence_offsets, id2label)
+found = predict_split(accelerator, model, windows, batch_size=8, ...)   # every process
+tags = to_tags(found.predictions, windows.sentence_offsets, id2label)
 """
 
 import itertools

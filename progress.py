@@ -13,7 +13,7 @@ class TrainState:
     log_num_labels: int = 0
     epoch_loss_sum: float = 0.0  # the same since the epoch began
     epoch_num_labels: int = 0
-    grad_norm: float = 0.0  # of the last update, before clipping
+    grad_norm: float | None = None  # of the last update, before clipping; None: not finite
     train_loss: float | None = None  # mean over the labels of the last epoch
     last_results: dict[str, float] = field(default_factory=dict)  # of the last evaluation
     best_results: dict[str, float] = field(default_factory=dict)
@@ -41,7 +41,11 @@ class TrainState:
     def add_evaluation(self, results: dict[str, float], metric: str) -> bool:
         """Note an evaluation; True if it is the best so far by `metric` (a loss counts down)."""
         sign = -1 if metric.endswith("loss") else 1
-        score, best = sign * results[metric], sign * self.best_results.get(metric, math.nan)
+        # A type that is in neither side, or a loss without labels, is no score at all.
+        score, best = (
+            math.nan if scores.get(metric) is None else sign * scores[metric]
+            for scores in (results, self.best_results)
+        )
         is_best = not self.best_results or score > best or math.isnan(best) > math.isnan(score)
         self.last_results = results
         if is_best:
@@ -96,7 +100,9 @@ class Timetable:
         return Due(
             log=step % self.logging_steps == 0 or end_run,
             evaluate=end_run or (step % self.eval_steps == 0 if self.eval_steps else end_epoch),
-            save=end_epoch if every == "epoch" else bool(every) and step % int(every) == 0,
+            # At the end, too: what comes after the last update may be killed as well.
+            save=bool(every)
+            and (end_run or (end_epoch if every == "epoch" else step % int(every) == 0)),
             end_epoch=end_epoch,
             end_run=end_run,
         )

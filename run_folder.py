@@ -7,6 +7,7 @@ run.json                           options without secrets, versions, data, devi
 """
 
 import json
+import math
 import os
 import platform
 import resource
@@ -20,7 +21,14 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi
 
-from checkpoint import checkpoint_folders, find_checkpoint, remove_leftovers
+from checkpoint import (
+    DamagedCheckpoint,
+    checkpoint_folders,
+    find_checkpoint,
+    remove_leftovers,
+    step_of,
+    verify,
+)
 from errors import InputError
 from postprocess import to_tags
 
@@ -48,9 +56,16 @@ def claim(config) -> Path:
         probe.unlink()
     except OSError as error:
         raise InputError(f"--output_dir {folder}: cannot be written: {error.strerror}") from None
-    if config.resume_from_checkpoint or not config.do_train:
+    if not config.do_train:
         return folder
-    if any(folder.iterdir()) and not config.overwrite_output_dir:
+    remove_leftovers(folder)
+    holds_run = (folder / "run.json").exists() or bool(checkpoint_folders(folder))
+    if config.resume_from_checkpoint and not (holds_run or not any(folder.iterdir())):
+        raise InputError(
+            f"--output_dir {folder}: holds something else than a run; name the folder of the run, "
+            "or a new one"
+        )
+    if any(folder.iterdir()) and not (config.overwrite_output_dir or config.resume_from_checkpoint):
         raise InputError(
             f"--output_dir {folder}: is not empty; name another folder, replace the run in it "
             "with --overwrite_output_dir, or go on with --resume_from_checkpoint auto"
@@ -76,17 +91,41 @@ def find_earlier(config, folder: Path, say) -> dict | None:
     if config.resume_from_checkpoint is None:
         return None
     found = find_checkpoint(config.resume_from_checkpoint, folder, say)
-    try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = {}
+    record = read_json(folder / "run.json")
     finished = record.get("finished", False) and config.resume_from_checkpoint == "auto"
     if found is None:
         if "identity" not in record:
             return None
         return {**record, "finished": finished, "checkpoint": None, "state": None}
     checkpoint, manifest = found
+    if config.resume_from_checkpoint != "auto":
+        _check_place(folder, checkpoint, manifest["step"])
+    best = manifest["state"]["best_checkpoint"]
+    if config.load_best_model_at_end and best and best != checkpoint.name:
+        try:
+            verify(folder / best)
+        except DamagedCheckpoint as damage:
+            raise InputError(
+                f"{folder / best}: the best checkpoint so far {damage}; put it back, or resume "
+                "from a checkpoint before it"
+            ) from None
     return {**record, **manifest, "finished": finished, "checkpoint": checkpoint}
+
+
+def _check_place(folder: Path, checkpoint: Path, step: int) -> None:
+    """Refuse to mix the run that goes on from `checkpoint` with another one in `folder`."""
+    at_home = checkpoint.resolve().parent == folder.resolve()
+    if not at_home and any(folder.iterdir()):
+        raise InputError(
+            f"--output_dir {folder}: holds a run of its own; resume that one with "
+            "--resume_from_checkpoint auto, or name a new folder"
+        )
+    later = [path.name for path in checkpoint_folders(folder) if step < step_of(path) < math.inf]
+    if later:
+        raise InputError(
+            f"--resume_from_checkpoint {checkpoint}: {', '.join(later)} came after it; move them "
+            "away, or resume with auto"
+        )
 
 
 def start(run, state) -> None:
@@ -98,7 +137,6 @@ def start(run, state) -> None:
             shutil.rmtree(checkpoint)
         for name in OWN_FILES:
             (run.folder / name).unlink(missing_ok=True)
-    remove_leftovers(run.folder)
     write_json(run.folder / "run.json", _record(run) | {"finished": False})
     # A resumed run writes again what came after its checkpoint.
     kept = []
@@ -148,13 +186,11 @@ def finish(run, weights: dict | None, results: dict, predictions: dict) -> dict:
         write_json(
             run.folder / "run.json", _record(run) | {"finished": True, "results": everything}
         )
-    if run.config.push_to_hub:
-        _push(run)
     return everything
 
 
-def _push(run) -> None:
-    """Upload the folder without its checkpoints."""
+def push(run) -> None:
+    """Upload the folder without its checkpoints. Main process only."""
     api = HfApi(token=run.config.hub_token)
     name = run.config.hub_model_id or run.folder.resolve().name
     repository = api.create_repo(name, exist_ok=True).repo_id
@@ -176,7 +212,11 @@ def _record(run) -> dict:
 
 
 def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """A file that write_json wrote; nothing where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -223,6 +263,8 @@ def save_model(folder: Path, model, weights: dict, tokenizer) -> None:
     model.save_pretrained(temporary, state_dict=weights)
     tokenizer.save_pretrained(temporary)
     for path in sorted(temporary.iterdir()):
+        if path.is_dir():  # a folder cannot be replaced
+            shutil.rmtree(folder / path.name, ignore_errors=True)
         path.replace(folder / path.name)
     temporary.rmdir()
 

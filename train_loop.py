@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy
 from transformers import get_scheduler
 
@@ -29,9 +30,17 @@ import console
 import model as models
 import run_folder
 from batching import plan_epoch
-from config import MAY_CHANGE_ON_RESUME, POS_METRICS, SPAN_METRICS, Config, parse_config
+from config import MAY_CHANGE_ON_RESUME, Config, check_metric, parse_config
 from corpus import SPLITS, Corpus, load_corpus
-from distributed import StopSignal, agree, check_launch, decide, precise_dtype, seed_update
+from distributed import (
+    StopSignal,
+    check_launch,
+    decide,
+    precise_dtype,
+    require_same,
+    seed_update,
+    together,
+)
 from errors import InputError, Preempted, RunStopped
 from metrics.token_scores import TokenScores
 from postprocess import predict_split, to_tags
@@ -63,8 +72,7 @@ class Run:
     @property
     def metric(self) -> str:
         """The score that decides which evaluation is best."""
-        default = (POS_METRICS if self.config.task_name == "pos" else SPAN_METRICS)[0]
-        return (self.config.metric_for_best_model or default).removeprefix("eval_")
+        return self.config.best_metric
 
     def say(self, text: str) -> None:
         console.say(self.accelerator, text)
@@ -73,7 +81,7 @@ class Run:
 class Learned(NamedTuple):
     """What an update leaves behind; the tensors are scalars on the device."""
 
-    window_ids: np.ndarray
+    window_ids: torch.Tensor
     num_labels: int  # of the whole update
     loss_sum: torch.Tensor  # float64, of this process
     grad_norm: torch.Tensor  # before clipping
@@ -101,7 +109,7 @@ def main(argv: list[str] | None = None) -> dict:
             accelerator.end_training()
             return earlier["results"]
         state = restore(run, earlier)
-    agree(accelerator, run.identity)
+    require_same(accelerator, run.identity)
     decide(accelerator, lambda: run_folder.start(run, state))
     console.start_trackers(run)
     console.print_header(run, state)
@@ -110,11 +118,15 @@ def main(argv: list[str] | None = None) -> dict:
         results = finish(run, state, measured)
     console.print_footer(run, results)
     accelerator.end_training()
+    if config.push_to_hub and accelerator.is_main_process:  # the others need not wait
+        run_folder.push(run)
     return results
 
 
 def build_accelerator(config: Config) -> Accelerator:
     """The one object that knows about devices and processes."""
+    if config.with_tracking:
+        console.check_trackers(config.report_to)
     accelerator = Accelerator(
         # Without `cpu=`, processes on a machine without GPU each believe they are alone.
         cpu=not torch.accelerator.is_available(),
@@ -126,23 +138,33 @@ def build_accelerator(config: Config) -> Accelerator:
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         ],
     )
-    check_launch(accelerator.num_processes)
+    check_launch(accelerator)
     console.quiet_libraries()
     return accelerator
 
 
 def build_run(config: Config, accelerator: Accelerator, folder: Path, earlier: dict | None) -> Run:
     """Corpus and labels, tokenizer, windows, model, optimizer, schedule. Bad input ends here."""
-    corpus = load_corpus(config, SPLITS)
-    tokenizer = models.load_tokenizer(config, corpus)
-    model_config = models.load_model_config(config, corpus.labels, tokenizer)
-    windows = load_windows(
-        config, corpus, tokenizer, model_config,
-        max_length=models.window_length(config, model_config, tokenizer),
-        for_tensor_cores=accelerator.mixed_precision != "no" and accelerator.device.type == "cuda",
-    )  # fmt: skip
 
-    model = models.load_model(config, model_config, tokenizer, windows)
+    def load():
+        corpus = load_corpus(config, SPLITS)
+        check_metric(config, corpus.labels)
+        tokenizer = models.load_tokenizer(config, corpus)
+        model_config = models.load_model_config(config, corpus.labels, tokenizer)
+        max_length = models.window_length(config, model_config, tokenizer)
+        on_tensor_cores = (accelerator.device.type, accelerator.mixed_precision != "no")
+        windows = load_windows(
+            config,
+            corpus,
+            tokenizer,
+            model_config,
+            max_length=max_length,
+            for_tensor_cores=on_tensor_cores == ("cuda", True),
+        )
+        model = models.load_model(config, model_config, tokenizer, windows)
+        return corpus, tokenizer, model_config, windows, model
+
+    corpus, tokenizer, model_config, windows, model = together(accelerator, load)
     accelerator.ddp_handler.find_unused_parameters = models.has_unused_parameters(model, windows)
     optimizer = models.build_optimizer(
         model, learning_rate=config.learning_rate, weight_decay=config.weight_decay
@@ -280,6 +302,8 @@ def train_step(run: Run, update: dict) -> Learned:
     scaler = accelerator.scaler  # None but for fp16
     scale_before = scaler.get_scale() if scaler else 0.0
     optimizer.step()
+    if isinstance(grad_norm, DTensor):  # FSDP2
+        grad_norm = grad_norm.full_tensor()
     # Not optimizer_step_was_skipped: fused AdamW skips inside its kernel, unseen by accelerate.
     skipped = scaler is not None and scaler.get_scale() < scale_before
     if not skipped:
@@ -311,7 +335,7 @@ def read_losses(run: Run, state: TrainState, unread: list[Learned]) -> None:
                 "--num_warmup_steps, or bf16 instead of fp16 may help"
             )
         state.add_loss(loss_sum, learned.num_labels)
-    state.grad_norm = norms[-1]
+    state.grad_norm = norms[-1] if math.isfinite(norms[-1]) else None  # fp16 overflowed
     unread.clear()
 
 
@@ -319,7 +343,7 @@ def log_training(run: Run, state: TrainState) -> None:
     """Report the mean loss since the last time. Four decimals: below them the cut shows."""
     values = {
         "loss": round(state.take_log_loss(), 4),
-        "grad_norm": round(state.grad_norm, 4),
+        "grad_norm": None if state.grad_norm is None else round(state.grad_norm, 4),
         "learning_rate": run.lr_scheduler.get_last_lr()[0],
     }
     log_metrics(run, state, values)
@@ -333,7 +357,7 @@ def log_metrics(run: Run, state: TrainState, values: dict) -> None:
         lambda: run_folder.add_metrics(run.folder, {"step": state.step, "epoch": epoch} | values),
     )
     run.say(f"update {state.step}, epoch {epoch:.2f}: " + console.format_scores(values))
-    run.accelerator.log(values, step=state.step)
+    run.accelerator.log({k: v for k, v in values.items() if v is not None}, step=state.step)
 
 
 def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
@@ -389,7 +413,8 @@ def save_checkpoint(run: Run, state: TrainState, *, epoch: int | None, is_best: 
     # Checkpoints that only the best model needs make room for each other.
     keep = run.config.checkpoints_total_limit or (0 if run.config.checkpointing_steps else 1)
     if keep and run.accelerator.is_main_process:
-        checkpoint.prune(run.folder, keep=keep, spare=[state.best_checkpoint], say=run.say)
+        spare = [folder.name, state.best_checkpoint]
+        checkpoint.prune(run.folder, keep=keep, spare=spare, say=run.say)
 
 
 def restore(run: Run, earlier: dict) -> TrainState:
@@ -397,7 +422,7 @@ def restore(run: Run, earlier: dict) -> TrainState:
     if earlier["checkpoint"] is None:
         run.say(f"{run.folder}: no checkpoint yet, the run begins anew")
         return TrainState()
-    checkpoint.load_weights(run.model, earlier["checkpoint"])
+    checkpoint.load_weights(run.accelerator, run.model, earlier["checkpoint"])
     checkpoint.load_training_state(
         run.accelerator,
         earlier["checkpoint"],
@@ -417,7 +442,9 @@ def finish(run: Run, state: TrainState, measured: dict) -> dict:
             state.end_epoch()
         results["train"] = {"loss": round(state.train_loss, 5)} | measured
         if config.load_best_model_at_end and state.best_checkpoint:
-            checkpoint.load_weights(run.model, run.folder / state.best_checkpoint)
+            best = run.folder / state.best_checkpoint
+            decide(run.accelerator, lambda: checkpoint.check_best(best))
+            checkpoint.load_weights(run.accelerator, run.model, best)
     if "validation" in run.windows:
         best = state.best_results if config.load_best_model_at_end else state.last_results
         results["eval"] = best or evaluate(run, "validation")[0]

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -242,6 +243,9 @@ def load_windows(
         for split in corpus.splits
         if needed.get(split, config.do_predict)
     }
+    for split, found in windows.items():
+        if len(found) == 0:
+            raise InputError(f"the {split} split has no words")
     if not windows:
         raise InputError("nothing to do: the data has no split for what the --do_ options ask")
     if config.load_best_model_at_end and "validation" not in windows:
@@ -261,7 +265,7 @@ def _load_split(config, corpus, split, tokenizer, label2id, max_length, pad_to_m
     }
     key = {
         "corpus": corpus.fingerprints[split],
-        "tokenizer": tokenizer_digest(tokenizer),
+        "tokenizer": [tokenizers.__version__, tokenizer_digest(tokenizer)],
         "code": source_digest(alignment, schemes, sys.modules[__name__]),
         **how,
     }

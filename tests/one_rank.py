@@ -43,6 +43,12 @@ def slow_encoding(*arguments, **options):
 
 
 train_loop.train_step = step
+if REASON == "input" and RANK == 1:  # a machine without the data
+
+    def no_corpus(*_):
+        raise train_loop.InputError("train.conll: No such file on this machine")
+
+    train_loop.load_corpus = no_corpus
 if REASON == "disk":  # the main process alone writes
     checkpoint.publish = full_disk
 if REASON == "slow":

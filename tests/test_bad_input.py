@@ -162,3 +162,32 @@ def test_a_label_only_in_validation_is_a_warning(model, tmp_path, capfd):
     assert "B-PER" in capfd.readouterr().out
     labels = json.loads((folder / "config.json").read_text())["label2id"]
     assert sorted(labels) == ["B-LOC", "B-ORG", "B-PER", "O"]
+
+
+@pytest.mark.parametrize(
+    ("options", "fragments"),
+    [
+        (["--return_entity_level_metrics", "--metric_for_best_model=PRE_f1"], ["PRE_f1", "PER_f1"]),
+        (["--metric_for_best_model=f2"], ["f2", "strict_f1"]),
+        (["--with_tracking", "--report_to=tensorbord"], ["tensorbord", "tensorboard"]),
+    ],
+)
+def test_names_that_do_not_exist(options, fragments, tmp_path, capfd):
+    refuse(capfd, [*SMALL, *options, f"--output_dir={tmp_path / 'out'}"], *fragments)
+
+
+def test_a_split_without_words(model, tmp_path, capfd):
+    train, dev = tmp_path / "train.jsonl", tmp_path / "dev.jsonl"
+    train.write_text('{"tokens": ["Bonn"], "ner_tags": ["B-LOC"]}\n')
+    dev.write_text('{"tokens": [], "ner_tags": []}\n')
+    arguments = [f"--train_file={train}", f"--validation_file={dev}"]
+    arguments += [f"--model_name_or_path={model}", f"--output_dir={tmp_path / 'out'}"]
+    refuse(capfd, arguments, "validation")
+
+
+def test_the_model_is_not_overwritten_by_its_own_training(model, capfd):
+    refuse(
+        capfd, [f"--model_name_or_path={model}", f"--output_dir={model}", "--overwrite_output_dir"],
+        "holds --model_name_or_path",
+    )  # fmt: skip
+    assert (model / "model.safetensors").is_file()

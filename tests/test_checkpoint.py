@@ -6,10 +6,13 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
-from runs import SMALL, read_json, read_metrics
+from runs import REPO, SMALL, read_json, read_metrics
+from safetensors.torch import load_file, save_file
 
 import checkpoint
 import train_loop
@@ -311,3 +314,88 @@ def test_a_loss_that_is_not_finite_stops_the_run(finished, tmp_path, monkeypatch
     resume(folder)
     expected = (finished / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == expected
+
+
+def test_a_disk_that_is_really_full_is_one_message(tmp_path):
+    """A file size limit makes safetensors and torch fail as they do on a full disk."""
+    script = (
+        "import resource, sys, train_loop\n"
+        "save = train_loop.checkpoint.save_checkpoint\n"
+        "def limited(*arguments, **options):\n"
+        "    if options['facts']['step'] == 4:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
+        "    return save(*arguments, **options)\n"
+        "train_loop.checkpoint.save_checkpoint = limited\n"
+        "sys.exit(train_loop.cli())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, *TWO, f"--output_dir={tmp_path / 'run'}"],
+        cwd=REPO, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 3, result.stderr
+    assert [line[:7] for line in result.stderr.splitlines()] == ["error: "]
+    assert checkpoint.verify(tmp_path / "run" / "step_2")["step"] == 2
+    assert not list((tmp_path / "run").glob("tmp-*"))
+
+
+def test_pruning_never_takes_what_was_just_saved(run_copy):
+    """The newest is damaged, so `auto` falls back, and only one may be kept."""
+    (run_copy / "step_6" / "manifest.json").write_text("{")
+    resume(run_copy, "--checkpoints_total_limit=1")
+    good = []
+    for folder in checkpoint.checkpoint_folders(run_copy):
+        with contextlib.suppress(checkpoint.DamagedCheckpoint):
+            good.append(checkpoint.verify(folder)["step"])
+    assert good == [6]
+
+
+def test_an_older_checkpoint_is_not_resumed_beside_newer_ones(run_copy):
+    with pytest.raises(InputError, match="step_4, step_6 came after it"):
+        resume(run_copy, where=str(run_copy / "step_2"))
+
+
+def test_a_resume_does_not_overwrite_another_run(finished, run_copy, tmp_path):
+    with pytest.raises(InputError, match="holds a run of its own"):
+        resume(run_copy, where=str(finished / "step_6"))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_text("precious")
+    with pytest.raises(InputError, match="something else than a run"):
+        resume(model)
+    resume(tmp_path / "new", where=str(finished / "step_4"))
+    expected = (finished / "model.safetensors").read_bytes()
+    assert (tmp_path / "new" / "model.safetensors").read_bytes() == expected
+
+
+def test_a_lost_best_checkpoint_is_found_before_training(tmp_path):
+    folder = tmp_path / "run"
+    options = [
+        *TWO, "--load_best_model_at_end", "--metric_for_best_model=accuracy", "--eval_steps=1",
+        f"--output_dir={folder}",
+    ]  # fmt: skip
+    train_loop.main(options)
+    (folder / "run.json").unlink()
+    best = read_json(folder / "step_6" / "manifest.json")["state"]["best_checkpoint"]
+    assert best != "step_6"
+    (folder / best / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match=f"{best}: the best checkpoint"):
+        train_loop.main([*options, "--resume_from_checkpoint=auto"])
+
+
+def test_weights_in_an_old_spelling_survive_a_resume(tmp_path):
+    """bert-base-cased on the hub calls LayerNorm's parameters gamma and beta."""
+    source = tmp_path / "source"
+    train_loop.main([*SMALL, "--max_train_steps=3", f"--output_dir={source}"])
+    weights = load_file(source / "model.safetensors")
+    for new, old in (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")):
+        weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    options = [*TWO, f"--model_name_or_path={source}"]
+    train_loop.main([*options, f"--output_dir={tmp_path / 'whole'}"])
+    resumed = tmp_path / "resumed"
+    shutil.copytree(tmp_path / "whole" / "step_4", resumed / "step_4")
+    train_loop.main([*options, f"--output_dir={resumed}", "--resume_from_checkpoint=auto"])
+    expected = load_file(tmp_path / "whole" / "model.safetensors")
+    actual = load_file(resumed / "model.safetensors")
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)

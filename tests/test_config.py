@@ -294,11 +294,6 @@ def test_zero_is_the_least(name):
         ([*DATA, "--load_best_model_at_end"], "--load_best_model_at_end needs an evaluation"),
         ([*DATA, "--metric_for_best_model", "f1"], "--metric_for_best_model needs"),
         (["--do_train", "--load_best_model_at_end"], "and --do_eval"),
-        (["--metric_for_best_model", "macro_f1"], "--metric_for_best_model macro_f1: not among"),
-        (
-            ["--task_name", "pos", "--metric_for_best_model", "f1"],
-            "--metric_for_best_model f1: not among accuracy, macro_f1, loss",
-        ),
     ],
 )
 def test_refusals(argv, says):

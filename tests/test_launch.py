@@ -75,6 +75,18 @@ def test_a_launch_that_lost_its_processes_is_refused(lone, tmp_path):
 
 
 @pytest.mark.slow
+def test_fsdp_without_a_gpu_is_refused(tmp_path):
+    """accelerate would silently use DDP."""
+    file = str(REPO / "accelerate_configs" / "fsdp2.yaml")
+    result = launch(
+        *SMALL, f"--output_dir={tmp_path / 'run'}", check=False,
+        launcher=["--config_file", file, "--num_processes", "2", "--main_process_port", "0"],
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert "error: the launch file asks for FSDP" in result.stdout
+
+
+@pytest.mark.slow
 def test_bad_input_ends_a_launch_of_two_at_once(tmp_path):
     out = f"--output_dir={tmp_path / 'run'}"
     bad = ["--train_file=nowhere.conll", "--model_name_or_path=.", out]

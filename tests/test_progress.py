@@ -25,8 +25,8 @@ def test_worked_examples():
         ({}, {"evaluate": [4, 8, 10], "save": [], "log": [3, 6, 9, 10], "end_epoch": [4, 8]}),
         ({"eval_steps": 5}, {"evaluate": [5, 10]}),
         ({"eval_steps": 3}, {"evaluate": [3, 6, 9, 10]}),
-        ({"checkpointing_steps": "4"}, {"save": [4, 8]}),
-        ({"checkpointing_steps": "epoch"}, {"save": [4, 8]}),
+        ({"checkpointing_steps": "4"}, {"save": [4, 8, 10]}),
+        ({"checkpointing_steps": "epoch"}, {"save": [4, 8, 10]}),
         ({"logging_steps": 100}, {"log": [10]}),
     ],
 )
