@@ -227,17 +227,17 @@ def load_weights(accelerator, model, folder: Path) -> None:
         raise RunStopped(f"{folder / WEIGHTS}: does not fit the model: {', '.join(sorted(lost))}")
 
 
-def load_training_state(accelerator, folder: Path, *, model, optimizer, lr_scheduler) -> None:
+def load_training_state(run, folder: Path) -> None:
     """Put optimizer, schedule and loss scaler where the checkpoint has them. All processes."""
     training = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
     # Not strict: a parameter that never had a gradient has no state.
     options = StateDictOptions(full_state_dict=True, strict=False)
     set_optimizer_state_dict(
-        model, optimizer.optimizer, optim_state_dict=training["optimizer"], options=options
+        run.model, run.optimizer.optimizer, training["optimizer"], options=options
     )
-    lr_scheduler.load_state_dict(training["lr_scheduler"])
-    if accelerator.scaler is not None:
-        accelerator.scaler.load_state_dict(training["scaler"])
+    run.lr_scheduler.load_state_dict(training["lr_scheduler"])
+    if run.accelerator.scaler is not None:
+        run.accelerator.scaler.load_state_dict(training["scaler"])
 
 
 def prune(output_dir: Path, *, keep: int, spare: Iterable[str], say: Callable[[str], None]) -> None:

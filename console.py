@@ -12,6 +12,7 @@ from accelerate.utils import LoggerType
 from tqdm import tqdm
 
 import run_folder
+from distributed import decide
 from errors import InputError
 
 
@@ -152,6 +153,32 @@ class Meter:
             "words_per_second": round(self.words / seconds, 1),
             "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
         }
+
+
+def log_training(run, state) -> None:
+    """Report the mean loss since the last time. Four decimals: below them the cut shows."""
+    values = {
+        "loss": round(state.take_log_loss(), 4),
+        "grad_norm": None if state.grad_norm is None else round(state.grad_norm, 4),
+        "learning_rate": run.lr_scheduler.get_last_lr()[0],
+    }
+    log_metrics(run, state, values)
+
+
+def log_evaluation(run, state, results: dict) -> None:
+    """Report the scores of the validation split. Every process must call this."""
+    log_metrics(run, state, {f"eval_{name}": value for name, value in results.items()})
+
+
+def log_metrics(run, state, values: dict) -> None:
+    """One line in metrics.jsonl, on the screen and to the trackers. Every process."""
+    epoch = round(state.step / run.timetable.updates_per_epoch, 4)
+    decide(
+        run.accelerator,
+        lambda: run_folder.add_metrics(run.folder, {"step": state.step, "epoch": epoch} | values),
+    )
+    run.say(f"update {state.step}, epoch {epoch:.2f}: " + format_scores(values))
+    run.accelerator.log({k: v for k, v in values.items() if v is not None}, step=state.step)
 
 
 def print_footer(run, results: dict) -> None:

@@ -16,7 +16,6 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +41,7 @@ from distributed import (
     together,
 )
 from errors import InputError, Preempted, RunStopped
+from losses import Learned, read_losses
 from metrics.token_scores import TokenScores
 from postprocess import predict_split, to_tags
 from progress import Timetable, TrainState
@@ -78,16 +78,6 @@ class Run:
         console.say(self.accelerator, text)
 
 
-class Learned(NamedTuple):
-    """What an update leaves behind; the tensors are scalars on the device."""
-
-    window_ids: torch.Tensor
-    num_labels: int  # of the whole update
-    loss_sum: torch.Tensor  # float64, of this process
-    grad_norm: torch.Tensor  # before clipping
-    skipped: bool  # fp16 overflowed, and nothing changed
-
-
 def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
@@ -95,20 +85,11 @@ def main(argv: list[str] | None = None) -> dict:
     folder = decide(accelerator, lambda: run_folder.claim(config))
     earlier = decide(accelerator, lambda: run_folder.find_earlier(config, folder, print))
     run = build_run(config, accelerator, folder, earlier)
-    state = TrainState()
-    if earlier:
-        checkpoint.check_same_run(
-            earlier["identity"],
-            run.identity,
-            defaults=Config().public(),
-            may_change=MAY_CHANGE_ON_RESUME,
-            where=folder,
-        )
-        if earlier["finished"]:
-            run.say(f"{folder}: this run is finished, there is nothing to resume")
-            accelerator.end_training()
-            return earlier["results"]
-        state = restore(run, earlier)
+    state = restore(run, earlier) if earlier else TrainState()
+    if earlier and earlier["finished"]:
+        run.say(f"{folder}: this run is finished, there is nothing to resume")
+        accelerator.end_training()
+        return earlier["results"]
     require_same(accelerator, run.identity)
     decide(accelerator, lambda: run_folder.start(run, state))
     console.start_trackers(run)
@@ -152,15 +133,12 @@ def build_run(config: Config, accelerator: Accelerator, folder: Path, earlier: d
         tokenizer = models.load_tokenizer(config, corpus)
         model_config = models.load_model_config(config, corpus.labels, tokenizer)
         max_length = models.window_length(config, model_config, tokenizer)
-        on_tensor_cores = (accelerator.device.type, accelerator.mixed_precision != "no")
+        on_gpu = accelerator.device.type == "cuda"
         windows = load_windows(
-            config,
-            corpus,
-            tokenizer,
-            model_config,
+            config, corpus, tokenizer, model_config,
             max_length=max_length,
-            for_tensor_cores=on_tensor_cores == ("cuda", True),
-        )
+            for_tensor_cores=on_gpu and accelerator.mixed_precision != "no",
+        )  # fmt: skip
         model = models.load_model(config, model_config, tokenizer, windows)
         return corpus, tokenizer, model_config, windows, model
 
@@ -198,11 +176,11 @@ def build_run(config: Config, accelerator: Accelerator, folder: Path, earlier: d
         lr_scheduler=lr_scheduler,
         global_batch_size=global_batch_size,
         timetable=Timetable(
-            updates_per_epoch=updates_per_epoch,
-            num_updates=num_updates,
-            logging_steps=config.logging_steps,
-            eval_steps=config.eval_steps,
-            checkpointing_steps=config.checkpointing_steps,
+            updates_per_epoch,
+            num_updates,
+            config.logging_steps,
+            config.eval_steps,
+            config.checkpointing_steps,
         ),
         identity={
             "options": config.public(),
@@ -248,13 +226,13 @@ def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
             if due:
                 read_losses(run, state, unread)
             if due.log:
-                log_training(run, state)
+                console.log_training(run, state)
             if due.end_epoch:
                 state.end_epoch()
             if due.evaluate and "validation" in run.windows:
                 results, _ = evaluate(run, "validation")
                 is_best = state.add_evaluation(results, run.metric)
-                log_metrics(run, state, {f"eval_{name}": value for name, value in results.items()})
+                console.log_evaluation(run, state, results)
             stop_asked = stop.agreed()
             if due.save or stop_asked or (is_best and config.load_best_model_at_end):
                 read_losses(run, state, unread)
@@ -310,54 +288,6 @@ def train_step(run: Run, update: dict) -> Learned:
         run.lr_scheduler.step()
     optimizer.zero_grad()
     return Learned(update["window_ids"], update["num_labels"], loss_sum, grad_norm, skipped)
-
-
-def read_losses(run: Run, state: TrainState, unread: list[Learned]) -> None:
-    """Bring losses from the device, the loop's only wait for it. Every process must call this.
-
-    Raises:
-        RunStopped: a loss or gradient is not finite; every process sees the same sums.
-    """
-    if not unread:
-        return
-    sums = torch.stack([learned.loss_sum for learned in unread])
-    loss_sums = run.accelerator.reduce(sums, reduction="sum").tolist()
-    norms = torch.stack([learned.grad_norm for learned in unread]).tolist()
-    first = state.step - len(unread) + 1
-    for step, (learned, loss_sum, norm) in enumerate(
-        zip(unread, loss_sums, norms, strict=True), start=first
-    ):
-        if not math.isfinite(loss_sum) or not (math.isfinite(norm) or learned.skipped):
-            raise RunStopped(
-                f"update {step}: the loss is {loss_sum} and the gradient norm {norm}; it learned "
-                f"from windows {', '.join(map(str, learned.window_ids.tolist()))}. Nothing was "
-                "saved since the last checkpoint. A lower --learning_rate, more "
-                "--num_warmup_steps, or bf16 instead of fp16 may help"
-            )
-        state.add_loss(loss_sum, learned.num_labels)
-    state.grad_norm = norms[-1] if math.isfinite(norms[-1]) else None  # fp16 overflowed
-    unread.clear()
-
-
-def log_training(run: Run, state: TrainState) -> None:
-    """Report the mean loss since the last time. Four decimals: below them the cut shows."""
-    values = {
-        "loss": round(state.take_log_loss(), 4),
-        "grad_norm": None if state.grad_norm is None else round(state.grad_norm, 4),
-        "learning_rate": run.lr_scheduler.get_last_lr()[0],
-    }
-    log_metrics(run, state, values)
-
-
-def log_metrics(run: Run, state: TrainState, values: dict) -> None:
-    """One line in metrics.jsonl, on the screen and to the trackers. Every process."""
-    epoch = round(state.step / run.timetable.updates_per_epoch, 4)
-    decide(
-        run.accelerator,
-        lambda: run_folder.add_metrics(run.folder, {"step": state.step, "epoch": epoch} | values),
-    )
-    run.say(f"update {state.step}, epoch {epoch:.2f}: " + console.format_scores(values))
-    run.accelerator.log({k: v for k, v in values.items() if v is not None}, step=state.step)
 
 
 def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
@@ -418,18 +348,21 @@ def save_checkpoint(run: Run, state: TrainState, *, epoch: int | None, is_best: 
 
 
 def restore(run: Run, earlier: dict) -> TrainState:
-    """Put the run where its checkpoint was; a run without one begins anew."""
+    """Put the run where the earlier one was; refuse if it is not the same run."""
+    checkpoint.check_same_run(
+        earlier["identity"],
+        run.identity,
+        defaults=Config().public(),
+        may_change=MAY_CHANGE_ON_RESUME,
+        where=run.folder,
+    )
+    if earlier["finished"]:
+        return TrainState()
     if earlier["checkpoint"] is None:
         run.say(f"{run.folder}: no checkpoint yet, the run begins anew")
         return TrainState()
     checkpoint.load_weights(run.accelerator, run.model, earlier["checkpoint"])
-    checkpoint.load_training_state(
-        run.accelerator,
-        earlier["checkpoint"],
-        model=run.model,
-        optimizer=run.optimizer,
-        lr_scheduler=run.lr_scheduler,
-    )
+    checkpoint.load_training_state(run, earlier["checkpoint"])
     return TrainState(**earlier["state"])
 
 
