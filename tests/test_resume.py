@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import checkpoint
 import train_loop
+from errors import InputError
 
 MEASURED = ("train_runtime", "train_words_per_second", "train_padding_share")  # of one session
 
@@ -187,3 +188,32 @@ def test_a_checkpoint_of_version_1_still_loads(tmp_path, monkeypatch):
     assert [line["step"] for line in lines] == [line["step"] for line in expected]
     for line, other in zip(lines, expected, strict=True):
         assert line.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("train.conll", "B-PER", "B-LOC", "data was"),
+        ("train.conll", "B-PER", "B-MISC", "model label2id was"),
+        ("model/config.json", '"intermediate_size": 16', '"intermediate_size": 32',
+         "model intermediate_size was 16 and is now 32"),
+        ("model/tokenizer.json", '"Bonn"', '"Bern"', "tokenizer was"),
+    ],
+    ids=["data", "labels", "model", "tokenizer"],
+)  # fmt: skip
+def test_other_data_labels_model_or_tokenizer_are_refused(
+    tmp_path, monkeypatch, file, old, new, named
+):
+    """The paths are the same, what lies there is not."""
+    shutil.copytree(REPO / FROZEN, tmp_path / FROZEN)
+    monkeypatch.chdir(tmp_path)
+    arguments = (REPO / FROZEN / "arguments.txt").read_text().split()
+    arguments += [f"--output_dir={FROZEN}/run", "--resume_from_checkpoint=auto"]
+    path = tmp_path / FROZEN / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=named):
+        train_loop.main(arguments)
+    path.write_text(text)
+    train_loop.main(arguments)
