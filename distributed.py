@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def check_launch(accelerator) -> None:
-    """Refuse a launch that meant several processes, or FSDP, and did not get them.
+    """Refuse a launch that meant several processes, FSDP or fp16, and did not get them.
 
     `accelerate launch --cpu --num_processes 2` and `distributed_type: MULTI_CPU` start one process
     without a word; it differs from a lone run only in the address it was given.
@@ -37,6 +37,11 @@ def check_launch(accelerator) -> None:
             f"the launcher started {meant} processes, but accelerate sees "
             f"{accelerator.num_processes}; start with a file of accelerate_configs/, and without "
             "--cpu or use_cpu: true"
+        )
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise InputError(
+            "mixed precision fp16 needs a GPU, and accelerate would silently compute in float32; "
+            "give --mixed_precision bf16 or no"
         )
     if os.environ.get("ACCELERATE_USE_FSDP") == "true" and (
         accelerator.distributed_type != DistributedType.FSDP

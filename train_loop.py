@@ -108,17 +108,20 @@ def build_accelerator(config: Config) -> Accelerator:
     """The one object that knows about devices and processes."""
     if config.with_tracking:
         console.check_trackers(config.report_to)
-    accelerator = Accelerator(
-        # Without `cpu=`, processes on a machine without GPU each believe they are alone.
-        cpu=not torch.accelerator.is_available(),
-        mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
-        log_with=config.report_to if config.with_tracking else None,
-        kwargs_handlers=[
-            # Encoders' buffers are constants; sending them in every forward is for nothing.
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-        ],
-    )
+    try:
+        accelerator = Accelerator(
+            # Without `cpu=`, processes on a machine without GPU each believe they are alone.
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision=config.mixed_precision,
+            gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
+            log_with=config.report_to if config.with_tracking else None,
+            kwargs_handlers=[
+                # Encoders' buffers are constants; sending them in every forward is for nothing.
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+            ],
+        )
+    except ValueError as error:  # fp16 without a GPU, for one
+        raise InputError(f"accelerate cannot run this: {error}") from None
     check_launch(accelerator)
     console.quiet_libraries()
     return accelerator

@@ -7,7 +7,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
 
 import pytest
-from runs import REPO, SMALL
+from launches import REPO, SMALL
 
 CORPORA = Path(os.environ.get("TAGLOOP_CORPORA", REPO.parent / "shared" / "data"))
 

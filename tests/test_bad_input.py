@@ -2,9 +2,12 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
-from runs import SMALL
+import torch
+from launches import REPO, SMALL
 
 import train_loop
 
@@ -172,7 +175,7 @@ def test_a_label_only_in_validation_is_a_warning(model, tmp_path, capfd):
         (["--with_tracking", "--report_to=tensorbord"], ["tensorbord", "tensorboard"]),
     ],
 )
-def test_names_that_do_not_exist(options, fragments, tmp_path, capfd):
+def test_what_there_is_not(options, fragments, tmp_path, capfd):
     refuse(capfd, [*SMALL, *options, f"--output_dir={tmp_path / 'out'}"], *fragments)
 
 
@@ -191,3 +194,15 @@ def test_the_model_is_not_overwritten_by_its_own_training(model, capfd):
         "holds --model_name_or_path",
     )  # fmt: skip
     assert (model / "model.safetensors").is_file()
+
+
+def test_fp16_without_a_gpu(tmp_path):
+    """In a process of its own: accelerate remembers the first precision it was given."""
+    if torch.accelerator.is_available():
+        pytest.skip("there is one")
+    result = subprocess.run(
+        [sys.executable, "train_loop.py", "--mixed_precision=fp16", f"--output_dir={tmp_path}"],
+        cwd=REPO, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: mixed precision fp16 needs a GPU")

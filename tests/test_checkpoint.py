@@ -11,7 +11,7 @@ import sys
 
 import pytest
 import torch
-from runs import REPO, SMALL, read_json, read_metrics
+from launches import REPO, SMALL, read_json, read_metrics
 from safetensors.torch import load_file, save_file
 
 import checkpoint

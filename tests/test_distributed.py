@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from runs import SMALL, launch
+from launches import SMALL, launch
 from torch.nn.functional import dropout
 
 from distributed import seed_update

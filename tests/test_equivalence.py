@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from runs import SMALL, launch
+from launches import SMALL, launch
 
 import train_loop
 

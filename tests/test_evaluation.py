@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from runs import launch
+from launches import launch
 
 import sample_corpus
 import train_loop

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from runs import ON_CPU, REPO
+from launches import ON_CPU, REPO
 
 sys.path.insert(0, str(REPO / "benchmarks"))
 import kill

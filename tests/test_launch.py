@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
-from runs import REPO, SMALL, launch, read_metrics
+from launches import REPO, SMALL, launch, read_metrics
 
 import train_loop
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import torch
-from runs import REPO, SMALL, launch, read_json, read_metrics
+from launches import REPO, SMALL, launch, read_json, read_metrics
 from safetensors.torch import load_file
 
 import checkpoint

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
-from runs import SMALL, read_json, read_metrics
+from launches import SMALL, read_json, read_metrics
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 

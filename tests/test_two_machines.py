@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import REPO, SMALL, read_json
+from launches import REPO, SMALL, read_json
 
 import train_loop
 
