@@ -6,6 +6,7 @@ predictions.txt, predictions.conll
 run.json                           options without secrets, versions, data, device, outcome
 """
 
+import itertools
 import json
 import math
 import os
@@ -74,11 +75,11 @@ def claim(config) -> Path:
 
 
 def _next_free(task_name: str) -> Path:
-    """runs/ner-1, runs/ner-2, ...: the first that does not exist."""
-    number = 1
-    while Path("runs", f"{task_name}-{number}").exists():
-        number += 1
-    return Path("runs", f"{task_name}-{number}")
+    """The first of runs/ner-1, runs/ner-2, ... that holds nothing; a refused run left it empty."""
+    for number in itertools.count(1):
+        folder = Path("runs", f"{task_name}-{number}")
+        if not folder.exists() or not any(folder.iterdir()):
+            return folder
 
 
 def find_earlier(config, folder: Path, say) -> dict | None:

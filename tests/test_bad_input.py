@@ -206,3 +206,11 @@ def test_fp16_without_a_gpu(tmp_path):
     )  # fmt: skip
     assert result.returncode == 2
     assert result.stderr.startswith("error: mixed precision fp16 needs a GPU")
+
+
+def test_a_refused_run_does_not_use_up_a_folder(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    refuse(capfd, [*SMALL, "--metric_for_best_model=f2"], "f2")
+    train_loop.main([*SMALL, "--max_train_steps=1"])
+    train_loop.main([*SMALL, "--max_train_steps=1"])
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["ner-1", "ner-2"]
