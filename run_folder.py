@@ -59,7 +59,6 @@ def claim(config) -> Path:
         raise InputError(f"--output_dir {folder}: cannot be written: {error.strerror}") from None
     if not config.do_train:
         return folder
-    remove_leftovers(folder)
     holds_run = (folder / "run.json").exists() or bool(checkpoint_folders(folder))
     if config.resume_from_checkpoint and not (holds_run or not any(folder.iterdir())):
         raise InputError(
@@ -138,6 +137,7 @@ def start(run, state) -> None:
             shutil.rmtree(checkpoint)
         for name in OWN_FILES:
             (run.folder / name).unlink(missing_ok=True)
+    remove_leftovers(run.folder)
     write_json(run.folder / "run.json", _record(run) | {"finished": False})
     # A resumed run writes again what came after its checkpoint.
     kept = []
