@@ -69,11 +69,6 @@ class Run:
     def id2label(self) -> dict[int, str]:
         return self.accelerator.unwrap_model(self.model).config.id2label
 
-    @property
-    def metric(self) -> str:
-        """The score that decides which evaluation is best."""
-        return self.config.best_metric
-
     def say(self, text: str) -> None:
         console.say(self.accelerator, text)
 
@@ -234,7 +229,7 @@ def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
                 state.end_epoch()
             if due.evaluate and "validation" in run.windows:
                 results, _ = evaluate(run, "validation")
-                is_best = state.add_evaluation(results, run.metric)
+                is_best = state.add_evaluation(results, config.best_metric)
                 console.log_evaluation(run, state, results)
             stop_asked = stop.agreed()
             if due.save or stop_asked or (is_best and config.load_best_model_at_end):

@@ -125,6 +125,13 @@ def test_another_number_of_processes_goes_on_with_the_same_run(no_dropout, tmp_p
         assert (moved / "predictions.conll").read_bytes() == (
             whole / "predictions.conll"
         ).read_bytes()
+        # Unrounded: the summed losses of the updates since the checkpoint, by the manifests.
+        for name in ("step_8", "step_12"):
+            ours, theirs = (
+                read_json(run / name / "manifest.json")["state"] for run in (moved, whole)
+            )
+            for loss in ("epoch_loss_sum", "train_loss"):
+                assert ours[loss] == pytest.approx(theirs[loss], rel=1e-5, abs=0), loss
         # Adam makes rounding visible where a gradient is nothing else (the keys' biases), hence
         # the norm over all weights.
         expected = load_file(whole / "model.safetensors")

@@ -183,15 +183,17 @@ def test_pos_and_chunk_and_entity_scores(tmp_path):
     assert {"eval_f1", "eval_NP_f1", "eval_NP_number"} <= chunk.keys()
 
 
-def test_a_token_is_written_nowhere(tmp_path, capfd):
-    canary = "hf_canary0123456789"
+def test_a_token_is_written_nowhere(tmp_path, capfd, monkeypatch):
+    canary, other = "hf_canary0123456789", "hf_environment0123456789"
+    monkeypatch.setenv("HF_TOKEN", other)
     run(tmp_path / "run", f"--hub_token={canary}", "--max_train_steps=3", "--with_tracking",
         "--checkpointing_steps=2")  # fmt: skip
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 15
-    assert not [path for path in written if canary.encode() in path.read_bytes()]
     captured = capfd.readouterr()
-    assert canary not in captured.out + captured.err
+    for token in (canary, other):
+        assert not [path for path in written if token.encode() in path.read_bytes()]
+        assert token not in captured.out + captured.err
     assert (tmp_path / "run" / "ner_no_trainer").is_dir()
 
 
