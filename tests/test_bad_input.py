@@ -196,6 +196,7 @@ def test_the_model_is_not_overwritten_by_its_own_training(model, capfd):
     assert (model / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_fp16_without_a_gpu(tmp_path):
     """In a process of its own: accelerate remembers the first precision it was given."""
     if torch.accelerator.is_available():

@@ -316,6 +316,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(finished, tmp_path, monkeypatch
     assert (folder / "model.safetensors").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full_is_one_message(tmp_path):
     """A file size limit makes safetensors and torch fail as they do on a full disk."""
     script = (

@@ -158,6 +158,7 @@ def test_several_devices_pass_the_examples_test(corpora, tmp_path):
     assert last["eval_accuracy"] >= 0.75
 
 
+@pytest.mark.slow
 def test_importing_runs_nothing():
     """Every module can be imported without arguments, network or output."""
     modules = sorted(path.stem for path in REPO.glob("*.py"))
