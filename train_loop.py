@@ -5,93 +5,70 @@
         --model_name_or_path bert-base-cased --train_file train.conll --validation_file dev.conll \\
         --output_dir runs/mine
 
-The run from top to bottom: main(), build_run(), train(), train_step(), evaluate(), finish(). `step`
+The run from top to bottom: main(), build(), train(), train_step(), evaluate(), finish(). `step`
 counts optimizer updates everywhere. What an update learns from, its loss and its gradient do not
-depend on the number of processes or on how the global batch is cut into micro-batches.
+depend on the number of processes or on how the global batch is cut into micro-batches. What is
+learned, predicted and scored is the task's business (tagloop/tasks).
 """
 
 import contextlib
-import dataclasses
 import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from torch.distributed.tensor import DTensor
-from torch.nn.functional import cross_entropy
 from transformers import get_scheduler
 
-import checkpoint
-import console
-import model as models
-import run_folder
-from batching import plan_epoch
-from config import MAY_CHANGE_ON_RESUME, Config, check_metric, parse_config
-from corpus import SPLITS, Corpus, load_corpus
-from distributed import (
+from postprocess import predict_split
+from tagloop.config import Config
+from tagloop.errors import InputError, Preempted, RunStopped
+from tagloop.options import parse_config
+from tagloop.output import console, logs, run_folder
+from tagloop.output.checkpoint import load_weights, save_checkpoint
+from tagloop.output.identity import build_identity, require_same
+from tagloop.output.resume import Earlier, check_best, find_earlier, restore
+from tagloop.run import Run
+from tagloop.tasks import load_task
+from tagloop.training.batching import plan_epoch
+from tagloop.training.dataloader import Update, build_dataloader
+from tagloop.training.losses import Learned, UnreadLosses
+from tagloop.training.models import has_unused_parameters
+from tagloop.training.optim import parameter_groups
+from tagloop.training.processes import (
     StopSignal,
-    check_launch,
+    build_accelerator,
     decide,
     precise_dtype,
-    require_same,
     seed_update,
     together,
 )
-from errors import InputError, Preempted, RunStopped
-from losses import Learned, read_losses
-from metrics.token_scores import TokenScores
-from postprocess import predict_split, to_tags
-from progress import Timetable, TrainState
-from windows import IGNORE_INDEX, Windows, build_dataloader, load_windows, tokenizer_digest
-
-
-@dataclass
-class Run:
-    """What was asked for, and everything built for it."""
-
-    config: Config
-    accelerator: Accelerator
-    folder: Path
-    corpus: Corpus
-    tokenizer: object
-    windows: dict[str, Windows]
-    model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    lr_scheduler: torch.optim.lr_scheduler.LambdaLR
-    global_batch_size: int  # windows that one update learns from, over all processes
-    timetable: Timetable
-    identity: dict  # what a resumed run must have in common with the one it resumes
-
-    @property
-    def id2label(self) -> dict[int, str]:
-        return self.accelerator.unwrap_model(self.model).config.id2label
-
-    def say(self, text: str) -> None:
-        console.say(self.accelerator, text)
+from tagloop.training.progress import Timetable, TrainState
 
 
 def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
-    accelerator = build_accelerator(config)
+    log_with = logs.check_trackers(config.report_to) if config.with_tracking else None
+    accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
     folder = decide(accelerator, lambda: run_folder.claim(config))
-    earlier = decide(accelerator, lambda: run_folder.find_earlier(config, folder, print))
-    run = build_run(config, accelerator, folder, earlier)
-    state = restore(run, earlier) if earlier else TrainState()
-    if earlier and earlier["finished"]:
-        run.say(f"{folder}: this run is finished, there is nothing to resume")
-        accelerator.end_training()
-        return earlier["results"]
+    earlier = decide(accelerator, lambda: find_earlier(config, folder, print))
+    run = build(config, accelerator, folder, earlier)
     require_same(accelerator, run.identity)
-    decide(accelerator, lambda: run_folder.start(run, state))
-    console.start_trackers(run)
-    console.print_header(run, state)
+    if earlier:
+        restore(run, earlier)
+        if earlier.finished:
+            run.say(f"{folder}: this run is finished, there is nothing to resume")
+            accelerator.end_training()
+            return earlier.results
+    decide(accelerator, lambda: run_folder.start(run))
+    logs.start_trackers(run)
+    console.print_header(run)
     with StopSignal() as stop:
-        measured = train(run, state, stop) if config.do_train else {}
-        results = finish(run, state, measured)
+        measured = train(run, stop) if config.do_train else {}
+        results = finish(run, measured)
     console.print_footer(run, results)
     accelerator.end_training()
     if config.push_to_hub and accelerator.is_main_process:  # the others need not wait
@@ -99,65 +76,41 @@ def main(argv: list[str] | None = None) -> dict:
     return results
 
 
-def build_accelerator(config: Config) -> Accelerator:
-    """The one object that knows about devices and processes."""
-    if config.with_tracking:
-        console.check_trackers(config.report_to)
-    try:
-        accelerator = Accelerator(
-            # Without `cpu=`, processes on a machine without GPU each believe they are alone.
-            cpu=not torch.accelerator.is_available(),
-            mixed_precision=config.mixed_precision,
-            gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
-            log_with=config.report_to if config.with_tracking else None,
-            kwargs_handlers=[
-                # Encoders' buffers are constants; sending them in every forward is for nothing.
-                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-            ],
-        )
-    except ValueError as error:  # fp16 without a GPU, for one
-        raise InputError(f"accelerate cannot run this: {error}") from None
-    check_launch(accelerator)
-    console.quiet_libraries()
-    return accelerator
-
-
-def build_run(config: Config, accelerator: Accelerator, folder: Path, earlier: dict | None) -> Run:
-    """Corpus and labels, tokenizer, windows, model, optimizer, schedule. Bad input ends here."""
+def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earlier | None) -> Run:
+    """Task, model, optimizer, schedule. Bad input ends here."""
+    on_gpu = accelerator.device.type == "cuda"
+    multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1  # for tensor cores
 
     def load():
-        corpus = load_corpus(config, SPLITS)
-        check_metric(config, corpus.labels)
-        tokenizer = models.load_tokenizer(config, corpus)
-        model_config = models.load_model_config(config, corpus.labels, tokenizer)
-        max_length = models.window_length(config, model_config, tokenizer)
-        on_gpu = accelerator.device.type == "cuda"
-        windows = load_windows(
-            config, corpus, tokenizer, model_config,
-            max_length=max_length,
-            for_tensor_cores=on_gpu and accelerator.mixed_precision != "no",
-        )  # fmt: skip
-        model = models.load_model(config, model_config, tokenizer, windows)
-        return corpus, tokenizer, model_config, windows, model
+        task = load_task(config, pad_to_multiple_of=multiple)
+        if not task.examples:
+            raise InputError("nothing to do: the data has no split for what the --do_ options ask")
+        if config.load_best_model_at_end and "validation" not in task.examples:
+            raise InputError("--load_best_model_at_end: no validation split can tell the best")
+        return task, task.build_model()
 
-    corpus, tokenizer, model_config, windows, model = together(accelerator, load)
-    accelerator.ddp_handler.find_unused_parameters = models.has_unused_parameters(model, windows)
-    optimizer = models.build_optimizer(
-        model, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    task, model = together(accelerator, load)
+    accelerator.ddp_handler.find_unused_parameters = has_unused_parameters(
+        model, next(iter(task.examples.values()))
+    )
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, weight_decay=config.weight_decay),
+        lr=config.learning_rate,
+        fused=True,
     )
     model, optimizer = accelerator.prepare(model, optimizer)
 
     # A resumed run keeps its global batch, whatever the processes and batch sizes are now.
-    global_batch_size = earlier["global_batch_size"] if earlier else (
+    global_batch_size = earlier.global_batch_size if earlier else (
         config.per_device_train_batch_size
         * accelerator.num_processes
         * config.gradient_accumulation_steps
     )  # fmt: skip
-    updates_per_epoch = math.ceil(len(windows.get("train", ())) / global_batch_size)
+    updates_per_epoch = math.ceil(len(task.examples.get("train", ())) / global_batch_size)
     num_updates = config.max_train_steps or config.num_train_epochs * updates_per_epoch
     warmup = config.num_warmup_steps
     lr_scheduler = get_scheduler(
-        config.lr_scheduler_type,
+        config.lr_scheduler_type,  # linear, unless asked otherwise
         optimizer.optimizer,  # plain: a prepared one steps once per process
         num_warmup_steps=int(warmup) if warmup >= 1 else round(warmup * num_updates),
         num_training_steps=num_updates,
@@ -166,9 +119,7 @@ def build_run(config: Config, accelerator: Accelerator, folder: Path, earlier: d
         config=config,
         accelerator=accelerator,
         folder=folder,
-        corpus=corpus,
-        tokenizer=tokenizer,
-        windows=windows,
+        task=task,
         model=model,
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
@@ -180,62 +131,64 @@ def build_run(config: Config, accelerator: Accelerator, folder: Path, earlier: d
             config.eval_steps,
             config.checkpointing_steps,
         ),
-        identity={
-            "options": config.public(),
-            "data": {s: corpus.fingerprints[s] for s in ("train", "validation") if s in windows},
-            "tokenizer": tokenizer_digest(tokenizer),
-            "model": models.describe(model_config),
-            "precision": accelerator.mixed_precision,
-        },
+        identity=build_identity(config, task, accelerator),
+        state=TrainState(),
     )
 
 
-def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
+def train(run: Run, stop: StopSignal) -> dict:
     """Epochs of updates, and after each what is due: log, evaluate, save, stop.
 
     Returns:
         Throughput, as console.Meter measured it.
     """
-    config, accelerator = run.config, run.accelerator
-    meter = console.Meter(run, state)
-    if is_over(run, state):  # resumed after the last update
+    config, accelerator, state = run.config, run.accelerator, run.state
+    meter = console.Meter(run)
+    if run.is_over:  # resumed after the last update
         return meter.close()
+    examples = run.task.examples["train"]
     first_epoch, first_update = run.timetable.position(state.step)
     for epoch in range(first_epoch, run.timetable.num_epochs):
         plan = plan_epoch(
-            run.windows["train"].lengths,
+            examples.lengths,
             seed=config.seed,
             epoch=epoch,
             global_batch_size=run.global_batch_size,
             group_by_length=config.group_by_length,
         )
         train_dataloader = build_dataloader(
-            run.windows["train"], plan, accelerator, config, start=first_update
+            examples,
+            plan,
+            num_processes=accelerator.num_processes,
+            process_index=accelerator.process_index,
+            per_device_batch_size=config.per_device_train_batch_size,
+            num_workers=config.dataloader_num_workers,
+            pin_memory=accelerator.device.type == "cuda",
+            start=first_update,
         )
         first_update = 0
-        unread: list[Learned] = []  # updates whose losses are still on the device
+        unread = UnreadLosses()  # still on the device
         for update in train_dataloader:
-            seed_update(config.seed, state.step, accelerator.process_index)
-            unread.append(train_step(run, update))
+            unread.add(train_step(run, update))
             state.step += 1
             meter.count(update)
 
             due, is_best = run.timetable.due(state.step), False
             if due:
-                read_losses(run, state, unread)
+                unread.read(accelerator, state)
             if due.log:
-                console.log_training(run, state)
+                logs.log_training(run)
             if due.end_epoch:
                 state.end_epoch()
-            if due.evaluate and "validation" in run.windows:
+            if due.evaluate and "validation" in run.task.examples:
                 results, _ = evaluate(run, "validation")
-                is_best = state.add_evaluation(results, config.best_metric)
-                console.log_evaluation(run, state, results)
+                is_best = state.add_evaluation(results, run.task.best_metric)
+                logs.log_evaluation(run, results)
             stop_asked = stop.agreed()
             if due.save or stop_asked or (is_best and config.load_best_model_at_end):
-                read_losses(run, state, unread)
-                save_checkpoint(run, state, epoch=epoch if due.end_epoch else None, is_best=is_best)
-            if is_over(run, state):
+                unread.read(accelerator, state)
+                save_checkpoint(run, epoch=epoch if due.end_epoch else None, is_best=is_best)
+            if run.is_over:
                 return meter.close()
             if stop_asked:
                 raise Preempted(
@@ -245,32 +198,26 @@ def train(run: Run, state: TrainState, stop: StopSignal) -> dict:
     return meter.close()
 
 
-def train_step(run: Run, update: dict) -> Learned:
+def train_step(run: Run, update: Update) -> Learned:
     """Learn from one global batch: forward, backward, clip, step. Every process must call this.
 
-    The loss of an update is its summed cross-entropy over its number of labels, both over the
-    whole global batch, so no cut of the batch changes it. DDP and FSDP average gradients over
-    processes, hence the factor num_processes. The head's own loss would be the mean of each
-    micro-batch instead.
-
-    Args:
-        update: micro_batches of this process (int64 tensors [windows, sub-tokens]), and num_labels
-            and window_ids of the whole update.
+    The loss of an update is its summed loss over its number of targets, both over the whole global
+    batch, so no cut of the batch changes it. DDP and FSDP average gradients over processes, hence
+    the factor num_processes. A model's own loss would be the mean of each micro-batch instead.
     """
     accelerator, model, optimizer = run.accelerator, run.model, run.optimizer
+    seed_update(run.config.seed, run.state.step, accelerator.process_index)
     model.train()
-    scale = accelerator.num_processes / max(update["num_labels"], 1)
+    scale = accelerator.num_processes / max(update.num_targets, 1)
     loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
-    for number, batch in enumerate(update["micro_batches"], start=1):
-        is_last = number == len(update["micro_batches"])
+    for number, batch in enumerate(update.micro_batches, start=1):
+        is_last = number == len(update.micro_batches)
         batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
         labels = batch.pop("labels")
         # Gradients travel between processes once an update, in its last backward.
         with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
-            logits = model(**batch).logits
-            loss = cross_entropy(
-                logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
-            )
+            losses = run.task.losses(model(**batch), labels)
+            loss = losses.sum(dtype=precise_dtype(accelerator))
             accelerator.backward(loss * scale)
         loss_sum += loss.detach()
     max_norm = run.config.max_grad_norm or math.inf
@@ -285,88 +232,22 @@ def train_step(run: Run, update: dict) -> Learned:
     if not skipped:
         run.lr_scheduler.step()
     optimizer.zero_grad()
-    return Learned(update["window_ids"], update["num_labels"], loss_sum, grad_norm, skipped)
+    return Learned(update.example_ids, update.num_targets, loss_sum, grad_norm, skipped)
 
 
 def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
-    """Scores of a split, and a label id per word (int16), on every process. All must call this."""
-    windows = run.windows[split]
-    found = predict_split(
-        run.accelerator,
-        run.model,
-        windows,
-        batch_size=run.config.per_device_eval_batch_size,
-        description=split,
-    )
+    """Scores of a split, and its predicted values, on every process. All must call this."""
+    found = predict_split(run, split)
 
     def score() -> dict:
-        scores = TokenScores().compute(
-            predictions=to_tags(found.predictions, windows.sentence_offsets, run.id2label),
-            references=to_tags(windows.references, windows.sentence_offsets, run.id2label),
-            task=run.config.task_name,
-            entity_level=run.config.return_entity_level_metrics,
-        )
-        return scores | {"loss": found.loss}
+        return run.task.score(split, found.predictions) | {"loss": found.loss}
 
     return decide(run.accelerator, score), found.predictions
 
 
-def is_over(run: Run, state: TrainState) -> bool:
-    """True after the last update, or when early stopping has seen enough."""
-    patience = run.config.early_stopping_patience
-    too_long = patience is not None and state.evaluations_without_gain >= patience
-    return state.step >= run.timetable.num_updates or too_long
-
-
-def save_checkpoint(run: Run, state: TrainState, *, epoch: int | None, is_best: bool) -> None:
-    """Publish where the training is, then prune. Every process must call this."""
-    by_epoch = run.config.checkpointing_steps == "epoch" and epoch is not None
-    folder = run.folder / (f"epoch_{epoch}" if by_epoch else f"step_{state.step}")
-    if is_best:
-        state.best_checkpoint = folder.name
-    checkpoint.save_checkpoint(
-        run.accelerator,
-        folder,
-        model=run.model,
-        optimizer=run.optimizer,
-        lr_scheduler=run.lr_scheduler,
-        tokenizer=run.tokenizer,
-        facts={
-            "step": state.step,
-            "state": dataclasses.asdict(state),
-            "global_batch_size": run.global_batch_size,
-            "identity": run.identity,
-        },
-    )
-    # Checkpoints that only the best model needs make room for each other.
-    keep = run.config.checkpoints_total_limit or (0 if run.config.checkpointing_steps else 1)
-    if keep and run.accelerator.is_main_process:
-        spare = [folder.name, state.best_checkpoint]
-        checkpoint.prune(run.folder, keep=keep, spare=spare, say=run.say)
-
-
-def restore(run: Run, earlier: dict) -> TrainState:
-    """Put the run where the earlier one was; refuse if it is not the same run."""
-    checkpoint.check_same_run(
-        earlier["identity"],
-        run.identity,
-        defaults=Config().public(),
-        may_change=MAY_CHANGE_ON_RESUME,
-        where=run.folder,
-    )
-    if earlier["finished"]:
-        return TrainState()
-    if earlier["checkpoint"] is None:
-        run.say(f"{run.folder}: no checkpoint yet, the run begins anew")
-        return TrainState()
-    checkpoint.load_weights(run.accelerator, run.model, earlier["checkpoint"])
-    checkpoint.load_training_state(run, earlier["checkpoint"])
-    return TrainState(**earlier["state"])
-
-
-def finish(run: Run, state: TrainState, measured: dict) -> dict:
+def finish(run: Run, measured: dict) -> dict:
     """Best weights, last scores, predictions; then the main process writes it all."""
-    config = run.config
+    config, state, examples = run.config, run.state, run.task.examples
     results = {}
     if config.do_train:
         if state.epoch_num_labels:  # the run ended inside an epoch
@@ -374,14 +255,14 @@ def finish(run: Run, state: TrainState, measured: dict) -> dict:
         results["train"] = {"loss": round(state.train_loss, 5)} | measured
         if config.load_best_model_at_end and state.best_checkpoint:
             best = run.folder / state.best_checkpoint
-            decide(run.accelerator, lambda: checkpoint.check_best(best))
-            checkpoint.load_weights(run.accelerator, run.model, best)
-    if "validation" in run.windows:
-        best = state.best_results if config.load_best_model_at_end else state.last_results
-        results["eval"] = best or evaluate(run, "validation")[0]
+            decide(run.accelerator, lambda: check_best(best))
+            load_weights(run.accelerator, run.model, best)
+    if "validation" in examples:
+        scores = state.best_results if config.load_best_model_at_end else state.last_results
+        results["eval"] = scores or evaluate(run, "validation")[0]
     predictions = {}
     for split in ("test", "predict"):
-        if split in run.windows:
+        if split in examples:
             scores, predictions[split] = evaluate(run, split)
             if split == "test":
                 results["test"] = scores

@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 from transformers import BertConfig
 
+from tagloop.sample import model
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import model as models
 import train_loop
-from progress import TrainState
+from tagloop.training.progress import TrainState
 
 EPOCH = 878  # updates
 UPDATES, SAVES = 6, 3
@@ -28,7 +29,7 @@ UPDATES, SAVES = 6, 3
 
 def main() -> None:
     """Measure and print."""
-    models.build_sample_model_config = lambda tokenizer: BertConfig(vocab_size=28996)
+    model.build_sample_model_config = lambda tokenizer: BertConfig(vocab_size=28996)
     with tempfile.TemporaryDirectory() as folder:
         config = train_loop.parse_config([f"--output_dir={folder}", "--max_train_samples=160"])
         accelerator = train_loop.build_accelerator(config)

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
+from tagloop.output import run_folder
+from tagloop.training import models
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import model as models
-import run_folder
 import train_loop
-from distributed import StopSignal, decide
-from progress import TrainState
+from tagloop.training.processes import StopSignal, decide
+from tagloop.training.progress import TrainState
 
 
 def main(folder: Path, data: str, model: str, cuts: list) -> None:

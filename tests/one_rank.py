@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
+from tagloop.output import checkpoint
+from tagloop.tasks.tagging import windows
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import checkpoint
+
 import train_loop
-import windows
 
 REASON, RANK = os.environ["REASON"], int(os.environ.get("RANK", 0))
 train_step, encode_sentences = train_loop.train_step, windows.encode_sentences

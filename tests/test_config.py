@@ -7,9 +7,9 @@ import json
 import pytest
 import yaml
 
-import config as config_module
-from config import Config, parse_config
-from errors import InputError
+from tagloop.config import Config
+from tagloop.errors import InputError
+from tagloop.options import parse_config
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 TRAIN_AND_VALIDATION = [*DATA, "--validation_file", "b.json"]

@@ -8,9 +8,10 @@ import tiny
 import torch
 from accelerate import Accelerator
 
-import alignment
 import postprocess
-from postprocess import predict_split, to_tags
+from postprocess import predict_split
+from tagloop.tasks.tagging import alignment
+from tagloop.tasks.tagging.predictions import to_tags
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 

@@ -12,9 +12,9 @@ from launches import SMALL, read_json, read_metrics
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-import sample_corpus
-import schemes
 import train_loop
+from tagloop.data import schemes
+from tagloop.sample import corpus
 
 FILES = {
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "run.json",
@@ -66,7 +66,7 @@ def test_training_learns(trained):
 
 def test_predictions_have_one_tag_per_word(trained):
     folder, _ = trained
-    sentences = sample_corpus.build_sample_corpus()["test"][:26]
+    sentences = corpus.build_sample_corpus()["test"][:26]
     lines = (folder / "predictions.txt").read_text().split("\n")[:-1]
     assert [len(line.split(" ")) for line in lines] == [len(row["tokens"]) for row in sentences]
     blocks = (folder / "predictions.conll").read_text().split("\n\n")[:-1]
@@ -85,7 +85,7 @@ def test_the_pipeline_of_transformers_loads_the_model(trained):
 
 def test_evaluation_alone_gives_the_same_scores(trained, tmp_path):
     folder, results = trained
-    corpus = sample_corpus.build_sample_corpus()
+    corpus = corpus.build_sample_corpus()
     file = write_conll(tmp_path / "dev.conll", corpus["validation"][:25])
     again = train_loop.main(
         ["--do_eval", f"--validation_file={file}", f"--model_name_or_path={folder}",
@@ -97,7 +97,7 @@ def test_evaluation_alone_gives_the_same_scores(trained, tmp_path):
 
 def test_words_without_tags_get_the_same_predictions(trained, tmp_path):
     folder, _ = trained
-    rows = sample_corpus.build_sample_corpus()["test"][:26]
+    rows = corpus.build_sample_corpus()["test"][:26]
     file = write_conll(tmp_path / "raw.txt", rows, tagged=False)
     train_loop.main(
         ["--do_predict", f"--predict_file={file}", f"--model_name_or_path={folder}",
@@ -131,7 +131,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(trained, tmp_pa
 
 
 def test_two_schemes_of_the_same_data_train_the_same_model(tmp_path):
-    rows = sample_corpus.build_sample_corpus()["train"][:40]
+    rows = corpus.build_sample_corpus()["train"][:40]
     arguments = ["--num_train_epochs=1", "--model_type=bert", "--seed=3"]
     run(tmp_path / "tokenizer-from", "--max_train_steps=1")
     folders = []
@@ -208,7 +208,7 @@ def test_gradient_checkpointing_learns_the_same(trained, tmp_path):
 
 def test_a_sentence_longer_than_the_model_is_predicted_whole(trained, tmp_path):
     folder, _ = trained
-    rows = sample_corpus.build_sample_corpus()["test"]
+    rows = corpus.build_sample_corpus()["test"]
     words = [word for row in rows[:60] for word in row["tokens"]]
     file = tmp_path / "long.jsonl"
     file.write_text(json.dumps({"tokens": words}) + "\n")
@@ -305,7 +305,7 @@ def test_the_saved_model_gives_the_logits_of_the_run(trained):
     folder, results = trained
     model = AutoModelForTokenClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    rows = sample_corpus.build_sample_corpus()["validation"][:25]
+    rows = corpus.build_sample_corpus()["validation"][:25]
     correct = total = 0
     for row in rows:
         encoded = tokenizer(row["tokens"], is_split_into_words=True, return_tensors="pt")

@@ -16,8 +16,8 @@ from transformers import (
     RobertaTokenizerFast,
 )
 
-from config import parse_config
-from windows import load_windows
+from tagloop.options import parse_config
+from tagloop.tasks.tagging.windows import load_windows
 
 torch.set_num_threads(1)
 

@@ -1,1 +1,0 @@
-"""The scorer, an `evaluate.Metric` that is loaded from here and never from a hub."""

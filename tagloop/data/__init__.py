@@ -1,0 +1,1 @@
+"""Bytes -> rows of words and tags. Knows no model."""

@@ -1,0 +1,216 @@
+"""Hub / JSON / CSV / parquet / CoNLL / CoNLL-U / saved dataset -> words and tags, memory-mapped.
+
+    corpus = load_corpus(options, ["train", "validation"])
+    corpus.splits["train"][0]  # {"tokens": ["EU", ...], "tags": ["B-ORG", ...], "document": 0}
+
+Each source is read once per machine, a thousand rows at a time: the first pass stores the tags as
+they are and finds their scheme, the second stores them as IOB2. `readers.py` knows the formats.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+
+from tagloop.config import Config
+from tagloop.data import readers, schemes, tables
+from tagloop.data.sources import existing_file, find_sources, source_key
+from tagloop.data.store import build_once, source_digest, stored_rows, write_rows
+from tagloop.data.tags import IGNORED, Reading, Row, read_names
+from tagloop.errors import InputError
+
+SCHEMA = pa.schema(
+    {"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "document": pa.int32()}
+)
+RAW_SCHEMA = SCHEMA.append(pa.field("place", pa.string()))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Words and tags of the splits that were asked for and exist.
+
+    splits: memory-mapped, columns `tokens` (strings), `tags` (strings, IOB2 for ner and chunk, null
+        where a word has no gold tag), `document` (index, counts -DOCSTART- lines).
+    labels: the tags of all splits that the options name, asked for or not, sorted.
+    scheme: the one found or given; None for pos, or if there are no tags.
+    fingerprints: per split, a hash of its rows; paths and formats have no part in it.
+    warnings: for the user; nothing in them stops a run.
+    """
+
+    splits: dict[str, datasets.Dataset]
+    labels: list[str]
+    scheme: str | None
+    fingerprints: dict[str, str]
+    warnings: list[str]
+
+
+def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
+    """Load the splits named in `splits`, every process for itself; the first one does the work.
+
+    Labels and scheme come from all the data, whatever is asked for and however few rows are
+    selected: they are the same in every run and in every process.
+    """
+    warnings: list[str] = []
+    sources = find_sources(options, warnings)
+    names_file = options.labels_file and existing_file("--labels_file", options.labels_file)
+    reading = Reading(
+        task=options.task_name,
+        text_column=options.text_column_name,
+        label_column=options.label_column_name,
+        names=read_names(names_file) if names_file else None,
+    )
+    reading_key = [reading.task, reading.text_column, reading.label_column, reading.names]
+    key = {
+        "sources": {split: source_key(source) for split, source in sources.items()},
+        "reading": [*reading_key, options.label_scheme],
+        "code": source_digest("data", "sample"),
+        "versions": [datasets.__version__, pa.__version__],
+    }
+    folder = build_once(
+        "corpus", key, lambda unfinished: _build(unfinished, sources, reading, options.label_scheme)
+    )
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    warnings += facts["warnings"] + _label_warnings(facts["labels"])
+
+    loaded, fingerprints = {}, {}
+    for split, (source, rows) in _select_rows(facts["rows"], options).items():
+        if split in splits:
+            dataset = datasets.Dataset.from_file(str(folder / f"{source}.arrow"))
+            fingerprints[split] = facts["fingerprints"][source]
+            if len(rows) < len(dataset):
+                dataset = dataset.select(rows)
+                rows_digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+                fingerprints[split] = sha256_of(fingerprints[split] + rows_digest)
+            loaded[split] = dataset
+    labels = sorted(set().union(*facts["labels"].values()))
+    return Corpus(loaded, labels, facts["scheme"], fingerprints, warnings)
+
+
+def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str | None) -> None:
+    """Write `<split>.arrow` and facts.json into `folder`."""
+    has_scheme = reading.task != "pos"
+    detector = schemes.SchemeDetector() if has_scheme and scheme is None else None
+    rows, any_tags = {}, False
+    for split, source in sources.items():
+        read = _read(split, source, reading)
+        rows[split], has_tags = _write_raw(folder / f"{split}.raw", read, detector)
+        where = f"{split} ({source})" if isinstance(source, Path) else split
+        if not rows[split]:
+            raise InputError(f"{where}: no sentences; check the file, or leave the split out")
+        if split == "train" and not has_tags:
+            raise InputError(
+                f"{where}: no word has a gold tag (all are {IGNORED}, null or _): nothing "
+                "to learn; check --label_column_name and --task_name"
+            )
+        any_tags |= has_tags
+    warnings = []
+    if detector is not None and any_tags:
+        scheme = detector.result()
+        warnings = [remark] if (remark := detector.remark()) else []
+
+    labels, fingerprints = {}, {}
+    for split in sources:
+        raw, counted, digest = folder / f"{split}.raw", set(), hashlib.sha256()
+        converted = _convert(stored_rows(raw), scheme if has_scheme else None, counted, digest)
+        write_rows(folder / f"{split}.arrow", converted, SCHEMA)
+        raw.unlink()
+        labels[split], fingerprints[split] = sorted(counted), digest.hexdigest()
+    facts = {
+        "rows": rows,
+        "labels": labels,
+        "fingerprints": fingerprints,
+        "scheme": scheme if has_scheme else None,
+        "warnings": warnings,
+    }
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _read(split: str, source: Any, reading: Reading) -> Iterator[Row]:
+    is_tagged = split != "predict"
+    if isinstance(source, Path):
+        return readers.read_file(source, reading, is_tagged)
+    if isinstance(source, datasets.Dataset):
+        return tables.read_dataset(source, split, reading, is_tagged)
+    return tables.read_dicts(source, split, reading)
+
+
+def _write_raw(
+    path: Path, rows: Iterable[Row], detector: schemes.SchemeDetector | None
+) -> tuple[int, bool]:
+    """Write rows as they are, show their tags to the detector; return (rows, any gold tag)."""
+    has_tags = False
+
+    def seen() -> Iterator[Row]:
+        nonlocal has_tags
+        for row in rows:
+            if any(tag is not None for tag in row.tags):
+                has_tags = True
+                if detector is not None:
+                    detector.add(row.tags, row.place)
+            yield row
+
+    return write_rows(path, seen(), RAW_SCHEMA), has_tags
+
+
+def _convert(
+    rows: Iterable[tuple], scheme: str | None, labels: set[str], digest: Any
+) -> Iterator[tuple]:
+    """Yield the rows with IOB2 tags; collect the labels and hash the rows on the way."""
+    for tokens, tags, document, place in rows:
+        if scheme is not None:
+            tags = schemes.to_iob2(tags, scheme, place=place)
+        labels.update(tag for tag in tags if tag is not None)
+        digest.update(json.dumps([tokens, tags], separators=(",", ":")).encode() + b"\n")
+        yield tokens, tags, document
+
+
+def _select_rows(totals: dict[str, int], options: Config) -> dict[str, tuple[str, np.ndarray]]:
+    """Return (split it is stored in, row numbers in order) for every split of the run."""
+    rows = {split: (split, np.arange(total)) for split, total in totals.items()}
+    if options.validation_fraction and "train" in rows and "validation" not in rows:
+        total = totals["train"]
+        if total < 2:
+            raise InputError("--validation_fraction: the training split has only one sentence")
+        held_out = min(max(1, round(total * options.validation_fraction)), total - 1)
+        shuffled = np.random.default_rng(options.seed).permutation(total)
+        rows["train"] = ("train", np.sort(shuffled[held_out:]))
+        rows["validation"] = ("train", np.sort(shuffled[:held_out]))
+    limits = {
+        "train": options.max_train_samples,
+        "validation": options.max_eval_samples,
+        "test": options.max_predict_samples,
+        "predict": options.max_predict_samples,
+    }
+    return {split: (source, kept[: limits[split]]) for split, (source, kept) in rows.items()}
+
+
+def _label_warnings(labels: dict[str, list[str]]) -> list[str]:
+    warnings = []
+    others = [split for split in labels if split != "train"]
+    for split in others:
+        if split != "predict" and not labels[split]:
+            warnings.append(f"{split}: no word has a gold tag, so it cannot be scored")
+        if unseen := sorted(set(labels[split]) - set(labels.get("train", labels[split]))):
+            warnings.append(
+                f"{split}: labels that the training split does not have, and no model can learn: "
+                + ", ".join(unseen)
+            )
+    spellings = defaultdict(set)
+    for label in set().union(*labels.values()):
+        spellings[label.strip().casefold()].add(label)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            shown = ", ".join(map(repr, sorted(alike)))
+            warnings.append(f"labels that differ only in case or space: {shown}; is that meant?")
+    return sorted(warnings)
+
+
+def sha256_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""Where the data is: files, the hub, a saved folder, the sample."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from tagloop.config import Config
+from tagloop.errors import InputError
+from tagloop.sample.corpus import build_sample_corpus
+
+SPLITS = ("train", "validation", "test", "predict")
+HUB_SPLITS = {"train": ["train"], "validation": ["validation", "dev", "valid"], "test": ["test"]}
+# Datasets whose loading scripts no version of `datasets` since 4 runs, and what works instead.
+PARQUET_CONVERSION = "refs/convert/parquet"
+CONLL2003 = "--dataset_name lhoestq/conll2003"
+WNUT17 = "--train_file with the CoNLL files of github.com/leondz/emerging_entities_17"
+UD = (
+    "--dataset_name commul/universal_dependencies with the same --dataset_config_name, or "
+    "--train_file with the .conllu files of universaldependencies.org"
+)
+RETIRED = {
+    "conll2003": CONLL2003,
+    "eriktks/conll2003": CONLL2003,
+    "wnut_17": WNUT17,
+    "leondz/wnut_17": WNUT17,
+    "universal_dependencies": UD,
+    "universal-dependencies/universal_dependencies": UD,
+}
+
+
+def find_sources(options: Config, warnings: list[str]) -> dict[str, Any]:
+    """Return a file (Path), a datasets.Dataset or a list of dicts for each split there is."""
+    files = {
+        split: existing_file(f"--{split}_file", getattr(options, f"{split}_file"))
+        for split in SPLITS
+        if getattr(options, f"{split}_file")
+    }
+    if options.dataset_name:
+        found = _load_dataset(options, warnings)
+    else:
+        found = {} if files else build_sample_corpus()
+    found = {**found, **files}
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def existing_file(option: str, name: str) -> Path:
+    path = Path(name)
+    if path.is_dir():
+        raise InputError(
+            f"{option} {name}: a directory; name a file, or give a saved dataset as --dataset_name"
+        )
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise InputError(f"{option} {name}: the file is empty")
+    except OSError as error:
+        raise InputError(f"{option} {name}: cannot be read ({error.strerror}); check it") from error
+    return path
+
+
+def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Dataset]:
+    """Return the train, validation and test splits of a hub dataset or a local folder."""
+    name, folder = options.dataset_name, Path(options.dataset_name)
+    if folder.is_file():
+        raise InputError(f"--dataset_name {name}: a file; give it as --train_file")
+    try:
+        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+            found = datasets.load_from_disk(name)
+        else:
+            found = _load_from_hub(options, warnings)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the library raises, the user can only change the name
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        remedy = "check the name, --dataset_config_name and --dataset_revision"
+        if folder.is_dir():
+            remedy = "check the folder, or give its files as --train_file and so on"
+        elif isinstance(error, ConnectionError):
+            remedy = "without a network, give a folder made by save_to_disk, or --train_file"
+        raise InputError(f"--dataset_name {name}: cannot be loaded ({reason}); {remedy}") from error
+
+    if not isinstance(found, dict):
+        found = {"train": found}
+    named = {
+        split: next((found[name] for name in names if name in found), None)
+        for split, names in HUB_SPLITS.items()
+    }
+    named = {split: dataset for split, dataset in named.items() if dataset is not None}
+    if not named:
+        raise InputError(
+            f"--dataset_name {name}: no split train, validation or test, only {', '.join(found)}; "
+            "save them as files and give --train_file and so on"
+        )
+    return named
+
+
+def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict:
+    """Load by name; where only a loading script is there, load the hub's own parquet conversion."""
+    name, config, revision = (
+        options.dataset_name,
+        options.dataset_config_name,
+        options.dataset_revision,
+    )
+    token = options.hub_token
+    try:
+        return datasets.load_dataset(name, config, revision=revision, token=token)
+    except Exception as error:
+        has_script = name in RETIRED or "scripts are no longer supported" in str(error)
+        if not has_script or revision is not None:
+            raise
+        failure = error
+    # The conversion has a folder per configuration, which need not be declared as configurations.
+    for where in [{"name": config}] + [{"data_dir": config}] * bool(config):
+        try:
+            found = datasets.load_dataset(name, **where, revision=PARQUET_CONVERSION, token=token)
+        except Exception as error:
+            failure = error
+        else:
+            warnings.append(
+                f"{name}: its loading script is no longer supported; loaded the hub's parquet "
+                f"conversion (revision {PARQUET_CONVERSION})"
+            )
+            return found
+    reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
+    if isinstance(failure, ConnectionError):
+        reason += "; there is no network here, or HF_HUB_OFFLINE is set"
+    remedy = RETIRED.get(name, "a copy in parquet, or --train_file with its files")
+    raise InputError(
+        f"--dataset_name {name}: its loading script is no longer supported by `datasets`, and "
+        f"its parquet conversion cannot be loaded ({reason}); use {remedy}"
+    ) from failure
+
+
+def source_key(source: Any) -> list[str]:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return [hashlib.file_digest(file, "sha256").hexdigest(), source.suffix.lower()]
+    if isinstance(source, datasets.Dataset):
+        return ["dataset", source._fingerprint]
+    return ["sample"]

@@ -1,0 +1,1 @@
+"""What a run keeps, shows, and takes up again."""

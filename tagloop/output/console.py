@@ -1,0 +1,112 @@
+"""What a person sees: a header before the run, logs while it goes, a footer with what came out."""
+
+import os
+import sys
+import time
+
+from tqdm import tqdm
+
+from tagloop.output import environment
+from tagloop.output.logs import format_scores
+from tagloop.run import Run
+from tagloop.training.dataloader import Update
+
+
+def report_error(error: Exception) -> None:
+    """One message for all processes of a machine; they met the same error."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr, flush=True)
+
+
+def print_header(run: Run) -> None:
+    """Say what will run."""
+    config, accelerator = run.config, run.accelerator
+    if config.uses_sample_corpus:
+        run.say(
+            "tagloop on its built-in sample corpus. For your own data: --train_file FILE "
+            "--validation_file FILE --model_name_or_path NAME"
+        )
+    unwrapped = accelerator.unwrap_model(run.model)
+    size = sum(parameter.numel() for parameter in unwrapped.parameters())
+    origin = config.model_name_or_path or "from scratch"
+    lines = [
+        *run.task.describe(),
+        ("model", f"{type(unwrapped).__name__}, {size / 1e6:.1f} M parameters, {origin}"),
+        (
+            "devices",
+            f"{accelerator.num_processes} x {accelerator.device.type}, "
+            f"precision {accelerator.mixed_precision}",
+        ),
+    ]
+    if config.do_train:
+        at_once = config.per_device_train_batch_size * accelerator.num_processes
+        rounds = -(-run.global_batch_size // at_once)
+        lines.append(
+            (
+                "updates",
+                f"{run.timetable.num_updates:,}, {run.timetable.updates_per_epoch:,} an epoch, "
+                f"each of {run.global_batch_size} examples: {accelerator.num_processes} x {rounds} "
+                f"micro-batches of at most {config.per_device_train_batch_size}",
+            )
+        )
+    if run.state.step:
+        lines.append(("resumed", f"after update {run.state.step:,}"))
+    lines.append(("output", str(run.folder)))
+    lines += [("warning", warning) for warning in run.task.warnings]
+    run.say("\n".join(f"{name:<11} {text}" for name, text in lines))
+
+
+class Meter:
+    """Counts work and time of the training loop, for the progress bar and the footer."""
+
+    def __init__(self, run: Run):
+        self.started = time.perf_counter()
+        self.words = self.sub_tokens = self.cells = 0
+        self.bar = tqdm(
+            total=run.timetable.num_updates,
+            initial=run.state.step,
+            desc="training",
+            unit="update",
+            disable=None if run.accelerator.is_main_process else True,
+        )
+
+    def count(self, update: Update) -> None:
+        """Count one update."""
+        self.words += update.num_words
+        self.sub_tokens += update.num_sub_tokens
+        self.cells += update.num_cells
+        self.bar.update()
+
+    def close(self) -> dict:
+        """runtime (s), words per second of all processes, share of padding in this one."""
+        self.bar.close()
+        seconds = time.perf_counter() - self.started
+        return {
+            "runtime": round(seconds, 3),
+            "words_per_second": round(self.words / seconds, 1),
+            "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
+        }
+
+
+def print_footer(run: Run, results: dict) -> None:
+    """Say what came out."""
+    lines = []
+    for part in ("eval", "test"):
+        scores = {
+            name.removeprefix(f"{part}_"): value
+            for name, value in results.items()
+            if name.startswith(f"{part}_")
+        }
+        if scores:
+            lines.append(f"{part:<11} {format_scores(scores)}")
+    if run.config.do_train:
+        lines.append(
+            f"{'speed':<11} {results['train_words_per_second']:,.0f} words/s, "
+            f"{results['train_padding_share']:.1%} padding, "
+            f"{results['train_runtime']:.0f} s with evaluations"
+        )
+    memory = environment.peak_memory(run.accelerator.device)
+    lines.append(f"{'memory':<11} {memory / 2**30:.2f} GiB at the peak of one process")
+    lines.append(f"{'files':<11} {run.folder}")
+    run.say("\n".join(lines))

@@ -1,0 +1,1 @@
+"""The embedded default: a small corpus and a model for it, without a network."""

@@ -1,0 +1,65 @@
+"""A tokenizer and a small model for the sample corpus, built without a network."""
+
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import (
+    BertConfig,
+    PreTrainedTokenizerFast,
+)
+
+
+def build_sample_tokenizer(sentences) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer learned from the sample's training words, the same every time."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    sentences = [" ".join(words) for words in sentences]
+    # The trainer numbers continuations in the order of a random hash and breaks ties by number;
+    # naming them beforehand makes the vocabulary a function of the text.
+    continuations = [f"##{letter}" for letter in sorted(set("".join(sentences)))]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=3000, special_tokens=special + continuations, show_progress=False
+    )
+    learned = _word_piece()
+    learned.train_from_iterator(sentences, trainer)
+    tokenizer = _word_piece(learned.get_vocab())
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, special.index(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=256,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def _word_piece(vocab: dict[str, int] | None = None) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def build_sample_model_config(tokenizer) -> BertConfig:
+    """A small BERT that trains from scratch in under a minute on two cores."""
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=256,
+        pad_token_id=tokenizer.pad_token_id,
+    )

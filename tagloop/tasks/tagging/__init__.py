@@ -1,0 +1,1 @@
+"""A tag per word: named entities, parts of speech, chunks."""

@@ -1,0 +1,166 @@
+"""Scores of token classification as an `evaluate.Metric` over seqeval, offline and file-free.
+
+    scorer = TokenScores()  # or evaluate.load("./tagloop/tasks/tagging/scores.py")
+    scorer.compute(predictions=[["B-PER", "O"]], references=[["B-PER", None]])
+
+Self-contained: `evaluate.load` copies this file alone to its own cache. There it takes the first
+metric class it finds, so `Metric` itself must not be imported by name.
+"""
+
+from collections.abc import Sequence
+
+import evaluate
+from datasets import Features, Value
+from datasets import Sequence as ListOf
+from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
+from seqeval.metrics.v1 import precision_recall_fscore_support as strict_scores
+from seqeval.scheme import IOB2
+from sklearn.metrics import precision_recall_fscore_support as word_scores
+
+TASKS = ("ner", "chunk", "pos")
+_DESCRIPTION = "Precision, recall and F1 of spans (seqeval), or accuracy and macro-F1 of words."
+_CITATION = "seqeval: https://github.com/chakki-works/seqeval"
+_INPUTS = """
+Args:
+    predictions: tags of every word, one list per sentence.
+    references: the gold tags in the same shape; None where a word has no gold tag.
+    task: "ner" or "chunk" for spans in IOB2 tags, "pos" for plain tags.
+    entity_level: add the scores of every type (of every tag for "pos").
+"""
+
+
+class TokenScores(evaluate.Metric):
+    """Scores per word or span, from tags that are already gathered from all processes.
+
+    It keeps its data in memory whatever `keep_in_memory` says, so that it neither writes nor
+    locks a file, and refuses `num_process` above 1.
+    """
+
+    def __init__(self, *, keep_in_memory: bool = True, **options) -> None:
+        super().__init__(keep_in_memory=True, **options)
+
+    def _build_data_dir(self) -> str:
+        return self._data_dir_root  # evaluate would make a folder in the user's cache
+
+    def _info(self) -> evaluate.MetricInfo:
+        tags = ListOf(Value("string"))
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=Features({"predictions": tags, "references": tags}),
+        )
+
+    def compute(
+        self,
+        *,
+        predictions: Sequence[Sequence[str]],
+        references: Sequence[Sequence[str | None]],
+        task: str = "ner",
+        entity_level: bool = False,
+    ) -> dict[str, float | int]:
+        """Score all sentences of a corpus.
+
+        Words whose reference is None are left out on both sides.
+
+        Returns:
+            For "ner" and "chunk": `precision`, `recall`, `f1` of spans as conlleval reads them,
+            `accuracy` of words, and `strict_precision`, `strict_recall`, `strict_f1`, where a
+            span that does not begin with B- does not exist; `entity_level` adds
+            `{TYPE}_precision`, `_recall`, `_f1`, `_number` (of gold spans). For "pos":
+            `accuracy` and `macro_f1`, the mean over the tags that occur on either side, and
+            `{TAG}_f1`, `_number`. What is undefined (nothing predicted, no words) is 0.
+
+        Raises:
+            ValueError: the shapes differ, or the tags do not suit the task.
+        """
+        if task not in TASKS:
+            raise ValueError(f"task={task!r} is none of {', '.join(TASKS)}")
+        predictions, references = _keep_tagged_words(predictions, references)
+        return super().compute(
+            predictions=predictions, references=references, task=task, entity_level=entity_level
+        )
+
+    def _compute(self, predictions, references, task, entity_level):
+        score = _score_words if task == "pos" else _score_spans
+        return score(predictions, references, entity_level)
+
+
+def _keep_tagged_words(predictions, references) -> tuple[list[list[str]], list[list[str]]]:
+    """Both sides without the words that have no gold tag; an error if the shapes differ."""
+    if len(predictions) != len(references):
+        raise ValueError(
+            f"{len(predictions)} sentences of predictions, {len(references)} of references"
+        )
+    kept_predictions, kept_references = [], []
+    for number, (predicted, gold) in enumerate(zip(predictions, references, strict=True)):
+        if len(predicted) != len(gold):
+            raise ValueError(
+                f"sentence {number} has {len(predicted)} predictions and {len(gold)} references"
+            )
+        if None in gold:
+            predicted = [
+                tag for tag, known in zip(predicted, gold, strict=True) if known is not None
+            ]
+            gold = [tag for tag in gold if tag is not None]
+        if None in predicted:
+            raise ValueError(f"sentence {number} has a word with a gold tag but no prediction")
+        kept_predictions.append(list(predicted))
+        kept_references.append(list(gold))
+    return kept_predictions, kept_references
+
+
+def _score_spans(predictions, references, entity_level: bool) -> dict[str, float | int]:
+    """Lenient and strict scores of the spans in IOB2 tags."""
+    tags = {tag for side in (predictions, references) for sentence in side for tag in sentence}
+    for tag in tags - {"O"}:
+        if tag[:2] not in ("B-", "I-"):
+            raise ValueError(f"tag {tag!r} is not IOB2; plain tags are scored with task='pos'")
+    predictions, references = predictions or [[]], references or [[]]  # seqeval rejects []
+    scores: dict[str, float | int] = {}
+    if entity_level:
+        types = sorted({tag[2:] for tag in tags - {"O"}})  # the order of seqeval's arrays
+        columns = precision_recall_fscore_support(references, predictions, zero_division=0)
+        for span_type, *values, number in zip(types, *columns, strict=True):
+            for name, value in zip(("precision", "recall", "f1"), values, strict=True):
+                scores[f"{span_type}_{name}"] = float(value)
+            scores[f"{span_type}_number"] = int(number)
+    lenient = precision_recall_fscore_support(
+        references, predictions, average="micro", zero_division=0
+    )
+    strict = strict_scores(references, predictions, average="micro", zero_division=0, scheme=IOB2)
+    # The overall scores come last: a type that is called "strict" must not replace them.
+    for prefix, values in (("", lenient), ("strict_", strict)):
+        for name, value in zip(("precision", "recall", "f1"), values, strict=False):
+            scores[prefix + name] = float(value)
+    return scores | {"accuracy": _accuracy(predictions, references)}
+
+
+def _score_words(predictions, references, entity_level: bool) -> dict[str, float | int]:
+    """Accuracy and macro-F1 of plain tags; seqeval would take their first letter for a prefix."""
+    flat_references = [tag for sentence in references for tag in sentence]
+    flat_predictions = [tag for sentence in predictions for tag in sentence]
+    if not flat_references:
+        return {"accuracy": 0.0, "macro_f1": 0.0}
+    tags = sorted({*flat_references, *flat_predictions})
+    _, _, f1, numbers = word_scores(
+        flat_references, flat_predictions, labels=tags, average=None, zero_division=0
+    )
+    scores: dict[str, float | int] = {}
+    if entity_level:
+        for tag, tag_f1, number in zip(tags, f1, numbers, strict=True):
+            scores[f"{tag}_f1"] = float(tag_f1)
+            scores[f"{tag}_number"] = int(number)
+    return scores | {
+        "accuracy": _accuracy(predictions, references),
+        "macro_f1": float(f1.mean()),
+    }
+
+
+def _accuracy(predictions, references) -> float:
+    """Share of the words whose tag is right."""
+    correct = total = 0
+    for predicted, gold in zip(predictions, references, strict=True):
+        correct += sum(tag == known for tag, known in zip(predicted, gold, strict=True))
+        total += len(gold)
+    return correct / total if total else 0.0

@@ -1,0 +1,172 @@
+"""Tagging: a tag for every word. The first task, and what the others are measured by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers.modeling_outputs import TokenClassifierOutput
+
+from tagloop.config import Config
+from tagloop.data.corpus import Corpus, load_corpus
+from tagloop.data.sources import SPLITS
+from tagloop.errors import InputError
+from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
+from tagloop.tasks.tagging.windows import Windows, load_windows
+from tagloop.training import models
+from tagloop.training.examples import IGNORE_INDEX
+
+SPAN_METRICS = (
+    "f1", "precision", "recall", "accuracy", "strict_f1", "strict_precision", "strict_recall",
+    "loss",
+)  # fmt: skip
+POS_METRICS = ("accuracy", "macro_f1", "loss")
+FACTS = {
+    "words_without_sub_tokens": "words are nothing to the tokenizer; they count as unknown tokens",
+    "words_shortened": "words are longer than a window; their first sub-tokens stand for them",
+    "sentences_cut": "sentences are longer than a window; every word is predicted once",
+}
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """See `tagloop.tasks.task.Task`. An example is a window, its predicted values are label ids."""
+
+    config: Config
+    corpus: Corpus
+    tokenizer: PreTrainedTokenizerFast
+    model_config: PreTrainedConfig
+    examples: dict[str, Windows]
+    best_metric: str
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.corpus.warnings
+
+    @property
+    def identity(self) -> dict:
+        learned = [split for split in ("train", "validation") if split in self.examples]
+        return {
+            "data": {split: self.corpus.fingerprints[split] for split in learned},
+            "tokenizer": models.tokenizer_digest(self.tokenizer),
+            "model": models.describe_model(self.model_config),
+        }
+
+    def build_model(self) -> nn.Module:
+        train = self.examples.get("train")
+        num_labels = len(self.model_config.id2label)
+        return models.load_model(
+            self.config,
+            AutoModelForTokenClassification,
+            self.model_config,
+            self.tokenizer,
+            train.label_counts(num_labels) if train is not None else None,
+        )
+
+    def losses(self, outputs: TokenClassifierOutput, labels: Tensor) -> Tensor:
+        return cross_entropy(
+            outputs.logits.flatten(0, 1),
+            labels.flatten(),
+            ignore_index=IGNORE_INDEX,
+            reduction="none",
+        )
+
+    def predict(self, outputs: TokenClassifierOutput, split: str, ids: np.ndarray) -> Tensor:
+        """A label id for every word that the windows own, int16: it holds any id."""
+        rows, columns = sub_tokens_of_words(self.examples[split], ids)
+        best = outputs.logits[torch.from_numpy(rows), torch.from_numpy(columns)].argmax(-1)
+        return best.to(torch.int16)
+
+    def score(self, split: str, predictions: np.ndarray) -> dict[str, float]:
+        from tagloop.tasks.tagging.scores import TokenScores  # half a second that most never need
+
+        return TokenScores().compute(
+            predictions=self._tags(split, predictions),
+            references=self._tags(split, self.examples[split].references),
+            task=self.config.task_name,
+            entity_level=self.config.return_entity_level_metrics,
+        )
+
+    def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
+        write_predictions(folder, self.corpus.splits[split], self._tags(split, predictions))
+
+    def describe(self) -> list[tuple[str, str]]:
+        lines = []
+        for split, windows in self.examples.items():
+            lines.append(
+                (
+                    split,
+                    f"{len(self.corpus.splits[split]):,} sentences, "
+                    f"{len(windows.references):,} words, {len(windows):,} windows of up to "
+                    f"{int(windows.lengths.max())} sub-tokens",
+                )
+            )
+            lines += [("", f"{count:,} {FACTS[f]}") for f, count in windows.facts.items() if count]
+        labels = list(self.model_config.id2label.values())
+        scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
+        return [*lines, ("labels", f"{len(labels)}: {', '.join(labels)}{scheme or ''}")]
+
+    def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
+        offsets = self.examples[split].sentence_offsets
+        return to_tags(label_ids, offsets, self.model_config.id2label)
+
+
+def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
+    """Corpus, tokenizer, label list and windows of the splits that the options need.
+
+    Raises:
+        InputError: bad data, or options that do not fit it.
+    """
+    corpus = load_corpus(config, SPLITS)
+    best_metric = choose_metric(config, corpus.labels)
+    tokenizer = models.load_tokenizer(
+        config, corpus.splits["train"]["tokens"] if config.uses_sample_model else [], pre_split=True
+    )
+    head = AutoModelForTokenClassification
+    model_config = models.load_model_config(config, head, corpus.labels, tokenizer)
+    max_length = models.max_input_length(config, head, model_config, tokenizer)
+    needed = {"train": config.do_train, "validation": config.do_eval}
+    if config.do_train and "train" not in corpus.splits:
+        raise InputError(f"{config.dataset_name}: no training split; give --train_file")
+    examples = {
+        split: load_windows(
+            dataset,
+            corpus.fingerprints[split],
+            tokenizer,
+            model_config.label2id,
+            max_length=max_length,
+            stride=config.stride,
+            label_all_tokens=config.label_all_tokens,
+            pad_to_max_length=config.pad_to_max_length,
+            pad_to_multiple_of=pad_to_multiple_of,
+        )
+        for split, dataset in corpus.splits.items()
+        if needed.get(split, config.do_predict)
+    }
+    for split, windows in examples.items():
+        if len(windows) == 0:
+            raise InputError(f"the {split} split has no words")
+    return Tagging(config, corpus, tokenizer, model_config, examples, best_metric)
+
+
+def choose_metric(config: Config, labels: list[str]) -> str:
+    """The score that tells the best evaluation: --metric_for_best_model, else F1 or accuracy.
+
+    Raises:
+        InputError: no evaluation of these labels has it; names those that there are.
+    """
+    known = list(POS_METRICS if config.task_name == "pos" else SPAN_METRICS)
+    metric = (config.metric_for_best_model or known[0]).removeprefix("eval_")
+    if config.return_entity_level_metrics and config.task_name == "pos":
+        known += [f"{tag}_f1" for tag in labels]
+    elif config.return_entity_level_metrics:
+        types = sorted({tag[2:] for tag in labels if tag != "O"})
+        known += [f"{type_}_{score}" for type_ in types for score in ("f1", "precision", "recall")]
+    if metric not in known:
+        raise InputError(
+            f"--metric_for_best_model {config.metric_for_best_model}: not among {', '.join(known)}"
+        )
+    return metric

@@ -1,0 +1,51 @@
+"""What the loop asks of a task. docs/new_task.md shows how one is written."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from tagloop.training.examples import Examples
+
+
+class Task(Protocol):
+    """What is learned, predicted and scored. Built the same on every process.
+
+    Attributes:
+        examples: by split, those of train, validation, test and predict that the run needs.
+        best_metric: the score that tells which evaluation is best; a loss counts downwards.
+        tokenizer: saved beside the model.
+        identity: JSON values that a resumed run must share: data, tokenizer, model.
+        warnings: for the user; nothing in them stops a run.
+    """
+
+    examples: dict[str, Examples]
+    best_metric: str
+    tokenizer: Any
+    identity: dict
+    warnings: list[str]
+
+    def build_model(self) -> nn.Module:
+        """The model in float32 on the CPU, the same on every process."""
+        ...
+
+    def losses(self, outputs: Any, labels: Tensor) -> Tensor:
+        """The loss of every target, unreduced, in any shape; 0 where a label is ignored."""
+        ...
+
+    def predict(self, outputs: Any, split: str, ids: np.ndarray) -> Tensor:
+        """The predicted values of a batch, one vector in the order of ids, on the device."""
+        ...
+
+    def score(self, split: str, predictions: np.ndarray) -> dict[str, float]:
+        """Scores of a whole split; the main process alone calls this."""
+        ...
+
+    def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
+        """Write predictions.* of a whole split; the main process alone calls this."""
+        ...
+
+    def describe(self) -> list[tuple[str, str]]:
+        """What was read, as (name, text) lines of the header."""
+        ...

@@ -1,0 +1,103 @@
+"""One item is one update: the micro-batches of this process."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from tagloop.training.batching import deal_update
+from tagloop.training.examples import Examples
+
+
+@dataclass(frozen=True)
+class Update:
+    """One global batch, as one process sees it.
+
+    Attributes:
+        example_ids: int64 [num_examples], of the whole update.
+        micro_batches: of this process; int64 tensors [examples, sub-tokens] by name.
+        micro_batch_ids: int64 [examples] for each of them; empty for a process without work.
+        num_targets: of the whole update. Every process knows every example's number of targets, so
+            no collective is needed.
+    """
+
+    example_ids: np.ndarray
+    micro_batches: list[dict[str, torch.Tensor]]
+    micro_batch_ids: list[np.ndarray]
+    num_targets: int
+    num_words: int  # of the whole update
+    num_sub_tokens: int  # of this process
+    num_cells: int  # of this process: what the model computes, padding included
+
+    def pin_memory(self) -> "Update":
+        """Page-locked tensors, which travel to a GPU beside the computation."""
+        for batch in self.micro_batches:
+            batch |= {name: tensor.pin_memory() for name, tensor in batch.items()}
+        return self
+
+
+class Updates(Dataset):
+    """The updates of an epoch, by number."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        plan: list[np.ndarray],
+        *,
+        num_processes: int,
+        process_index: int,
+        per_device_batch_size: int,
+    ):
+        self.examples = examples
+        self.plan = plan
+        self.share = {
+            "num_processes": num_processes,
+            "process_index": process_index,
+            "per_device_batch_size": per_device_batch_size,
+        }
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, number: int) -> Update:
+        example_ids, examples = self.plan[number], self.examples
+        shares = deal_update(example_ids, examples.lengths, **self.share)
+        return Update(
+            example_ids=example_ids,
+            micro_batches=[examples.collate(ids) for ids in shares],
+            micro_batch_ids=shares,
+            num_targets=int(examples.num_targets[example_ids].sum()),
+            num_words=int(examples.num_words[example_ids].sum()),
+            num_sub_tokens=sum(int(examples.lengths[ids].sum()) for ids in shares),
+            num_cells=sum(len(ids) * examples.padded_length(ids) for ids in shares if len(ids)),
+        )
+
+
+def build_dataloader(
+    examples: Examples,
+    plan: list[np.ndarray],
+    *,
+    num_processes: int,
+    process_index: int,
+    per_device_batch_size: int,
+    num_workers: int,
+    pin_memory: bool,
+    start: int,
+) -> DataLoader:
+    """The updates of an epoch from `start` on: a resumed epoch skips indices, never data."""
+    updates = Updates(
+        examples,
+        plan,
+        num_processes=num_processes,
+        process_index=process_index,
+        per_device_batch_size=per_device_batch_size,
+    )
+    return DataLoader(
+        updates,
+        batch_size=None,
+        sampler=range(start, len(updates)),
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else every epoch draws a number from the global generator
+    )

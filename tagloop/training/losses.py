@@ -1,0 +1,58 @@
+"""Losses stay on the device until somebody has to know them; then all processes read them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from tagloop.errors import RunStopped
+from tagloop.training.progress import TrainState
+
+
+class Learned(NamedTuple):
+    """What an update leaves behind; the tensors are scalars on the device."""
+
+    example_ids: np.ndarray
+    num_targets: int  # of the whole update
+    loss_sum: torch.Tensor  # float64, of this process
+    grad_norm: torch.Tensor  # before clipping
+    skipped: bool  # fp16 overflowed, and nothing changed
+
+
+class UnreadLosses:
+    """The updates whose losses are still on the device."""
+
+    def __init__(self):
+        self.updates: list[Learned] = []
+
+    def add(self, learned: Learned) -> None:
+        """Keep an update's losses where they are."""
+        self.updates.append(learned)
+
+    def read(self, accelerator: Accelerator, state: TrainState) -> None:
+        """Bring losses from the device, the loop's only wait for it. Every process must call this.
+
+        Raises:
+            RunStopped: a loss or gradient is not finite; every process sees the same sums.
+        """
+        if not self.updates:
+            return
+        sums = torch.stack([learned.loss_sum for learned in self.updates])
+        loss_sums = accelerator.reduce(sums, reduction="sum").tolist()
+        norms = torch.stack([learned.grad_norm for learned in self.updates]).tolist()
+        first = state.step - len(self.updates) + 1
+        for step, (learned, loss_sum, norm) in enumerate(
+            zip(self.updates, loss_sums, norms, strict=True), start=first
+        ):
+            if not math.isfinite(loss_sum) or not (math.isfinite(norm) or learned.skipped):
+                raise RunStopped(
+                    f"update {step}: the loss is {loss_sum} and the gradient norm {norm}; it "
+                    f"learned from examples {', '.join(map(str, learned.example_ids.tolist()))}. "
+                    "Nothing was saved since the last checkpoint. A lower --learning_rate, more "
+                    "--num_warmup_steps, or bf16 instead of fp16 may help"
+                )
+            state.add_loss(loss_sum, learned.num_targets)
+        state.grad_norm = norms[-1] if math.isfinite(norms[-1]) else None  # fp16 overflowed
+        self.updates.clear()

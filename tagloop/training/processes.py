@@ -1,0 +1,198 @@
+"""Processes that act as one: how many there are, what the main one decides, when to stop."""
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from types import FrameType
+from typing import TypeVar
+
+import datasets
+import numpy as np
+import torch
+import transformers
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import DistributedType, broadcast_object_list, gather_object
+from safetensors import SafetensorError
+from tqdm import tqdm
+
+from tagloop.errors import InputError, RunStopped
+
+Result = TypeVar("Result")
+
+
+def say(accelerator: Accelerator, text: str) -> None:
+    """Print on the main process, above the progress bar."""
+    if accelerator.is_main_process:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def quiet_libraries() -> None:
+    """Bars, tables and warnings of the libraries would drown the run's own lines."""
+    # torch 2.13 renames the option, accelerate 1.15 does not know the new name.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def build_accelerator(*, mixed_precision: str | None, log_with: str | None) -> Accelerator:
+    """The one object that knows about devices and processes.
+
+    Args:
+        mixed_precision: None leaves it to the launch file.
+        log_with: name of the tracker, "all", or None.
+
+    Raises:
+        InputError: what was asked for is not what the launch gave.
+    """
+    try:
+        accelerator = Accelerator(
+            # Without `cpu=`, processes on a machine without GPU each believe they are alone.
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision=mixed_precision,
+            gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
+            log_with=log_with,
+            kwargs_handlers=[
+                # Encoders' buffers are constants; sending them in every forward is for nothing.
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+            ],
+        )
+    except ValueError as error:  # fp16 without a GPU, for one
+        raise InputError(f"accelerate cannot run this: {error}") from None
+    check_launch(accelerator)
+    quiet_libraries()
+    return accelerator
+
+
+def check_launch(accelerator: Accelerator) -> None:
+    """Refuse a launch that meant several processes, FSDP or fp16, and did not get them.
+
+    `accelerate launch --cpu --num_processes 2` and `distributed_type: MULTI_CPU` start one process
+    without a word; it differs from a lone run only in the address it was given.
+
+    Raises:
+        InputError: naming the launch file that works.
+    """
+    meant = int(os.environ.get("WORLD_SIZE", 1))
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if by_accelerate and "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
+        raise InputError(
+            "the launcher was asked for several processes and started one (accelerate needs mpirun "
+            "for --cpu or MULTI_CPU); use accelerate_configs/cpu_2proc.yaml, which says MULTI_GPU "
+            "and works without a GPU"
+        )
+    if meant != accelerator.num_processes:
+        raise InputError(
+            f"the launcher started {meant} processes, but accelerate sees "
+            f"{accelerator.num_processes}; start with a file of accelerate_configs/, and without "
+            "--cpu or use_cpu: true"
+        )
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise InputError(
+            "mixed precision fp16 needs a GPU, and accelerate would silently compute in float32; "
+            "give --mixed_precision bf16 or no"
+        )
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and (
+        accelerator.distributed_type != DistributedType.FSDP
+    ):
+        raise InputError(
+            "the launch file asks for FSDP, which accelerate does not use without GPUs; start with "
+            "accelerate_configs/cpu_2proc.yaml"
+        )
+
+
+def decide(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
+    """Run `action` on the main process; every process gets its result, or its error.
+
+    Every process must call this. An action must not call a collective.
+
+    Raises:
+        RunStopped: on every process, if the action met an OSError (a full disk, a lost folder).
+    """
+    outcome = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [action(), None]
+        except (InputError, RunStopped) as error:
+            outcome = [None, error]
+        except (OSError, SafetensorError) as error:
+            where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+            outcome = [None, RunStopped(f"{where}{getattr(error, 'strerror', None) or error}")]
+        except Exception as error:  # ours to mend: the others must not wait for ever
+            broadcast_object_list([None, RunStopped(f"the main process failed: {error!r}")])
+            raise
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def together(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
+    """Run `action` on every process; where one finds bad input, all end with its message.
+
+    Every process must call this. An action must not call a collective.
+
+    Raises:
+        InputError: on every process, with the message of the first that had one.
+    """
+    result, message = None, None
+    try:
+        result = action()
+    except InputError as error:
+        message = str(error)
+    messages = [text for text in gather_object([message]) if text is not None]
+    if messages:
+        raise InputError(messages[0])
+    return result
+
+
+def precise_dtype(accelerator: Accelerator) -> torch.dtype:
+    """float64 for sums of losses, where the device has it."""
+    return torch.float32 if accelerator.device.type == "mps" else torch.float64
+
+
+def seed_update(seed: int, step: int, process_index: int) -> None:
+    """Make all randomness of an update a function of (seed, step, process).
+
+    So no generator state needs saving, and every process draws its own dropout masks.
+    """
+    entropy = np.random.SeedSequence((seed, step, process_index))
+    torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+
+
+class StopSignal:
+    """SIGTERM and SIGUSR1 ask the run to stop; all processes agree at the next update.
+
+    A second signal changes nothing, until the process has left. As a context manager, it restores
+    the handlers it found if there was no signal.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self):
+        self.received = 0
+        # The question is asked after every update: on a CPU group, so that no GPU has to be idle.
+        several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+        self.group = torch.distributed.new_group(backend="gloo") if several else None
+
+    def __enter__(self):
+        self.previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.previous.items():
+            signal.signal(number, signal.SIG_IGN if self.received else handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+
+    def agreed(self) -> bool:
+        """True on all processes once any has had a signal. Every process must call this."""
+        if self.group is None:
+            return bool(self.received)
+        flag = torch.tensor([self.received])
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX, group=self.group)
+        return bool(flag.item())

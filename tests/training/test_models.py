@@ -1,0 +1,421 @@
+"""model.py: tokenizers that keep words apart, limits, heads, refusals, and the optimizer."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from tokenizers import Regex, pre_tokenizers
+from torch import nn
+from transformers import (
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertForSequenceClassification,
+    CanineTokenizer,
+)
+
+from tagloop.errors import InputError
+from tagloop.options import parse_config
+from tagloop.sample import model
+from tagloop.training import models
+from tagloop.training.models import (
+    has_unused_parameters,
+    load_model,
+    load_model_config,
+    load_tokenizer,
+    window_length,
+)
+from tagloop.training.optim import parameter_groups
+
+REPO = Path(__file__).resolve().parent.parent
+LABELS = ["B-PER", "I-PER", "O"]
+
+
+def options(name, *more: str):
+    return parse_config(["--train_file", "a.json", "--model_name_or_path", str(name), *more])
+
+
+def scratch(model_type: str, *more: str):
+    return parse_config(
+        ["--train_file", "a.json", "--model_type", model_type, "--tokenizer_name", "t", *more]
+    )
+
+
+def load(folder, labels, *more: str):
+    config = options(folder, *more)
+    tokenizer = load_tokenizer(config, None)
+    return load_model(config, load_model_config(config, labels, tokenizer), tokenizer, {})
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with a small trained BERT of three tags and its tokenizer."""
+    model = tiny.build_model(tiny.model_config("bert", LABELS))
+    model.save_pretrained(tmp_path / "bert")
+    tiny.tokenizer_like("word_piece").save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert"
+
+
+# Tokenizers
+
+
+@pytest.mark.parametrize("kind", ["word_piece", "byte_level", "metaspace"])
+def test_a_saved_tokenizer_loads_unchanged(tmp_path, kind):
+    tokenizer = tiny.tokenizer_like(kind)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(options(tmp_path), None)
+    assert loaded(tiny.TEXT).input_ids == tokenizer(tiny.TEXT).input_ids
+
+
+@pytest.mark.parametrize("name", ["generic", "roberta", "gpt2"])
+def test_a_tokenizer_that_glues_words_is_mended(tmp_path, name):
+    tokenizer = tiny.byte_level_of_class(name, add_prefix_space=False)
+    tokenizer.save_pretrained(tmp_path / "given")
+    loaded = load_tokenizer(options(tmp_path / "given"), None)
+
+    def ids(words: list[str]) -> list[int]:
+        (pieces,) = models.tokenize_words(loaded, [words])
+        return [token_id for word in pieces for token_id in word]
+
+    # As the model saw words in running text: with the space that stands before them.
+    words = tiny.TEXT[0].split()
+    running_text = tokenizer(" " + tiny.TEXT[0], add_special_tokens=False).input_ids
+    assert ids(words) == running_text
+    assert loaded.pad_token_id is not None
+
+    loaded.save_pretrained(tmp_path / "trained")  # what a user of the trained model loads
+    again = AutoTokenizer.from_pretrained(tmp_path / "trained")
+    assert models.tokenize_words(again, [words]) == models.tokenize_words(loaded, [words])
+
+
+def test_a_tokenizer_that_cannot_be_mended_is_refused(tmp_path):
+    tokenizer = tiny.tokenizer_like("byte_level", add_prefix_space=False)
+    backend = tokenizer.backend_tokenizer
+    drop_first_space = pre_tokenizers.Split(Regex("^ +"), "removed")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([drop_first_space, backend.pre_tokenizer])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"glues words .*--tokenizer_name"):
+        load_tokenizer(options(tmp_path), None)
+
+
+def test_a_slow_tokenizer_is_refused(tmp_path):
+    CanineTokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"slow .*--tokenizer_name"):
+        load_tokenizer(options(tmp_path), None)
+
+
+# What is no model
+
+
+def not_there(tmp_path):
+    return tmp_path / "nowhere"
+
+
+def a_file(tmp_path):
+    path = tmp_path / "model.txt"
+    path.write_text("x")
+    return path
+
+
+def empty_folder(tmp_path):
+    (tmp_path / "empty").mkdir()
+    return tmp_path / "empty"
+
+
+def damaged_config(tmp_path):
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text("{")
+    return tmp_path / "damaged"
+
+
+def nameless_config(tmp_path):
+    (tmp_path / "nameless").mkdir()
+    (tmp_path / "nameless" / "config.json").write_text("{}")
+    return tmp_path / "nameless"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (not_there, "no such folder"),
+        (a_file, "no such folder"),
+        (empty_folder, "holds no config.json"),
+        (damaged_config, "not a valid JSON file"),
+        (nameless_config, "model_type"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_name(tmp_path, make, says):
+    path = make(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load_model_config(options(path), LABELS, None)
+    assert str(path) in str(caught.value)
+    assert says in str(caught.value)
+    with pytest.raises(InputError, match=path.name):
+        load_tokenizer(options(path), None)
+
+
+def test_a_name_that_is_not_on_this_machine_is_refused_at_once():
+    began = time.monotonic()
+    for load in (load_tokenizer, lambda c, _: load_model_config(c, LABELS, None)):
+        with pytest.raises(InputError, match=r"acme/no-such-model.*couldn't"):
+            load(options("acme/no-such-model"), None)
+    assert time.monotonic() - began < 5
+
+
+def test_a_model_without_token_classification_is_refused():
+    with pytest.raises(InputError, match="no token classification for bart"):
+        load_model_config(scratch("bart"), LABELS, None)
+    with pytest.raises(InputError, match="--model_type nosuch: not known"):
+        load_model_config(scratch("nosuch"), LABELS, None)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1}'])
+def test_damaged_files_are_an_error_that_names_the_folder(saved, file, text):
+    (saved / file).write_text(text)
+    with pytest.raises(InputError, match=saved.name):
+        load(saved, LABELS)
+
+
+# The window's length
+
+
+@pytest.mark.parametrize(
+    ("model_type", "overrides", "limit"),
+    [
+        ("bert", {"max_position_embeddings": 512}, 512),
+        ("bert", {"max_position_embeddings": 128}, 128),
+        ("roberta", {"max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ("xlm-roberta", {"max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ("mpnet", {"max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ("longformer", {"max_position_embeddings": 66, "pad_token_id": 1}, 64),
+        ("electra", {"max_position_embeddings": 100}, 100),
+        ("distilbert", {"max_position_embeddings": 100}, 100),
+        ("deberta-v2", {"max_position_embeddings": 100}, 100),
+        ("modernbert", {"max_position_embeddings": 100}, 100),
+        ("gpt2", {"n_positions": 90}, 90),
+    ],
+)
+def test_a_window_fills_the_models_positions(model_type, overrides, limit):
+    tokenizer = tiny.tokenizer_like("word_piece", model_max_length=10**30)
+    config, model_config = options("m"), tiny.model_config(model_type, **overrides)
+    length = window_length(config, model_config, tokenizer)
+    assert length == limit
+    model = AutoModelForTokenClassification.from_config(model_config).eval()
+    ids = torch.full((1, length), 7)
+    assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape[1] == length
+
+    asked = options("m", "--max_length", str(limit))
+    assert window_length(asked, model_config, tokenizer) == limit
+    above = options("m", "--max_length", str(limit + 1))
+    with pytest.raises(InputError, match=rf"--max_length {limit + 1}: .* at most {limit} "):
+        window_length(above, model_config, tokenizer)
+
+
+def test_one_more_sub_token_than_the_window_does_not_fit_roberta():
+    model_config = tiny.model_config("roberta", max_position_embeddings=34, pad_token_id=1)
+    model = AutoModelForTokenClassification.from_config(model_config)
+    length = window_length(options("m"), model_config, tiny.tokenizer_like("byte_level"))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, length + 1), 7))
+
+
+def test_a_model_without_positions_takes_what_the_tokenizer_allows():
+    model_config = tiny.model_config("t5")
+    config = options("m")
+    unlimited = tiny.tokenizer_like("metaspace", model_max_length=10**30)
+    assert window_length(config, model_config, unlimited) >= 100_000
+    assert window_length(config, model_config, tiny.tokenizer_like("metaspace")) == 512
+    long = options("m", "--max_length", "4000")
+    assert window_length(long, model_config, unlimited) == 4000
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_window_needs_room_for_words(length):
+    config = options("m", "--max_length", str(length))
+    with pytest.raises(InputError, match=f"--max_length {length}: leaves no room"):
+        window_length(config, tiny.model_config("bert"), tiny.tokenizer_like("word_piece"))
+
+
+# The model and its head
+
+
+def tags_of(model) -> list[str]:
+    return [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+
+def test_a_half_precision_checkpoint_trains_in_float32(saved):
+    model = tiny.build_model(tiny.model_config("bert", LABELS)).half()
+    model.save_pretrained(saved)
+    loaded = load(saved, LABELS)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("labels", [LABELS, ["O", "I-PER", "B-PER"], ["O", "B-PER"]])
+@pytest.mark.parametrize("more", [[], ["--ignore_mismatched_sizes"]])
+def test_a_checkpoints_head_keeps_its_tags_and_weights(saved, labels, more):
+    before = AutoModelForTokenClassification.from_pretrained(saved).classifier.weight
+    model = load(saved, labels, *more)
+    assert tags_of(model) == LABELS
+    assert model.config.label2id == {tag: index for index, tag in enumerate(LABELS)}
+    torch.testing.assert_close(model.classifier.weight, before, rtol=0, atol=0)
+
+
+def test_a_tag_that_the_checkpoint_does_not_know_is_refused(saved):
+    with pytest.raises(InputError) as caught:
+        load(saved, ["B-LOC", "B-PER", "O"])
+    message = str(caught.value)
+    assert "B-LOC" in message.split("lack")[1]
+    assert "--ignore_mismatched_sizes" in message
+
+
+@pytest.mark.parametrize("labels", [["B-LOC", "B-PER", "O"], ["B-LOC", "B-PER", "I-PER", "O"]])
+def test_a_new_head_where_it_is_asked_for(saved, labels):
+    before = AutoModelForTokenClassification.from_pretrained(saved)
+    model = load(saved, labels, "--ignore_mismatched_sizes")
+    assert tags_of(model) == labels
+    assert model.classifier.weight.shape[0] == len(labels)
+    # A head of the old size fits, but its rows mean the old tags.
+    rows = model.classifier.weight[:, None] - before.classifier.weight[None]
+    assert (rows.abs().amax(-1) > 1e-3).all()
+    body, old_body = model.bert.state_dict(), before.bert.state_dict()
+    assert all(torch.equal(body[name], old_body[name]) for name in body)
+
+
+def test_a_head_without_tag_names_is_replaced(saved):
+    config = tiny.model_config("bert", ["LABEL_0", "LABEL_1"])
+    BertForSequenceClassification(config).save_pretrained(saved)
+    model = load(saved, LABELS)
+    assert tags_of(model) == LABELS
+    assert model.classifier.weight.shape[0] == 3
+
+
+def test_from_scratch_with_the_configuration_of_another_model(saved):
+    config = parse_config(
+        ["--train_file", "a", "--config_name", str(saved), "--tokenizer_name", str(saved)]
+    )
+    tokenizer = load_tokenizer(config, None)
+    model_config = load_model_config(config, ["A", "B"], tokenizer)
+    model = load_model(config, model_config, tokenizer, {})
+    assert tags_of(model) == ["A", "B"]
+    trained = AutoModelForTokenClassification.from_pretrained(saved)
+    key = model.bert.encoder.layer[0].attention.self.key.weight
+    assert key.shape == trained.bert.encoder.layer[0].attention.self.key.weight.shape
+    assert not torch.allclose(key, trained.bert.encoder.layer[0].attention.self.key.weight)
+
+
+def test_the_seed_decides_the_new_head(saved):
+    config = tiny.model_config("bert", ["LABEL_0", "LABEL_1"])
+    BertForSequenceClassification(config).save_pretrained(saved)
+    heads = []
+    for seed in ("1", "1", "2"):
+        torch.rand(3)  # whatever ran before
+        heads.append(load(saved, LABELS, "--seed", seed).classifier.weight)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+# What DDP has to be told
+
+
+@pytest.mark.parametrize(
+    ("model_type", "expected"),
+    [
+        ("longformer", True),
+        ("bert", False),
+        ("distilbert", False),
+        ("electra", False),
+        ("roberta", False),
+        ("albert", False),
+        ("mpnet", False),
+        ("deberta-v2", False),
+        ("modernbert", False),
+        ("roformer", False),  # its position table is fixed
+    ],
+)
+def test_unused_parameters_are_found(model_type, expected):
+    model = tiny.build_model(tiny.model_config(model_type, LABELS))
+    tokens = [["john", "lives"], ["mary"]]
+    split = tiny.build_windows(
+        tiny.tokenizer_like("word_piece"), tokens, [["O"] * 2, ["O"]], LABELS
+    )
+    assert has_unused_parameters(model, {"train": split}) is expected
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+# The optimizer
+
+
+@pytest.mark.parametrize("model_type", ["bert", "gpt2", "distilbert", "convbert", "albert", "t5"])
+def test_weights_decay_and_nothing_else(model_type):
+    model = tiny.build_model(tiny.model_config(model_type, LABELS))
+    frozen = next(model.parameters()).requires_grad_(False)
+    optimizer = parameter_groups(model, learning_rate=1.0, weight_decay=0.1)
+    groups = {
+        id(parameter): group["weight_decay"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    listed = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    assert sorted(listed) == sorted(trained)  # each once, tied ones, too
+    assert id(frozen) not in listed
+    assert {0.0, 0.1} == set(groups.values())
+    # Independently of modules: vectors are biases and norms, tables are weights.
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_weight = parameter.ndim > 1 and name.endswith("weight")
+            assert groups[id(parameter)] == (0.1 if is_weight else 0.0), name
+
+
+def test_decay_pulls_weights_and_leaves_norms():
+    model = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3), nn.Linear(3, 2))
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    optimizer = parameter_groups(model, learning_rate=0.1, weight_decay=0.5)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        factor = 0.95 if name in ("0.weight", "2.weight") else 1.0
+        torch.testing.assert_close(parameter, before[name] * factor)
+
+
+# The sample's
+
+
+@pytest.mark.slow
+def test_the_samples_tokenizer_is_the_same_in_every_process():
+    script = (
+        "import hashlib, model\n"
+        "words = open('model.py', encoding='utf-8').read().split()\n"
+        "sentences = [words[at : at + 12] for at in range(0, len(words), 12)]\n"
+        "text = model.build_sample_tokenizer(sentences).backend_tokenizer.to_str()\n"
+        "print(hashlib.sha256(text.encode()).hexdigest())\n"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=REPO,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+
+
+def test_the_samples_tokenizer_keeps_words_apart_and_knows_them():
+    sentences = [line.split() for line in tiny.TEXT]
+    tokenizer = model.build_sample_tokenizer(sentences)
+    assert not models.glues_words(tokenizer)
+    (pieces,) = models.tokenize_words(tokenizer, [sentences[0]])
+    assert all(pieces)
+    assert tokenizer.unk_token_id not in np.concatenate(pieces)
+    assert tokenizer.decode(np.concatenate(pieces).tolist()) == tiny.TEXT[0]
