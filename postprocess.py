@@ -1,7 +1,7 @@
 """Predictions of all processes -> padded, gathered once, put back in order.
 
-    found = predict_split(run, "validation")  # every process must call this
-    found.predictions                         # the same on every process, whatever their number
+    found = predict_split(accelerator, model, task, "validation", batch_size=8)  # every process
+    found.predictions                          # the same on every process, whatever their number
 
 Knows no task: what an example predicts is a few values, and `prediction_offsets` says how many.
 """
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import nn
 from tqdm import tqdm
 
-from tagloop.run import Run
+from tagloop.tasks.task import Task
 from tagloop.training.batching import plan_evaluation
 from tagloop.training.examples import IGNORE_INDEX, Examples
 from tagloop.training.processes import precise_dtype
@@ -33,16 +34,18 @@ class SplitPredictions:
 
 
 @torch.no_grad()
-def predict_split(run: Run, split: str) -> SplitPredictions:
+def predict_split(
+    accelerator: Accelerator, model: nn.Module, task: Task, split: str, *, batch_size: int
+) -> SplitPredictions:
     """Predict every example of a split once. Every process must call this.
 
     The batches are cut without regard to the number of processes and dealt in turn, so each is
     computed in the same way wherever it lands. A process that runs out of batches computes a
     batch of nothing, because a sharded model communicates in every forward.
     """
-    accelerator, examples, task = run.accelerator, run.task.examples[split], run.task
-    run.model.eval()
-    batches = plan_evaluation(examples.lengths, batch_size=run.config.per_device_eval_batch_size)
+    examples = task.examples[split]
+    model.eval()
+    batches = plan_evaluation(examples.lengths, batch_size=batch_size)
     num_rounds = -(-len(batches) // accelerator.num_processes)
     own = batches[accelerator.process_index :: accelerator.num_processes]
     own += [np.array([], dtype=np.int64)] * (num_rounds - len(own))
@@ -52,7 +55,7 @@ def predict_split(run: Run, split: str) -> SplitPredictions:
         batch = examples.collate(ids)
         batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
         labels = batch.pop("labels")
-        outputs = run.model(**batch)
+        outputs = model(**batch)
         losses = task.losses(outputs, labels)
         loss_sums.append(losses.sum(dtype=precise_dtype(accelerator)))
         predictions.append(task.predict(outputs, split, ids))

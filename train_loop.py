@@ -237,7 +237,8 @@ def train_step(run: Run, update: Update) -> Learned:
 
 def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
     """Scores of a split, and its predicted values, on every process. All must call this."""
-    found = predict_split(run, split)
+    batch_size = run.config.per_device_eval_batch_size
+    found = predict_split(run.accelerator, run.model, run.task, split, batch_size=batch_size)
 
     def score() -> dict:
         return run.task.score(split, found.predictions) | {"loss": found.loss}

@@ -63,8 +63,8 @@ def main() -> None:
 
 def write_inputs(folder: Path) -> None:
     """Save what all systems start from: a model, its tokenizer and 16 sentences."""
-    import model as models
-    from sample_corpus import build_sample_corpus
+    from tagloop.sample.corpus import build_sample_corpus
+    from tagloop.sample.model import build_sample_model_config, build_sample_tokenizer
 
     corpus = build_sample_corpus()["train"]
     by_length = iter(sorted(corpus, key=lambda sentence: len(sentence["tokens"])))
@@ -74,9 +74,9 @@ def write_inputs(folder: Path) -> None:
             beginning = {name: sentence[name][:num_words] for name in ("tokens", "ner_tags")}
             file.write(json.dumps(beginning) + "\n")
 
-    tokenizer = models.build_sample_tokenizer([sentence["tokens"] for sentence in corpus])
+    tokenizer = build_sample_tokenizer([sentence["tokens"] for sentence in corpus])
     tags = sorted({tag for sentence in corpus for tag in sentence["ner_tags"]})
-    config = models.build_sample_model_config(tokenizer)
+    config = build_sample_model_config(tokenizer)
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     config.id2label = dict(enumerate(tags))
     config.label2id = {tag: index for index, tag in enumerate(tags)}
@@ -131,21 +131,32 @@ def measure_tagloop(cut: Cut, folder: Path) -> dict[str, float]:
             "--gradient_accumulation_steps", str(cut.accumulation),
         ]
     )  # fmt: skip
-    accelerator = train_loop.build_accelerator(config)
-    run = train_loop.build_run(config, accelerator, folder / "run", None)
-    windows = run.windows["train"]
+    accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
+    run = train_loop.build(config, accelerator, folder / "run", None)
+    examples = run.task.examples["train"]
     plan = train_loop.plan_epoch(
-        windows.lengths,
+        examples.lengths,
         seed=config.seed,
         epoch=0,
         global_batch_size=run.global_batch_size,
         group_by_length=config.group_by_length,
     )
-    (update,) = train_loop.build_dataloader(windows, plan, accelerator, config, start=0)
-    assert len(update["micro_batches"]) == cut.accumulation
-    state = train_loop.TrainState()
-    train_loop.read_losses(run, state, [train_loop.train_step(run, update)])
-    return {"loss": state.take_log_loss(), "grad_norm": state.grad_norm}
+    (update,) = train_loop.build_dataloader(
+        examples,
+        plan,
+        num_processes=accelerator.num_processes,
+        process_index=accelerator.process_index,
+        per_device_batch_size=cut.batch_size,
+        num_workers=0,
+        pin_memory=False,
+        start=0,
+    )
+    assert len(update.micro_batches) == cut.accumulation
+    unread = train_loop.UnreadLosses()
+    unread.add(train_loop.train_step(run, update))
+    run.state.step = 1
+    unread.read(accelerator, run.state)
+    return {"loss": run.state.take_log_loss(), "grad_norm": run.state.grad_norm}
 
 
 class System(NamedTuple):

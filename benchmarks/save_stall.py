@@ -16,12 +16,11 @@ from pathlib import Path
 import torch
 from transformers import BertConfig
 
-from tagloop.sample import model
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
-from tagloop.training.progress import TrainState
+from tagloop.training import models
+from tagloop.training.dataloader import Updates
 
 EPOCH = 878  # updates
 UPDATES, SAVES = 6, 3
@@ -29,22 +28,24 @@ UPDATES, SAVES = 6, 3
 
 def main() -> None:
     """Measure and print."""
-    model.build_sample_model_config = lambda tokenizer: BertConfig(vocab_size=28996)
+    models.build_sample_model_config = lambda tokenizer: BertConfig(vocab_size=28996)
     with tempfile.TemporaryDirectory() as folder:
         config = train_loop.parse_config([f"--output_dir={folder}", "--max_train_samples=160"])
-        accelerator = train_loop.build_accelerator(config)
-        run = train_loop.build_run(config, accelerator, Path(folder), None)
+        accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
+        run = train_loop.build(config, accelerator, Path(folder), None)
         plan = train_loop.plan_epoch(
-            run.windows["train"].lengths,
+            run.task.examples["train"].lengths,
             seed=0,
             epoch=0,
             global_batch_size=16,
             group_by_length=True,
         )[:UPDATES]
         seconds = []
-        for update in train_loop.build_dataloader(
-            run.windows["train"], plan, accelerator, config, start=0
-        ):
+        updates = Updates(
+            run.task.examples["train"], plan,
+            num_processes=1, process_index=0, per_device_batch_size=16,
+        )  # fmt: skip
+        for update in map(updates.__getitem__, range(UPDATES)):
             started = time.perf_counter()
             train_loop.train_step(run, update)
             seconds.append(time.perf_counter() - started)
@@ -52,8 +53,8 @@ def main() -> None:
         saves = []
         for number in range(SAVES):
             started = time.perf_counter()
-            state = TrainState(step=number + 1)
-            train_loop.save_checkpoint(run, state, epoch=None, is_best=False)
+            run.state.step = number + 1
+            train_loop.save_checkpoint(run, epoch=None, is_best=False)
             saves.append(time.perf_counter() - started)
         save_time = statistics.median(saves)
         size = sum(path.stat().st_size for path in Path(folder, f"step_{SAVES}").iterdir())

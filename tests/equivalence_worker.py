@@ -13,14 +13,12 @@ from pathlib import Path
 
 import torch
 
-from tagloop.output import run_folder
-from tagloop.training import models
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
+from tagloop.output import run_folder
+from tagloop.training import models
 from tagloop.training.processes import StopSignal, decide
-from tagloop.training.progress import TrainState
 
 
 def main(folder: Path, data: str, model: str, cuts: list) -> None:
@@ -36,9 +34,9 @@ def main(folder: Path, data: str, model: str, cuts: list) -> None:
              f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
              "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5"]
         )  # fmt: skip
-        accelerator = train_loop.build_accelerator(config)
-        run = train_loop.build_run(config, accelerator, out, None)
-        decide(accelerator, lambda run=run: run_folder.start(run, TrainState()))
+        accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
+        run = train_loop.build(config, accelerator, out, None)
+        decide(accelerator, lambda run=run: run_folder.start(run))
         gradients, stream = {}, []
 
         def keep_gradients(*_, gradients=gradients, run=run):
@@ -54,8 +52,8 @@ def main(folder: Path, data: str, model: str, cuts: list) -> None:
                     [row[mask.bool()].tolist() for row, mask in zip(ids, masks, strict=True)]
                     for ids, masks in (
                         (batch["input_ids"], batch["attention_mask"])
-                        for batch in update["micro_batches"]
-                        if (batch["labels"] != -100).any() or update["num_labels"] == 0
+                        for batch in update.micro_batches
+                        if (batch["labels"] != -100).any() or update.num_targets == 0
                     )
                 ]
             )
@@ -63,7 +61,7 @@ def main(folder: Path, data: str, model: str, cuts: list) -> None:
 
         train_loop.train_step = keep_stream
         with StopSignal() as stop:
-            train_loop.train(run, TrainState(), stop)
+            train_loop.train(run, stop)
         rank = accelerator.process_index
         (out / f"stream-{rank}.json").write_text(json.dumps(stream))
         weights = accelerator.unwrap_model(run.model).state_dict()

@@ -6,7 +6,7 @@ import pytest
 from launches import launch
 
 import train_loop
-from tagloop.sample import corpus
+from tagloop.sample.corpus import build_sample_corpus
 
 SIZES = (1, 2, 3, 11, 2000)  # with 2 and 3 processes: one, world - 1, world, more, thousands
 BATCH_SIZES = {1: (1, 7, 64), 2: (1, 5), 3: (3, 64)}  # processes -> evaluation batch sizes
@@ -27,7 +27,7 @@ def arguments(folder, data, model, batch_size):
 def test_evaluation_does_not_depend_on_processes_or_batches(tmp_path):
     model = tmp_path / "model"
     train_loop.main(["--max_train_steps=60", f"--output_dir={model}", "--do_train"])
-    rows = corpus.build_sample_corpus()["train"]
+    rows = build_sample_corpus()["train"]
     expected = {}
     for size in SIZES:
         data = tmp_path / f"{size}.jsonl"

@@ -8,10 +8,10 @@ import tiny
 import torch
 from accelerate import Accelerator
 
-import postprocess
 from postprocess import predict_split
-from tagloop.tasks.tagging import alignment
+from tagloop.tasks.tagging import alignment, predictions
 from tagloop.tasks.tagging.predictions import to_tags
+from tagloop.tasks.tagging.task import Tagging
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 
@@ -22,9 +22,15 @@ def accelerator():
 
 
 def test_worked_examples():
-    failed, tried = doctest.testmod(postprocess)
+    failed, tried = doctest.testmod(predictions)
     assert tried >= 1
     assert failed == 0
+
+
+def predict(accelerator, model, windows, batch_size):
+    """The predictions of one split of windows, as a run computes them."""
+    task = Tagging(None, None, None, None, {"test": windows}, "f1")
+    return predict_split(accelerator, model, task, "test", batch_size=batch_size)
 
 
 @torch.no_grad()
@@ -83,7 +89,7 @@ def test_any_batch_size_predicts_what_a_naive_loop_does(accelerator, model_type,
         assert len(split) > 1.5 * len(tokens)
     assert len({tag for sentence in expected for tag in sentence}) > 2
     for batch_size in (1, 2, 3, 8, 100):
-        found = predict_split(accelerator, model, split, batch_size=batch_size, description="test")
+        found = predict(accelerator, model, split, batch_size)
         id2label = dict(enumerate(LABELS))
         assert to_tags(found.predictions, split.sentence_offsets, id2label) == expected
         assert found.loss == pytest.approx(loss, abs=2e-5)
@@ -95,12 +101,8 @@ def test_padding_to_a_fixed_length_changes_nothing(accelerator):
     tokens = tiny.sentences(1, 12)
     tags = tiny.random_tags(2, tokens, LABELS)
     found = [
-        predict_split(
-            accelerator,
-            model,
-            tiny.build_windows(tokenizer, tokens, tags, LABELS, **options),
-            batch_size=4,
-            description="test",
+        predict(
+            accelerator, model, tiny.build_windows(tokenizer, tokens, tags, LABELS, **options), 4
         )
         for options in ({}, {"pad_to_max_length": True}, {"for_tensor_cores": True})
     ]
@@ -114,7 +116,7 @@ def test_without_gold_tags_there_are_predictions_and_no_loss(accelerator):
     model = tiny.build_model(tiny.model_config("bert", LABELS))
     tokens = [["john", "lives"], [], ["x"]]
     split = tiny.build_windows(tokenizer, tokens, [[None] * 2, [], [None]], LABELS)
-    found = predict_split(accelerator, model, split, batch_size=2, description="test")
+    found = predict(accelerator, model, split, 2)
     assert found.loss is None
     tags = to_tags(found.predictions, split.sentence_offsets, dict(enumerate(LABELS)))
     assert [len(sentence) for sentence in tags] == [2, 0, 1]
@@ -126,8 +128,5 @@ def test_dropout_is_off_while_predicting(accelerator):
     model = tiny.build_model(tiny.model_config("bert", LABELS, hidden_dropout_prob=0.5)).train()
     tokens = tiny.sentences(1, 12)
     split = tiny.build_windows(tokenizer, tokens, tiny.random_tags(2, tokens, LABELS), LABELS)
-    losses = {
-        predict_split(accelerator, model, split, batch_size=4, description="test").loss
-        for _ in range(3)
-    }
+    losses = {predict(accelerator, model, split, 4).loss for _ in range(3)}
     assert len(losses) == 1

@@ -14,7 +14,8 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 
 import train_loop
 from tagloop.data import schemes
-from tagloop.sample import corpus
+from tagloop.sample.corpus import build_sample_corpus
+from tagloop.training.dataloader import Updates
 
 FILES = {
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "run.json",
@@ -66,7 +67,7 @@ def test_training_learns(trained):
 
 def test_predictions_have_one_tag_per_word(trained):
     folder, _ = trained
-    sentences = corpus.build_sample_corpus()["test"][:26]
+    sentences = build_sample_corpus()["test"][:26]
     lines = (folder / "predictions.txt").read_text().split("\n")[:-1]
     assert [len(line.split(" ")) for line in lines] == [len(row["tokens"]) for row in sentences]
     blocks = (folder / "predictions.conll").read_text().split("\n\n")[:-1]
@@ -85,7 +86,7 @@ def test_the_pipeline_of_transformers_loads_the_model(trained):
 
 def test_evaluation_alone_gives_the_same_scores(trained, tmp_path):
     folder, results = trained
-    corpus = corpus.build_sample_corpus()
+    corpus = build_sample_corpus()
     file = write_conll(tmp_path / "dev.conll", corpus["validation"][:25])
     again = train_loop.main(
         ["--do_eval", f"--validation_file={file}", f"--model_name_or_path={folder}",
@@ -97,7 +98,7 @@ def test_evaluation_alone_gives_the_same_scores(trained, tmp_path):
 
 def test_words_without_tags_get_the_same_predictions(trained, tmp_path):
     folder, _ = trained
-    rows = corpus.build_sample_corpus()["test"][:26]
+    rows = build_sample_corpus()["test"][:26]
     file = write_conll(tmp_path / "raw.txt", rows, tagged=False)
     train_loop.main(
         ["--do_predict", f"--predict_file={file}", f"--model_name_or_path={folder}",
@@ -131,7 +132,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(trained, tmp_pa
 
 
 def test_two_schemes_of_the_same_data_train_the_same_model(tmp_path):
-    rows = corpus.build_sample_corpus()["train"][:40]
+    rows = build_sample_corpus()["train"][:40]
     arguments = ["--num_train_epochs=1", "--model_type=bert", "--seed=3"]
     run(tmp_path / "tokenizer-from", "--max_train_steps=1")
     folders = []
@@ -208,7 +209,7 @@ def test_gradient_checkpointing_learns_the_same(trained, tmp_path):
 
 def test_a_sentence_longer_than_the_model_is_predicted_whole(trained, tmp_path):
     folder, _ = trained
-    rows = corpus.build_sample_corpus()["test"]
+    rows = build_sample_corpus()["test"]
     words = [word for row in rows[:60] for word in row["tokens"]]
     file = tmp_path / "long.jsonl"
     file.write_text(json.dumps({"tokens": words}) + "\n")
@@ -305,7 +306,7 @@ def test_the_saved_model_gives_the_logits_of_the_run(trained):
     folder, results = trained
     model = AutoModelForTokenClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    rows = corpus.build_sample_corpus()["validation"][:25]
+    rows = build_sample_corpus()["validation"][:25]
     correct = total = 0
     for row in rows:
         encoded = tokenizer(row["tokens"], is_split_into_words=True, return_tensors="pt")
@@ -320,8 +321,8 @@ def test_the_saved_model_gives_the_logits_of_the_run(trained):
 def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(trained, tmp_path):
     """A scale so large that gradients overflow for a while: those updates change nothing."""
     config = train_loop.parse_config([*SMALL, f"--output_dir={tmp_path}"])
-    accelerator = train_loop.build_accelerator(config)
-    run = train_loop.build_run(config, accelerator, tmp_path, None)
+    accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
+    run = train_loop.build(config, accelerator, tmp_path, None)
     # What accelerate sets up for fp16 on a GPU; autocast to fp16 plays no part in this.
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=2.0**-100)
     with torch.no_grad():  # a loss above 2, so that the scale overflows once
@@ -330,12 +331,13 @@ def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(trained, tmp_
     accelerator.scaler, accelerator._optimizers = scaler, [run.optimizer]  # clipping unscales
     accelerator.native_amp, accelerator.state._mixed_precision = True, "fp16"
     try:
-        update = train_loop.build_dataloader(
-            run.windows["train"], [np.arange(12)] * 3, accelerator, config, start=0
-        )
+        updates = Updates(
+            run.task.examples["train"], [np.arange(12)] * 3,
+            num_processes=1, process_index=0, per_device_batch_size=12,
+        )  # fmt: skip
         rates, weights, skips = [], [], []
-        for batch in update:
-            skipped = train_loop.train_step(run, batch).skipped
+        for number in range(3):
+            skipped = train_loop.train_step(run, updates[number]).skipped
             skips.append(skipped)
             rates.append(run.lr_scheduler.get_last_lr()[0])
             weights.append(next(run.model.parameters()).detach().clone())

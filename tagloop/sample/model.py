@@ -1,5 +1,7 @@
 """A tokenizer and a small model for the sample corpus, built without a network."""
 
+from collections.abc import Iterable
+
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -15,7 +17,7 @@ from transformers import (
 )
 
 
-def build_sample_tokenizer(sentences) -> PreTrainedTokenizerFast:
+def build_sample_tokenizer(sentences: Iterable[list[str]]) -> PreTrainedTokenizerFast:
     """A WordPiece tokenizer learned from the sample's training words, the same every time."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     sentences = [" ".join(words) for words in sentences]
@@ -52,7 +54,7 @@ def _word_piece(vocab: dict[str, int] | None = None) -> Tokenizer:
     return tokenizer
 
 
-def build_sample_model_config(tokenizer) -> BertConfig:
+def build_sample_model_config(tokenizer: PreTrainedTokenizerFast) -> BertConfig:
     """A small BERT that trains from scratch in under a minute on two cores."""
     return BertConfig(
         vocab_size=len(tokenizer),

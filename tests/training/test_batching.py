@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tagloop.training import batching
 from tagloop.training.batching import deal_update, plan_epoch, plan_evaluation
 
 REPO = Path(__file__).resolve().parent.parent
@@ -83,7 +84,7 @@ def test_long_batches_are_not_bunched(epoch):
 
 def test_another_process_plans_the_same():
     script = (
-        "import numpy as np; from batching import plan_epoch;"
+        "import numpy as np; from tagloop.training.batching import plan_epoch;"
         "print([b.tolist() for b in plan_epoch(np.arange(500) % 37, seed=5, epoch=1,"
         " global_batch_size=8, group_by_length=True)])"
     )

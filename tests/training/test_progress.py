@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from tagloop.training import progress
 from tagloop.training.progress import Timetable, TrainState
 
 

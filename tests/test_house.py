@@ -1,0 +1,116 @@
+"""The house: which room may import which, and how large a room may be."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from launches import REPO
+
+MODULES = sorted(
+    path for path in [*REPO.glob("*.py"), *REPO.glob("tagloop/**/*.py")] if path.name != "setup.py"
+)
+# From the top of the house to the cellar: a module imports from its own floor and those below.
+FLOORS = (
+    ("train_loop",),
+    ("postprocess", "tagloop.output"),
+    ("tagloop.run",),
+    ("tagloop.tasks",),
+    ("tagloop.training",),
+    ("tagloop.data", "tagloop.sample"),
+    ("tagloop.options",),
+    ("tagloop.config",),
+    ("tagloop.files",),
+    ("tagloop.errors", "tagloop"),
+)
+
+
+def name_of(path) -> str:
+    parts = path.relative_to(REPO).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def floor_of(module: str) -> int:
+    """The floor of a module: that of its longest prefix among FLOORS."""
+    known = {prefix: number for number, rooms in enumerate(FLOORS) for prefix in rooms}
+    while module not in known:
+        module = module.rpartition(".")[0]
+    return known[module]
+
+
+def imports_of(path) -> set[str]:
+    """Modules of this project that a file imports, inside functions, too."""
+    names = {name_of(module) for module in MODULES}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return (found & names) - {"tagloop"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_run_one_way(path):
+    for imported in imports_of(path):
+        assert floor_of(imported) >= floor_of(name_of(path)), f"{name_of(path)} imports {imported}"
+        if name_of(path).startswith("tagloop"):
+            assert imported.startswith("tagloop"), "the package imports no top-level file"
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {name_of(path): imports_of(path) - {name_of(path)} for path in MODULES}
+    while ends := [name for name, imported in graph.items() if not imported & graph.keys()]:
+        for name in ends:
+            del graph[name]
+    assert not graph, f"a circle of imports among {', '.join(sorted(graph))}"
+
+
+def test_every_module_imports_alone_and_runs_nothing():
+    """Each with none of the others loaded yet; in one process, as the libraries take seconds."""
+    code = f"""
+import importlib, sys
+sys.argv = ["x", "--nonsense"]
+for name in {[name_of(path) for path in MODULES]}:
+    own = ("tagloop", "train_loop", "postprocess")
+    for loaded in [module for module in sys.modules if module.split(".")[0] in own]:
+        del sys.modules[loaded]
+    importlib.import_module(name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_rooms_and_functions_stay_small(path):
+    limits = {"train_loop": 300, "postprocess": 120}
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= limits.get(name_of(path), 400)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            documented = ast.get_docstring(node, clean=False) or ""
+            code = node.end_lineno - node.lineno + 1 - len(documented.splitlines())
+            assert code <= 60, f"{node.name} has {code} lines of code"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_public_parameter_has_a_type(path):
+    module = import_module(name_of(path))
+    own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
+    functions = [value for value in own if inspect.isfunction(value)]
+    for made in filter(inspect.isclass, own):
+        functions += [value for value in vars(made).values() if inspect.isfunction(value)]
+    for function in functions:
+        if function.__name__.startswith("_") or "<" in function.__qualname__:
+            continue
+        for parameter in inspect.signature(function).parameters.values():
+            if (
+                parameter.name not in ("self", "cls")
+                and not parameter.kind == parameter.VAR_KEYWORD
+            ):
+                where = f"{function.__qualname__}({parameter.name})"
+                assert parameter.annotation is not inspect.Parameter.empty, where
