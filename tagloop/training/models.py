@@ -354,3 +354,18 @@ def describe_model(model_config: PreTrainedConfig) -> dict:
     facts = model_config.to_dict()
     facts = {k: v for k, v in facts.items() if k not in ("_name_or_path", "transformers_version")}
     return json.loads(json.dumps(facts, default=str))
+
+
+def identify(
+    fingerprints: dict[str, str],
+    examples: dict[str, Examples],
+    tokenizer: PreTrainedTokenizerFast,
+    model_config: PreTrainedConfig,
+) -> dict:
+    """What a resumed run must share of a task: data that it learns from, tokenizer and model."""
+    learned = [split for split in ("train", "validation") if split in examples]
+    return {
+        "data": {split: fingerprints[split] for split in learned},
+        "tokenizer": tokenizer_digest(tokenizer),
+        "model": describe_model(model_config),
+    }

@@ -40,7 +40,7 @@ class TrainState:
 
     def add_evaluation(self, results: dict[str, float], metric: str) -> bool:
         """Note an evaluation; True if it is the best so far by `metric` (a loss counts down)."""
-        sign = -1 if metric.endswith("loss") else 1
+        sign = -1 if metric.endswith(("loss", "mse")) else 1
         # A type that is in neither side, or a loss without labels, is no score at all.
         score, best = (
             math.nan if scores.get(metric) is None else sign * scores[metric]
