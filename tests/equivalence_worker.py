@@ -1,6 +1,6 @@
 """Trains one epoch for each of several cuts, in every process of a launch, and writes it down.
 
-    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL '[[4, 2, "float64"], ...]'
+    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK '[[4, 2, "float64"], ...]'
 
 A cut is [per-device batch size, accumulation steps, dtype]. For each, FOLDER/B-A-dtype/ holds the
 gradients of the first update, the weights after the epoch, metrics.jsonl, and for every process
@@ -21,7 +21,7 @@ from tagloop.training import models
 from tagloop.training.processes import StopSignal, decide
 
 
-def main(folder: Path, data: str, model: str, cuts: list) -> None:
+def main(folder: Path, data: str, model: str, task: str, cuts: list) -> None:
     load_model, train_step = models.load_model, train_loop.train_step
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
@@ -29,7 +29,7 @@ def main(folder: Path, data: str, model: str, cuts: list) -> None:
         models.load_model = lambda *a, dtype=dtype: load_model(*a).to(getattr(torch, dtype))
         config = train_loop.parse_config(
             [f"--train_file={data}", f"--config_name={model}", f"--tokenizer_name={model}",
-             "--ignore_mismatched_sizes", "--task_name=pos", f"--output_dir={out}",
+             "--ignore_mismatched_sizes", f"--task_name={task}", f"--output_dir={out}",
              f"--per_device_train_batch_size={batch_size}", "--logging_steps=1",
              f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
              "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5"]
@@ -70,4 +70,4 @@ def main(folder: Path, data: str, model: str, cuts: list) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4]))
+    main(Path(sys.argv[1]), *sys.argv[2:5], json.loads(sys.argv[5]))

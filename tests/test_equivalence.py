@@ -16,10 +16,10 @@ CUTS_OF_12 = [(1, 12, 1), (3, 4, 1), (3, 2, 2)]
 NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process of 3 has nothing
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture(scope="module", params=["pos", "classification"])
+def folder(request, tmp_path_factory):
     """Every cut, trained for an epoch in float32 and float64 by one launch per process count."""
-    folder = tmp_path_factory.mktemp("equivalence")
+    folder, task = tmp_path_factory.mktemp("equivalence"), request.param
     train_loop.main([*SMALL, "--max_train_steps=1", f"--output_dir={folder / 'model'}"])
     config = folder / "model" / "config.json"
     config.write_text(re.sub(r'("\w*dropout\w*": )[\d.]+', r"\g<1>0.0", config.read_text()))
@@ -32,7 +32,9 @@ def folder(tmp_path_factory):
             tags = [draw.choice(["NN", "VB", "DT", "IN"]) for _ in tokens]
             if number % 7 == 3:  # no label at all: some micro-batches of one are all ignored
                 tags = [None] * length
-            file.write(json.dumps({"tokens": tokens, "pos_tags": tags}) + "\n")
+            topic = None if number % 7 == 3 else draw.choice(["news", "sport", "speech"])
+            row = {"tokens": tokens, "pos_tags": tags, "text": " ".join(tokens), "label": topic}
+            file.write(json.dumps(row) + "\n")
     for processes in (1, 2, 3):
         cuts = [
             [batch_size, accumulation, dtype]
@@ -42,7 +44,7 @@ def folder(tmp_path_factory):
         ]
         launch(
             str(folder / str(processes)), str(folder / "data.jsonl"), str(folder / "model"),
-            json.dumps(cuts), script="tests/equivalence_worker.py", processes=processes,
+            task, json.dumps(cuts), script="tests/equivalence_worker.py", processes=processes,
         )  # fmt: skip
     return folder
 

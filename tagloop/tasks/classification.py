@@ -1,8 +1,6 @@
 """Text classification and regression: one or two texts a row, one class or number. GLUE style.
 
-    python train_loop.py --task_name classification --train_file train.csv ...
-
-The second task, and the worked example of docs/new_task.md.
+python train_loop.py --task_name classification --train_file train.csv ...  # docs/new_task.md
 """
 
 import json
@@ -99,8 +97,8 @@ class Classification:
 
     def describe(self) -> list[tuple[str, str]]:
         lines = [(split, f"{len(texts):,} rows") for split, texts in self.examples.items()]
-        first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)
-        lines += [("columns", str(self.rows.columns)), ("first row", first[:200])]
+        first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)[:200]
+        lines += [("columns", str(self.rows.columns)), ("first row", first)]
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
 
 
