@@ -46,6 +46,14 @@ class Rows:
             return None
         return names[int(cell)] if names else cell
 
+    def value_of(
+        self, cell: str | None, name: str, label2id: dict[str, int] | None
+    ) -> int | float | None:
+        """The class id of a cell, or its number where there are no classes; None for none."""
+        if label2id is None:
+            return float(cell) if (cell or "").strip() else None
+        return label2id.get(self.class_of(cell, name))
+
     def classes(self, name: str) -> list[str]:
         """The classes of a column over all splits, in order; none if it holds real numbers.
 

@@ -73,26 +73,26 @@ class Classification:
         examples = self.examples[split]
         gold = examples.labels[examples.has_label]
         found = predictions[:: examples.num_values][examples.has_label]
+        if not len(gold):
+            return {}
         if not self.labels:
-            defined = len(gold) > 1 and np.ptp(gold) > 0 and np.ptp(found) > 0
+            defined = np.ptp(gold) > 0 and np.ptp(found) > 0
             pearson = float(np.corrcoef(gold, found)[0, 1]) if defined else 0.0
             return {"pearson": pearson, "mse": float(np.square(gold - found).mean())}
-        if not len(gold):
-            return dict.fromkeys(METRICS[:-1], 0.0)
+        several = len({*gold, *found}) > 1  # else Matthews is not defined
         average = "binary" if len(self.labels) == 2 else "micro"
         return {
             "accuracy": float(accuracy_score(gold, found)),
             "f1": float(f1_score(gold, found, average=average, zero_division=0)),
             "macro_f1": float(f1_score(gold, found, average="macro", zero_division=0)),
-            "matthews": float(matthews_corrcoef(gold, found)),
+            "matthews": float(matthews_corrcoef(gold, found)) if several else 0.0,
         }
 
     def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
         """predictions.tsv: a line a row, the class and its probability, or the number."""
         lines = [f"{value:.6g}" for value in predictions]
         if self.labels:
-            pairs = predictions.reshape(-1, 2)
-            lines = [f"{self.labels[int(best)]}\t{p:.6f}" for best, p in pairs]
+            lines = [f"{self.labels[int(best)]}\t{p:.6f}" for best, p in predictions.reshape(-1, 2)]
         write_text(folder / "predictions.tsv", "\n".join([*lines, ""]))
 
     def describe(self) -> list[tuple[str, str]]:
@@ -116,12 +116,11 @@ def load_classification(config: Config, *, pad_to_multiple_of: int) -> Classific
     head = AutoModelForSequenceClassification
     model_config = models.load_model_config(config, head, labels or ["LABEL_0"], tokenizer)
     model_config.pad_token_id = tokenizer.pad_token_id  # decoders find a row's end by it
-
     label2id, examples, warnings = model_config.label2id, {}, list(rows.warnings)
     for split, dataset in needed_splits(config, rows.splits).items():
         examples[split], cut = encode_texts(
             dataset, rows.fingerprints[split], tokenizer,
-            (lambda cell: label2id.get(rows.class_of(cell, "label"))) if labels else float,
+            lambda cell: rows.value_of(cell, "label", label2id if labels else None),
             num_values=2 if labels else 1,
             max_length=models.max_input_length(config, head, model_config, tokenizer),
             pad_to_max_length=config.pad_to_max_length, pad_to_multiple_of=pad_to_multiple_of,
