@@ -11,6 +11,11 @@ depend on the number of processes or on how the global batch is cut into micro-b
 learned, predicted and scored is the task's business (tagloop/tasks).
 """
 
+from tagloop.options import check_command_line, parse_config
+
+if __name__ == "__main__":  # --help and bad options are answered before torch is imported
+    check_command_line()
+
 import contextlib
 import math
 import sys
@@ -24,8 +29,7 @@ from transformers import get_scheduler
 
 from postprocess import predict_split
 from tagloop.config import Config
-from tagloop.errors import InputError, Preempted, RunStopped
-from tagloop.options import parse_config
+from tagloop.errors import InputError, Preempted, RunStopped, report_error
 from tagloop.output import console, logs, run_folder
 from tagloop.output.checkpoint import load_weights, save_checkpoint
 from tagloop.output.identity import build_identity, require_same
@@ -276,7 +280,7 @@ def cli(argv: list[str] | None = None) -> int:
     try:
         main(argv)
     except (InputError, RunStopped, Preempted) as error:
-        console.report_error(error)
+        report_error(error)
         if torch.distributed.is_initialized():  # a process that leaves its group open aborts
             torch.distributed.destroy_process_group()
         return error.exit_code

@@ -1,5 +1,8 @@
 """How a run ends when it does not end well. Each is one message, never a traceback."""
 
+import os
+import sys
+
 EXIT_INPUT = 2  # what the user gave cannot work; nothing was started
 EXIT_STOPPED = 3  # the run had to stop: non-finite loss, full disk; the last checkpoint is good
 EXIT_PREEMPTED = 75  # a signal asked to stop; saved, resume with --resume_from_checkpoint auto
@@ -21,3 +24,10 @@ class Preempted(RuntimeError):
     """A signal asked the run to stop, and it did, with a checkpoint."""
 
     exit_code = EXIT_PREEMPTED
+
+
+def report_error(error: Exception) -> None:
+    """One message for all processes of a machine; they met the same error."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr, flush=True)

@@ -1,7 +1,5 @@
 """What a person sees: a header before the run, logs while it goes, a footer with what came out."""
 
-import os
-import sys
 import time
 
 from tqdm import tqdm
@@ -10,13 +8,6 @@ from tagloop.output import environment
 from tagloop.output.logs import format_scores
 from tagloop.run import Run
 from tagloop.training.dataloader import Update
-
-
-def report_error(error: Exception) -> None:
-    """One message for all processes of a machine; they met the same error."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr, flush=True)
 
 
 def print_header(run: Run) -> None:

@@ -155,6 +155,7 @@ def test_an_explicit_damaged_checkpoint_is_an_error(run_copy, capfd):
 CHANGED = {  # another valid value for every option
     "dataset_name": "x", "dataset_config_name": "x", "dataset_revision": "x", "train_file": "x",
     "validation_file": "x", "test_file": "x", "predict_file": "x", "text_column_name": "x",
+    "text_pair_column_name": "x",
     "label_column_name": "x", "task_name": "chunk", "label_scheme": "IOB2", "labels_file": "x",
     "label_all_tokens": True, "validation_fraction": 0.5, "max_train_samples": 60,
     "max_eval_samples": 20, "max_predict_samples": 5, "max_length": 64, "stride": 3,

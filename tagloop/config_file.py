@@ -1,0 +1,65 @@
+"""--config FILE: what a YAML or JSON file holds, numbers and words as they are written."""
+
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from tagloop.errors import InputError
+
+
+def read_config_file(path: str) -> dict:
+    """The options of a file: texts, and true, false, lists and mappings where it has them.
+
+    Raises:
+        InputError: with line and column; it never quotes the file, which may hold a token.
+    """
+    try:
+        # A pipe can be read only once, and train_loop.py reads the options twice.
+        if Path(path).exists() and not Path(path).is_file():
+            raise InputError(f"--config {path}: is not a file")
+        options = _parse(Path(path).read_text(encoding="utf-8-sig"), path)
+    except OSError as error:
+        raise InputError(f"--config {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"--config {path}: is not UTF-8 at offset {error.start}") from None
+    if not isinstance(options, dict):
+        raise InputError(f"--config {path}: must hold `option: value` lines")
+    return options
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML alone reads `no` as False, `5e-5` as text and `1.10` as 1.1; here all stay text.
+
+    What a text means is then decided by the option, as on the command line.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as its parent has it
+        first: [(tag, *rest) for tag, *rest in found if tag.endswith((":null", ":merge"))]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _parse(text: str, path: str) -> object:
+    try:
+        if path.endswith(".json"):
+            return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        return yaml.load(text, _Loader)
+    except json.JSONDecodeError as error:
+        line, column, kind = error.lineno, error.colno, error.msg.split(":")[0]
+    except yaml.MarkedYAMLError as error:
+        line, column = error.problem_mark.line + 1, error.problem_mark.column + 1
+        kind = re.sub(r"'[^']*'|\"[^\"]*\"", _own_quotation, error.problem)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        kind = "a control character"
+    except (ValueError, RecursionError):  # a number out of range, 1,000 brackets
+        raise InputError(f"--config {path}: not valid YAML or JSON") from None
+    raise InputError(f"--config {path}:{line}:{column}: not valid YAML or JSON: {kind}")
+
+
+def _own_quotation(match: re.Match) -> str:
+    """What a parser quotes of its own (',' '\\t' '<stream end>'); longer words are the file's."""
+    return match[0] if re.fullmatch(r".(.|\\.{1,3}|<[a-z ]+>).", match[0]) else "..."
