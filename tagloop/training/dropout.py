@@ -1,0 +1,250 @@
+"""Dropout that belongs to the example, not to the device.
+
+    model.activation_checkpointing_enable(  # only if layers are to be recomputed
+        {"use_reentrant": False, "context_fn": recompute_alike}
+    )
+    with ExampleDropout(seed, step, example_ids):  # around the forward of a micro-batch
+        outputs = model(**batch)
+
+Whether an element is dropped is a hash of (seed, step, number of the call, example, coordinates
+within the example), so masks, losses and gradients are the same for every cut of a global batch
+and every padded length. Masks are hashed again in the backward pass instead of being kept: cheaper
+than torch's own dropout, in memory and (on a CPU) in time.
+
+Whether a model really keeps to that, find_disagreement() finds out: it may look across padding,
+or draw random numbers of other kinds, which nothing here touches.
+"""
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+# Odd constants of the golden ratio and of murmur3's finalizer, as int32.
+GOLDEN, MURMUR_1, MURMUR_2 = 0x9E3779B1 - 2**32, 0x85EBCA6B - 2**32, 0xC2B2AE35 - 2**32
+
+
+class ExampleDropout(TorchFunctionMode):
+    """Answers dropout, and attention with dropout, during the forward of one micro-batch.
+
+    Where an example lies: in the first dimension, if that has as many entries as there are
+    examples, else in the second ([length, batch, channels]). All other dimensions are coordinates,
+    each hashed by itself, so that no index contains a length. A tensor with examples in neither
+    (DeBERTa's embeddings of distances) gets one mask per update, the same in every process; the
+    set `unplaced` holds its shape.
+
+    Not answered, so torch's own: alpha and feature dropout, dropout inside nn.MultiheadAttention
+    and torch's LSTMs, flash and flex attention, anything that calls torch.bernoulli.
+
+    Args:
+        seed, step: of the run, and of the update.
+        example_ids: int [num_examples]; none for a micro-batch without work, which is one row.
+    """
+
+    entered: ClassVar[list["ExampleDropout"]] = []
+
+    def __init__(self, seed: int, step: int, example_ids: Sequence[int]):
+        super().__init__()
+        self.num_calls = 0
+        digest = hashlib.blake2b(f"{seed} {step}".encode(), digest_size=8).digest()
+        self.update, mask = int.from_bytes(digest[:4]), int.from_bytes(digest[4:])
+        keys = [_signed(int(example) * GOLDEN ^ mask) for example in example_ids]
+        self.example_keys = _mix(torch.tensor(keys or [0], dtype=torch.int32)) & -2  # even
+        self.unplaced: set[tuple[int, ...]] = set()
+        self.answers = {
+            F.dropout: self._dropout,
+            torch.dropout: self._dropout,
+            torch.dropout_: functools.partial(self._dropout, inplace=True),
+            F.scaled_dot_product_attention: self._attention,
+        }
+
+    def __enter__(self):
+        self.entered.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *raised):
+        self.entered.pop()
+        return super().__exit__(*raised)
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        # torch switches the mode off in here, so nothing below comes back to it.
+        return self.answers.get(function, function)(*args, **(kwargs or {}))
+
+    def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace=False):
+        if not training or not 0 < p < 1 or not input.numel():
+            return F.dropout(input, p, training, inplace)  # draws nothing
+        rows = input if input.ndim > 1 else input.reshape(-1, 1)
+        output = _Dropped.apply(rows, *self._keys(rows), p).view(input.shape)
+        return input.copy_(output) if inplace else output
+
+    def _attention(
+        self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
+        scale=None, enable_gqa=False,
+    ):  # fmt: skip
+        """softmax(query key^T scale + mask) value, as torch documents it, [batch, heads, ...].
+
+        A query that may look at nothing looks at everything here, where torch's gives zeros.
+        """
+        if dropout_p == 0:
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
+        if enable_gqa:
+            groups = query.shape[-3] // key.shape[-3]
+            key, value = (each.repeat_interleave(groups, dim=-3) for each in (key, value))
+        scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.mT
+        lowest = torch.finfo(scores.dtype).min / 2  # with an infinity, a row may become NaN
+        if is_causal:
+            attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            attn_mask = torch.where(attn_mask, 0.0, lowest)
+        if attn_mask is not None:
+            scores = scores + attn_mask.to(scores.dtype).clamp(min=lowest)
+        probabilities = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+        return self._dropout(probabilities, dropout_p) @ value
+
+    def _keys(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys of rows (all but the last dimension), int32 [..., 1], and of a row's entries.
+
+        Keys are odd, as a product with an odd number is a permutation.
+        """
+        num_examples, candidates = len(self.example_keys), input.shape[: min(2, input.ndim - 1)]
+        example_dim = candidates.index(num_examples) if num_examples in candidates else None
+        call = _signed(_mix(self.update + self.num_calls * GOLDEN)) | 1
+        self.num_calls += 1
+        places, entries = _tables(input.shape, example_dim, input.device)
+        if example_dim is None:
+            self.unplaced.add(tuple(input.shape))
+            row = places ^ call
+        else:
+            self.example_keys = self.example_keys.to(input.device)
+            row = (self.example_keys ^ call).view(_along(example_dim, input.ndim)) + places
+        return row.addcmul(row, row, value=2), entries
+
+
+def recompute_alike() -> tuple[contextlib.AbstractContextManager, ...]:
+    """context_fn of torch.utils.checkpoint: a recomputed layer meets the masks of its forward."""
+    if not ExampleDropout.entered:  # evaluation
+        return contextlib.nullcontext(), contextlib.nullcontext()
+    dropout = ExampleDropout.entered[-1]
+    call = dropout.num_calls
+
+    @contextlib.contextmanager
+    def recompute():
+        now, dropout.num_calls = dropout.num_calls, call
+        try:
+            with dropout:
+                yield
+        finally:
+            dropout.num_calls = now
+
+    return contextlib.nullcontext(), recompute()
+
+
+class _Dropped(torch.autograd.Function):
+    """Zeros where the hash says so, the rest times 1 / (1 - p). Its own backward."""
+
+    @staticmethod
+    def forward(ctx, input: Tensor, row: Tensor, column: Tensor, p: float) -> Tensor:
+        ctx.save_for_backward(row, column)
+        ctx.p = p
+        hashed = row * column  # int32 [*input.shape]; int32 arithmetic wraps
+        # x (2x + 1): a permutation whose high bits depend on all bits of x (RC6, Rivest 1998).
+        hashed = hashed.addcmul_(hashed, hashed, value=2)
+        kept = torch.empty(input.shape, dtype=input.dtype, device=input.device)
+        torch.ge(hashed, int(p * 2**32) - 2**31, out=kept)  # by way of bool: twice as slow
+        return kept.mul_(input).mul_(1 / (1 - p))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return _Dropped.apply(grad, *ctx.saved_tensors, ctx.p), None, None, None
+
+
+@functools.lru_cache(maxsize=256)  # a few kilobytes each
+def _tables(shape: torch.Size, example_dim: int | None, device: torch.device):
+    """What keys of rows and entries owe to the coordinates: mixed numbers for each dimension."""
+    numbers = [
+        _mix(torch.arange(size, dtype=torch.int32) * GOLDEN + _signed((dim + 2) * MURMUR_1))
+        for dim, size in enumerate(shape)
+    ]
+    if example_dim is not None:
+        numbers[example_dim] = torch.zeros(1, dtype=torch.int32)
+    places = sum(n.view(_along(dim, len(shape))) for dim, n in enumerate(numbers[:-1]))
+    return (places & -2).to(device), (numbers[-1] | 1).to(device)
+
+
+def _mix(keys):
+    """murmur3's finalizer: two rounds of xorshift and multiply. int32 tensor, or int mod 2**32."""
+    for shift, factor in ((16, MURMUR_1), (13, MURMUR_2)):
+        # >> repeats the sign, hence the mask.
+        keys = (keys ^ (keys >> shift & (1 << (32 - shift)) - 1)) * factor
+    return keys ^ (keys >> 16 & 0xFFFF)
+
+
+def _along(dim: int, ndim: int) -> tuple[int, ...]:
+    """The shape that lays a vector along one of ndim dimensions."""
+    return tuple(-1 if at == dim else 1 for at in range(ndim))
+
+
+def _signed(number: int) -> int:
+    """The int32 of a number's lowest 32 bits."""
+    return (number + 2**31) % 2**32 - 2**31
+
+
+class Disagreement(NamedTuple):
+    """Largest difference over largest output of a model, examples together or each alone."""
+
+    eval: float
+    train: float
+    unplaced: set[tuple[int, ...]]  # as in ExampleDropout
+
+    @property
+    def looks_across(self) -> bool:
+        """The architecture itself sees padding or other examples."""
+        return not self.eval < 1e-4  # rounding makes 1e-6; a NaN is no agreement
+
+    @property
+    def depends_on_cut(self) -> bool:
+        """Numbers of a training depend on how a global batch is cut."""
+        return not self.train < 1e-4
+
+
+@torch.no_grad()
+def find_disagreement(
+    model: torch.nn.Module, together: Mapping[str, Tensor], apart: Sequence[Mapping[str, Tensor]]
+) -> Disagreement:
+    """A dry pass in float32, without autocast: examples in one batch, and each in one of its own.
+
+    Args:
+        together: what the model takes (no labels), padded on the right, [num_examples, length].
+        apart: the same examples, one a batch. Two do, of different lengths, both above 2.
+    """
+    was_training, unplaced = model.training, set()
+
+    def outputs(batch, example_ids: Sequence[int]) -> Tensor:
+        with ExampleDropout(0, 0, example_ids) as dropout:
+            found = model(**batch)
+        unplaced.update(dropout.unplaced)
+        return found if isinstance(found, Tensor) else found[0]
+
+    def compare(training: bool) -> float:
+        model.train(training)
+        pairs = []
+        for example, row in enumerate(outputs(together, range(len(apart)))):
+            alone = outputs(apart[example], [example])[0]
+            if alone.ndim > 1 and "attention_mask" in apart[example]:
+                alone = alone[apart[example]["attention_mask"][0].bool()]
+            pairs.append((row[: len(alone)], alone))
+        row, alone = (torch.cat(side).flatten() for side in zip(*pairs, strict=True))
+        return float((row - alone).abs().max() / alone.abs().max())
+
+    try:
+        return Disagreement(compare(False), compare(True), unplaced)
+    finally:
+        model.train(was_training)
