@@ -1,4 +1,4 @@
-"""model.py: tokenizers that keep words apart, limits, heads, refusals, and the optimizer."""
+"""models.py: tokenizers that keep words apart, limits, heads, refusals, and the optimizer."""
 
 import os
 import subprocess
@@ -21,19 +21,20 @@ from transformers import (
 
 from tagloop.errors import InputError
 from tagloop.options import parse_config
-from tagloop.sample import model
+from tagloop.sample.model import build_sample_tokenizer
 from tagloop.training import models
 from tagloop.training.models import (
     has_unused_parameters,
     load_model,
     load_model_config,
     load_tokenizer,
-    window_length,
+    max_input_length,
 )
 from tagloop.training.optim import parameter_groups
 
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[2]
 LABELS = ["B-PER", "I-PER", "O"]
+HEAD = AutoModelForTokenClassification
 
 
 def options(name, *more: str):
@@ -46,10 +47,19 @@ def scratch(model_type: str, *more: str):
     )
 
 
+def words_tokenizer(config):
+    return load_tokenizer(config, [], pre_split=True)
+
+
+def window_length(config, model_config, tokenizer) -> int:
+    return max_input_length(config, HEAD, model_config, tokenizer)
+
+
 def load(folder, labels, *more: str):
     config = options(folder, *more)
-    tokenizer = load_tokenizer(config, None)
-    return load_model(config, load_model_config(config, labels, tokenizer), tokenizer, {})
+    tokenizer = words_tokenizer(config)
+    model_config = load_model_config(config, HEAD, labels, tokenizer)
+    return load_model(config, HEAD, model_config, tokenizer, None)
 
 
 @pytest.fixture
@@ -68,7 +78,7 @@ def saved(tmp_path):
 def test_a_saved_tokenizer_loads_unchanged(tmp_path, kind):
     tokenizer = tiny.tokenizer_like(kind)
     tokenizer.save_pretrained(tmp_path)
-    loaded = load_tokenizer(options(tmp_path), None)
+    loaded = words_tokenizer(options(tmp_path))
     assert loaded(tiny.TEXT).input_ids == tokenizer(tiny.TEXT).input_ids
 
 
@@ -76,7 +86,7 @@ def test_a_saved_tokenizer_loads_unchanged(tmp_path, kind):
 def test_a_tokenizer_that_glues_words_is_mended(tmp_path, name):
     tokenizer = tiny.byte_level_of_class(name, add_prefix_space=False)
     tokenizer.save_pretrained(tmp_path / "given")
-    loaded = load_tokenizer(options(tmp_path / "given"), None)
+    loaded = words_tokenizer(options(tmp_path / "given"))
 
     def ids(words: list[str]) -> list[int]:
         (pieces,) = models.tokenize_words(loaded, [words])
@@ -100,13 +110,13 @@ def test_a_tokenizer_that_cannot_be_mended_is_refused(tmp_path):
     backend.pre_tokenizer = pre_tokenizers.Sequence([drop_first_space, backend.pre_tokenizer])
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"glues words .*--tokenizer_name"):
-        load_tokenizer(options(tmp_path), None)
+        words_tokenizer(options(tmp_path))
 
 
 def test_a_slow_tokenizer_is_refused(tmp_path):
     CanineTokenizer().save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"slow .*--tokenizer_name"):
-        load_tokenizer(options(tmp_path), None)
+        words_tokenizer(options(tmp_path))
 
 
 # What is no model
@@ -152,26 +162,26 @@ def nameless_config(tmp_path):
 def test_what_is_no_model_is_refused_by_name(tmp_path, make, says):
     path = make(tmp_path)
     with pytest.raises(InputError) as caught:
-        load_model_config(options(path), LABELS, None)
+        load_model_config(options(path), HEAD, LABELS, None)
     assert str(path) in str(caught.value)
     assert says in str(caught.value)
     with pytest.raises(InputError, match=path.name):
-        load_tokenizer(options(path), None)
+        words_tokenizer(options(path))
 
 
 def test_a_name_that_is_not_on_this_machine_is_refused_at_once():
     began = time.monotonic()
-    for load in (load_tokenizer, lambda c, _: load_model_config(c, LABELS, None)):
+    for load in (words_tokenizer, lambda config: load_model_config(config, HEAD, LABELS, None)):
         with pytest.raises(InputError, match=r"acme/no-such-model.*couldn't"):
-            load(options("acme/no-such-model"), None)
+            load(options("acme/no-such-model"))
     assert time.monotonic() - began < 5
 
 
 def test_a_model_without_token_classification_is_refused():
-    with pytest.raises(InputError, match="no token classification for bart"):
-        load_model_config(scratch("bart"), LABELS, None)
+    with pytest.raises(InputError, match="no AutoModelForTokenClassification for bart"):
+        load_model_config(scratch("bart"), HEAD, LABELS, None)
     with pytest.raises(InputError, match="--model_type nosuch: not known"):
-        load_model_config(scratch("nosuch"), LABELS, None)
+        load_model_config(scratch("nosuch"), HEAD, LABELS, None)
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors"])
@@ -299,9 +309,9 @@ def test_from_scratch_with_the_configuration_of_another_model(saved):
     config = parse_config(
         ["--train_file", "a", "--config_name", str(saved), "--tokenizer_name", str(saved)]
     )
-    tokenizer = load_tokenizer(config, None)
-    model_config = load_model_config(config, ["A", "B"], tokenizer)
-    model = load_model(config, model_config, tokenizer, {})
+    tokenizer = words_tokenizer(config)
+    model_config = load_model_config(config, HEAD, ["A", "B"], tokenizer)
+    model = load_model(config, HEAD, model_config, tokenizer, None)
     assert tags_of(model) == ["A", "B"]
     trained = AutoModelForTokenClassification.from_pretrained(saved)
     key = model.bert.encoder.layer[0].attention.self.key.weight
@@ -344,7 +354,7 @@ def test_unused_parameters_are_found(model_type, expected):
     split = tiny.build_windows(
         tiny.tokenizer_like("word_piece"), tokens, [["O"] * 2, ["O"]], LABELS
     )
-    assert has_unused_parameters(model, {"train": split}) is expected
+    assert has_unused_parameters(model, split) is expected
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -355,13 +365,9 @@ def test_unused_parameters_are_found(model_type, expected):
 def test_weights_decay_and_nothing_else(model_type):
     model = tiny.build_model(tiny.model_config(model_type, LABELS))
     frozen = next(model.parameters()).requires_grad_(False)
-    optimizer = parameter_groups(model, learning_rate=1.0, weight_decay=0.1)
-    groups = {
-        id(parameter): group["weight_decay"]
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
-    listed = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    decays = parameter_groups(model, weight_decay=0.1)
+    groups = {id(p): group["weight_decay"] for group in decays for p in group["params"]}
+    listed = [id(p) for group in decays for p in group["params"]]
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     assert sorted(listed) == sorted(trained)  # each once, tied ones, too
     assert id(frozen) not in listed
@@ -376,7 +382,7 @@ def test_weights_decay_and_nothing_else(model_type):
 def test_decay_pulls_weights_and_leaves_norms():
     model = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3), nn.Linear(3, 2))
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    optimizer = parameter_groups(model, learning_rate=0.1, weight_decay=0.5)
+    optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay=0.5), lr=0.1)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -391,8 +397,9 @@ def test_decay_pulls_weights_and_leaves_norms():
 @pytest.mark.slow
 def test_the_samples_tokenizer_is_the_same_in_every_process():
     script = (
-        "import hashlib, model\n"
-        "words = open('model.py', encoding='utf-8').read().split()\n"
+        "import hashlib\n"
+        "from tagloop.sample import model\n"
+        "words = open(model.__file__, encoding='utf-8').read().split()\n"
         "sentences = [words[at : at + 12] for at in range(0, len(words), 12)]\n"
         "text = model.build_sample_tokenizer(sentences).backend_tokenizer.to_str()\n"
         "print(hashlib.sha256(text.encode()).hexdigest())\n"
@@ -413,7 +420,7 @@ def test_the_samples_tokenizer_is_the_same_in_every_process():
 
 def test_the_samples_tokenizer_keeps_words_apart_and_knows_them():
     sentences = [line.split() for line in tiny.TEXT]
-    tokenizer = model.build_sample_tokenizer(sentences)
+    tokenizer = build_sample_tokenizer(sentences)
     assert not models.glues_words(tokenizer)
     (pieces,) = models.tokenize_words(tokenizer, [sentences[0]])
     assert all(pieces)

@@ -7,6 +7,7 @@ import random
 import pytest
 import tiny
 
+from tagloop.tasks.tagging import alignment
 from tagloop.tasks.tagging.alignment import cut_windows
 from tagloop.training.models import glues_words, tokenize_words
 
