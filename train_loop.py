@@ -34,8 +34,8 @@ from tagloop.run import Run
 from tagloop.tasks import load_task
 from tagloop.training.batching import plan_epoch
 from tagloop.training.dataloader import Update, build_dataloader
+from tagloop.training.dry_pass import dry_pass
 from tagloop.training.losses import Learned, UnreadLosses
-from tagloop.training.models import has_unused_parameters
 from tagloop.training.optim import parameter_groups
 from tagloop.training.processes import (
     StopSignal,
@@ -87,12 +87,14 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
             raise InputError("nothing to do: the data has no split for what the --do_ options ask")
         if config.load_best_model_at_end and "validation" not in task.examples:
             raise InputError("--load_best_model_at_end: no validation split can tell the best")
-        return task, task.build_model()
+        model = task.build_model()
+        several_train = config.do_train and accelerator.num_processes > 1
+        found = dry_pass(model, task.examples.values(), backward=several_train)
+        task.warnings.extend(found.warnings)
+        return task, model, found
 
-    task, model = together(accelerator, load)
-    accelerator.ddp_handler.find_unused_parameters = has_unused_parameters(
-        model, next(iter(task.examples.values()))
-    )
+    task, model, found = together(accelerator, load)
+    accelerator.ddp_handler.find_unused_parameters = found.has_unused_parameters
     optimizer = torch.optim.AdamW(
         parameter_groups(model, weight_decay=config.weight_decay),
         lr=config.learning_rate,
@@ -123,6 +125,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         model=model,
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
+        equal_lengths=found.looks_across_padding,
         global_batch_size=global_batch_size,
         timetable=Timetable(
             updates_per_epoch,
@@ -162,6 +165,7 @@ def train(run: Run, stop: StopSignal) -> dict:
             num_processes=accelerator.num_processes,
             process_index=accelerator.process_index,
             per_device_batch_size=config.per_device_train_batch_size,
+            equal_lengths=run.equal_lengths,
             num_workers=config.dataloader_num_workers,
             pin_memory=accelerator.device.type == "cuda",
             start=first_update,
@@ -237,8 +241,14 @@ def train_step(run: Run, update: Update) -> Learned:
 
 def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
     """Scores of a split, and its predicted values, on every process. All must call this."""
-    batch_size = run.config.per_device_eval_batch_size
-    found = predict_split(run.accelerator, run.model, run.task, split, batch_size=batch_size)
+    found = predict_split(
+        run.accelerator,
+        run.model,
+        run.task,
+        split,
+        batch_size=run.config.per_device_eval_batch_size,
+        equal_lengths=run.equal_lengths,
+    )
 
     def score() -> dict:
         return run.task.score(split, found.predictions) | {"loss": found.loss}

@@ -106,6 +106,10 @@ class Config:
     ignore_mismatched_sizes: bool = HfArg(
         default=False, help="Start a new head where the checkpoint's has other labels."
     )
+    allow_partial_weights: bool = HfArg(
+        default=False,
+        help="Start even if weights besides the head are missing, left over or of another size.",
+    )
     trust_remote_code: bool = HfArg(
         default=False, help="Run model code from the hub. Read that code first."
     )

@@ -22,15 +22,10 @@ from transformers import (
 from tagloop.errors import InputError
 from tagloop.options import parse_config
 from tagloop.sample.model import build_sample_tokenizer
-from tagloop.training import models
-from tagloop.training.models import (
-    has_unused_parameters,
-    load_model,
-    load_model_config,
-    load_tokenizer,
-    max_input_length,
-)
+from tagloop.training.dry_pass import dry_pass
+from tagloop.training.models import load_model, load_model_config, max_input_length
 from tagloop.training.optim import parameter_groups
+from tagloop.training.tokenizers import glues_words, load_tokenizer, tokenize_words
 
 REPO = Path(__file__).resolve().parents[2]
 LABELS = ["B-PER", "I-PER", "O"]
@@ -38,7 +33,8 @@ HEAD = AutoModelForTokenClassification
 
 
 def options(name, *more: str):
-    return parse_config(["--train_file", "a.json", "--model_name_or_path", str(name), *more])
+    data = ["--train_file", "a.json", "--do_train"]
+    return parse_config([*data, "--model_name_or_path", str(name), *more])
 
 
 def scratch(model_type: str, *more: str):
@@ -59,7 +55,7 @@ def load(folder, labels, *more: str):
     config = options(folder, *more)
     tokenizer = words_tokenizer(config)
     model_config = load_model_config(config, HEAD, labels, tokenizer)
-    return load_model(config, HEAD, model_config, tokenizer, None)
+    return load_model(config, HEAD, model_config, tokenizer, None, [])
 
 
 @pytest.fixture
@@ -89,7 +85,7 @@ def test_a_tokenizer_that_glues_words_is_mended(tmp_path, name):
     loaded = words_tokenizer(options(tmp_path / "given"))
 
     def ids(words: list[str]) -> list[int]:
-        (pieces,) = models.tokenize_words(loaded, [words])
+        (pieces,) = tokenize_words(loaded, [words])
         return [token_id for word in pieces for token_id in word]
 
     # As the model saw words in running text: with the space that stands before them.
@@ -100,7 +96,7 @@ def test_a_tokenizer_that_glues_words_is_mended(tmp_path, name):
 
     loaded.save_pretrained(tmp_path / "trained")  # what a user of the trained model loads
     again = AutoTokenizer.from_pretrained(tmp_path / "trained")
-    assert models.tokenize_words(again, [words]) == models.tokenize_words(loaded, [words])
+    assert tokenize_words(again, [words]) == tokenize_words(loaded, [words])
 
 
 def test_a_tokenizer_that_cannot_be_mended_is_refused(tmp_path):
@@ -311,7 +307,7 @@ def test_from_scratch_with_the_configuration_of_another_model(saved):
     )
     tokenizer = words_tokenizer(config)
     model_config = load_model_config(config, HEAD, ["A", "B"], tokenizer)
-    model = load_model(config, HEAD, model_config, tokenizer, None)
+    model = load_model(config, HEAD, model_config, tokenizer, None, [])
     assert tags_of(model) == ["A", "B"]
     trained = AutoModelForTokenClassification.from_pretrained(saved)
     key = model.bert.encoder.layer[0].attention.self.key.weight
@@ -354,7 +350,7 @@ def test_unused_parameters_are_found(model_type, expected):
     split = tiny.build_windows(
         tiny.tokenizer_like("word_piece"), tokens, [["O"] * 2, ["O"]], LABELS
     )
-    assert has_unused_parameters(model, split) is expected
+    assert dry_pass(model, [split], backward=True).has_unused_parameters is expected
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -421,8 +417,8 @@ def test_the_samples_tokenizer_is_the_same_in_every_process():
 def test_the_samples_tokenizer_keeps_words_apart_and_knows_them():
     sentences = [line.split() for line in tiny.TEXT]
     tokenizer = build_sample_tokenizer(sentences)
-    assert not models.glues_words(tokenizer)
-    (pieces,) = models.tokenize_words(tokenizer, [sentences[0]])
+    assert not glues_words(tokenizer)
+    (pieces,) = tokenize_words(tokenizer, [sentences[0]])
     assert all(pieces)
     assert tokenizer.unk_token_id not in np.concatenate(pieces)
     assert tokenizer.decode(np.concatenate(pieces).tolist()) == tiny.TEXT[0]

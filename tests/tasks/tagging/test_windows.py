@@ -9,7 +9,7 @@ import tiny
 from tagloop.tasks.tagging import windows
 from tagloop.training.dataloader import Updates
 from tagloop.training.examples import IGNORE_INDEX
-from tagloop.training.models import probe_template
+from tagloop.training.tokenizers import probe_template
 
 # The order is no scheme's: turning B- into I- by adding one, or by parity, gives wrong labels.
 LABELS = ["I-PER", "B-LOC", "O", "I-LOC", "B-MISC", "B-PER"]
