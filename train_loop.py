@@ -261,7 +261,7 @@ def finish(run: Run, measured: dict) -> dict:
     config, state, examples = run.config, run.state, run.task.examples
     results = {}
     if config.do_train:
-        if state.epoch_num_labels:  # the run ended inside an epoch
+        if state.epoch_num_labels or state.train_loss is None:  # the run ended inside an epoch
             state.end_epoch()
         results["train"] = {"loss": round(state.train_loss, 5)} | measured
         if config.load_best_model_at_end and state.best_checkpoint:

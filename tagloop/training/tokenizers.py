@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from tagloop.config import Config
 from tagloop.errors import InputError
 from tagloop.sample.model import build_sample_tokenizer
-from tagloop.training.pretrained import load_pretrained
+from tagloop.training.pretrained import errors_of_transformers, load_pretrained
 
 
 def load_tokenizer(
@@ -35,7 +35,9 @@ def load_tokenizer(
             f"tokenizer {name}: it is a slow (pure Python) one, which cannot tell the words of its "
             "sub-tokens; name a fast one with --tokenizer_name"
         )
-    if pre_split and glues_words(tokenizer):
+    with errors_of_transformers(name):
+        glues = glues_words(tokenizer)
+    if pre_split and glues:
         tokenizer = load_pretrained(AutoTokenizer, name, add_prefix_space=True, **options)
         if glues_words(tokenizer):  # classes that only load tokenizer.json heed no such option
             backend = tokenizer.backend_tokenizer
@@ -108,9 +110,21 @@ class Template:
 
 
 def probe_template(tokenizer: PreTrainedTokenizerFast) -> Template:
-    """Find a tokenizer's special tokens by encoding one word."""
-    encoding = tokenizer([["a"]], is_split_into_words=True, verbose=False).encodings[0]
-    body = [at for at, word_id in enumerate(encoding.word_ids) if word_id is not None]
+    """Find a tokenizer's special tokens by encoding one word, any that it knows.
+
+    Raises:
+        InputError: it makes a sub-token of nothing.
+    """
+    for word in ("a", *tokenizer.get_vocab()):
+        encoding = tokenizer([[word]], is_split_into_words=True, verbose=False).encodings[0]
+        body = [at for at, word_id in enumerate(encoding.word_ids) if word_id is not None]
+        if body:
+            break
+    else:
+        raise InputError(
+            f"tokenizer {tokenizer.name_or_path}: it makes no sub-token of any word; name another "
+            "with --tokenizer_name"
+        )
     first, last = body[0], body[-1]
     ids, types = encoding.ids, encoding.type_ids
     return Template(

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers.models import BPE, WordLevel
+from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
     BertForSequenceClassification,
     CanineTokenizer,
+    PreTrainedTokenizerFast,
 )
 
 from tagloop.errors import InputError
@@ -25,7 +28,13 @@ from tagloop.sample.model import build_sample_tokenizer
 from tagloop.training.dry_pass import dry_pass
 from tagloop.training.models import load_model, load_model_config, max_input_length
 from tagloop.training.optim import parameter_groups
-from tagloop.training.tokenizers import glues_words, load_tokenizer, tokenize_words
+from tagloop.training.pretrained import first_line
+from tagloop.training.tokenizers import (
+    glues_words,
+    load_tokenizer,
+    probe_template,
+    tokenize_words,
+)
 
 REPO = Path(__file__).resolve().parents[2]
 LABELS = ["B-PER", "I-PER", "O"]
@@ -106,6 +115,13 @@ def test_a_tokenizer_that_cannot_be_mended_is_refused(tmp_path):
     backend.pre_tokenizer = pre_tokenizers.Sequence([drop_first_space, backend.pre_tokenizer])
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"glues words .*--tokenizer_name"):
+        words_tokenizer(options(tmp_path))
+
+
+def test_a_tokenizer_without_unknown_token_is_refused_if_it_stops_at_words(tmp_path):
+    backend = Tokenizer(WordLevel({"word": 0}))
+    PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"{tmp_path.name}: .*Missing \[UNK\]"):
         words_tokenizer(options(tmp_path))
 
 
@@ -246,6 +262,67 @@ def test_a_window_needs_room_for_words(length):
     config = options("m", "--max_length", str(length))
     with pytest.raises(InputError, match=f"--max_length {length}: leaves no room"):
         window_length(config, tiny.model_config("bert"), tiny.tokenizer_like("word_piece"))
+
+
+@pytest.mark.parametrize("told", [2, 1, 0, -1, 0.0, 3])
+def test_a_tokenizer_that_leaves_no_room_for_words_is_refused(told):
+    tokenizer = tiny.tokenizer_like("word_piece", model_max_length=told)
+    with pytest.raises(InputError, match=f"model_max_length {told} leaves no room for words"):
+        window_length(options("m"), tiny.model_config("bert"), tokenizer)
+
+
+@pytest.mark.parametrize("positions", [1, 2])
+def test_a_model_that_leaves_no_room_for_words_is_refused(positions):
+    model_config = tiny.model_config("bert", max_position_embeddings=positions)
+    with pytest.raises(InputError, match=f"max_position_embeddings {positions} .* no room"):
+        window_length(options("m"), model_config, tiny.tokenizer_like("word_piece"))
+
+
+@pytest.mark.parametrize(("told", "limit"), [(64.0, 64), (float("inf"), 512), (1e30, 512)])
+def test_a_tokenizers_limit_may_be_any_number(told, limit):
+    tokenizer = tiny.tokenizer_like("word_piece", model_max_length=told)
+    model_config = tiny.model_config("bert", max_position_embeddings=512)
+    length = window_length(options("m"), model_config, tokenizer)
+    assert (length, type(length)) == (limit, int)
+
+
+@pytest.mark.parametrize("told", ["512", None, float("nan")])
+def test_a_tokenizers_limit_that_is_no_number_is_refused(told):
+    tokenizer = tiny.tokenizer_like("word_piece")
+    tokenizer.model_max_length = told
+    with pytest.raises(InputError, match=f"model_max_length {told!r} is no number"):
+        window_length(options("m"), tiny.model_config("bert"), tokenizer)
+
+
+@pytest.mark.parametrize("told", [["--max_length", "8"], []])
+def test_sizes_that_do_not_go_together_are_one_line(told):
+    model_config = tiny.model_config("bert", num_attention_heads=3)
+    tokenizer = tiny.tokenizer_like("word_piece")
+    with pytest.raises(InputError, match=r"m: transformers .*16.* not a multiple .*3") as caught:
+        window_length(options("m", *told), model_config, tokenizer)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_first_line_that_says_something_is_told():
+    torch_says = "Error(s) in loading state_dict for X:\n\n\tsize mismatch for a.bias: 3, 4.\n\tb"
+    assert first_line(RuntimeError(torch_says)) == "size mismatch for a.bias: 3, 4."
+    assert first_line(ValueError("")) == "nothing"
+    assert first_line(ValueError("Only this:")) == "Only this:"
+
+
+def test_special_tokens_are_found_around_any_word_that_the_tokenizer_knows():
+    backend = Tokenizer(BPE({"[CLS]": 0, "[SEP]": 1, "東": 2}, []))  # without an unknown token
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    around = [("[CLS]", 0), ("[SEP]", 1)]
+    backend.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    template = probe_template(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert (template.prefix, template.suffix) == ([0], [1])
+
+
+def test_a_tokenizer_that_makes_nothing_of_anything_is_refused():
+    backend = Tokenizer(BPE())
+    with pytest.raises(InputError, match="makes no sub-token"):
+        probe_template(PreTrainedTokenizerFast(tokenizer_object=backend))
 
 
 # The model and its head

@@ -294,5 +294,5 @@ def test_embeddings_for_a_models_own_larger_tokenizer_are_added_and_reported(tra
 @pytest.mark.parametrize("model_type", ["albert", "mpnet", "ibert"])
 def test_models_without_gradient_checkpointing_say_so(tmp_path, model_type):
     save(tmp_path / "m", tiny.build_model(tiny.model_config(model_type, LABELS)))
-    with pytest.raises(InputError, match="--gradient_checkpointing: .* does not support"):
+    with pytest.raises(InputError, match=r"--gradient_checkpointing: .* does not support"):
         load(tmp_path / "m", "--gradient_checkpointing")
