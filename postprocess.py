@@ -35,7 +35,13 @@ class SplitPredictions:
 
 @torch.no_grad()
 def predict_split(
-    accelerator: Accelerator, model: nn.Module, task: Task, split: str, *, batch_size: int
+    accelerator: Accelerator,
+    model: nn.Module,
+    task: Task,
+    split: str,
+    *,
+    batch_size: int,
+    equal_lengths: bool = False,
 ) -> SplitPredictions:
     """Predict every example of a split once. Every process must call this.
 
@@ -45,7 +51,7 @@ def predict_split(
     """
     examples = task.examples[split]
     model.eval()
-    batches = plan_evaluation(examples.lengths, batch_size=batch_size)
+    batches = plan_evaluation(examples.lengths, batch_size=batch_size, equal_lengths=equal_lengths)
     num_rounds = -(-len(batches) // accelerator.num_processes)
     own = batches[accelerator.process_index :: accelerator.num_processes]
     own += [np.array([], dtype=np.int64)] * (num_rounds - len(own))

@@ -16,9 +16,9 @@ from tagloop.options import check_command_line, parse_config
 if __name__ == "__main__":  # --help and bad options are answered before torch is imported
     check_command_line()
 
-import contextlib
 import math
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,9 @@ from tagloop.run import Run
 from tagloop.tasks import load_task
 from tagloop.training.batching import plan_epoch
 from tagloop.training.dataloader import Update, build_dataloader
+from tagloop.training.dropout import ExampleDropout
+from tagloop.training.dry_pass import dry_pass
 from tagloop.training.losses import Learned, UnreadLosses
-from tagloop.training.models import has_unused_parameters
 from tagloop.training.optim import parameter_groups
 from tagloop.training.processes import (
     StopSignal,
@@ -91,12 +92,18 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
             raise InputError("nothing to do: the data has no split for what the --do_ options ask")
         if config.load_best_model_at_end and "validation" not in task.examples:
             raise InputError("--load_best_model_at_end: no validation split can tell the best")
-        return task, task.build_model()
+        model = task.build_model()
+        found = dry_pass(
+            model,
+            task.examples.values(),
+            dropout=config.do_train and config.dropout == "per_example",
+            backward=config.do_train and accelerator.num_processes > 1,
+        )
+        task.warnings.extend(found.warnings)
+        return task, model, found
 
-    task, model = together(accelerator, load)
-    accelerator.ddp_handler.find_unused_parameters = has_unused_parameters(
-        model, next(iter(task.examples.values()))
-    )
+    task, model, found = together(accelerator, load)
+    accelerator.ddp_handler.find_unused_parameters = found.has_unused_parameters
     optimizer = torch.optim.AdamW(
         parameter_groups(model, weight_decay=config.weight_decay),
         lr=config.learning_rate,
@@ -127,6 +134,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         model=model,
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
+        equal_lengths=found.looks_across_padding,
         global_batch_size=global_batch_size,
         timetable=Timetable(
             updates_per_epoch,
@@ -166,6 +174,7 @@ def train(run: Run, stop: StopSignal) -> dict:
             num_processes=accelerator.num_processes,
             process_index=accelerator.process_index,
             per_device_batch_size=config.per_device_train_batch_size,
+            equal_lengths=run.equal_lengths,
             num_workers=config.dataloader_num_workers,
             pin_memory=accelerator.device.type == "cuda",
             start=first_update,
@@ -214,13 +223,21 @@ def train_step(run: Run, update: Update) -> Learned:
     model.train()
     scale = accelerator.num_processes / max(update.num_targets, 1)
     loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
-    for number, batch in enumerate(update.micro_batches, start=1):
+    for number, (ids, batch) in enumerate(
+        zip(update.micro_batch_ids, update.micro_batches, strict=True), 1
+    ):
         is_last = number == len(update.micro_batches)
+        own_masks = run.config.dropout == "per_example"
+        dropout = (
+            ExampleDropout(run.config.seed, run.state.step, ids) if own_masks else nullcontext()
+        )
         batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
         labels = batch.pop("labels")
         # Gradients travel between processes once an update, in its last backward.
-        with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
-            losses = run.task.losses(model(**batch), labels)
+        with nullcontext() if is_last else accelerator.no_sync(model):
+            with dropout:
+                outputs = model(**batch)
+            losses = run.task.losses(outputs, labels)
             loss = losses.sum(dtype=precise_dtype(accelerator))
             accelerator.backward(loss * scale)
         loss_sum += loss.detach()
@@ -241,8 +258,14 @@ def train_step(run: Run, update: Update) -> Learned:
 
 def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
     """Scores of a split, and its predicted values, on every process. All must call this."""
-    batch_size = run.config.per_device_eval_batch_size
-    found = predict_split(run.accelerator, run.model, run.task, split, batch_size=batch_size)
+    found = predict_split(
+        run.accelerator,
+        run.model,
+        run.task,
+        split,
+        batch_size=run.config.per_device_eval_batch_size,
+        equal_lengths=run.equal_lengths,
+    )
 
     def score() -> dict:
         return run.task.score(split, found.predictions) | {"loss": found.loss}
@@ -255,7 +278,7 @@ def finish(run: Run, measured: dict) -> dict:
     config, state, examples = run.config, run.state, run.task.examples
     results = {}
     if config.do_train:
-        if state.epoch_num_labels:  # the run ended inside an epoch
+        if state.epoch_num_labels or state.train_loss is None:  # the run ended inside an epoch
             state.end_epoch()
         results["train"] = {"loss": round(state.train_loss, 5)} | measured
         if config.load_best_model_at_end and state.best_checkpoint:

@@ -23,6 +23,7 @@ def option(
     below: float | None = None,
     secret: bool = False,
     may_change: bool = False,
+    formerly: Any = ...,
 ) -> Any:
     """One option of Config.
 
@@ -34,10 +35,12 @@ def option(
         may_change: a resumed run may give another value. True for what names places (what lies
             there is compared by content), says how often to report, or moves work between devices
             without changing what an update learns; all else is part of what the run is.
+        formerly: what runs did before there was this option, if not the default.
     """
     bounds = {"least": least, "above": above, "below": below}
     metadata = {"help": help, "group": group, "aliases": aliases, "bounds": bounds}
     metadata |= {"secret": secret, "may_change": may_change}
+    metadata["formerly"] = default if formerly is ... else formerly
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -116,6 +119,9 @@ class Config:
     ignore_mismatched_sizes: bool = option(
         False, "Start a new head where the checkpoint's has other labels."
     )
+    allow_partial_weights: bool = option(
+        False, "Start even if weights besides the head are missing, left over or of another size."
+    )
     trust_remote_code: bool = option(False, "Run model code from the hub. Read that code first.")
 
     per_device_train_batch_size: int = option(
@@ -143,6 +149,11 @@ class Config:
     group_by_length: bool = option(True, "Put sentences of similar length into a global batch.")
     gradient_checkpointing: bool = option(
         False, "Recompute activations in backward: less memory, more time.", may_change=True
+    )
+    dropout: Literal["per_example", "per_process"] = option(
+        "per_example",
+        "Masks that are the same for every cut, or torch's own (fused attention on GPUs).",
+        formerly="per_process",
     )
     mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
         None, "Overrides the launch file's precision."
@@ -234,6 +245,7 @@ class Config:
 
 
 SECRETS = frozenset(f.name for f in dataclasses.fields(Config) if f.metadata["secret"])
+FORMERLY = {f.name: f.metadata["formerly"] for f in dataclasses.fields(Config)}
 MAY_CHANGE_ON_RESUME = frozenset(
     f.name for f in dataclasses.fields(Config) if f.metadata["may_change"]
 )

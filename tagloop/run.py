@@ -23,6 +23,7 @@ class Run:
     model: nn.Module
     optimizer: optim.Optimizer  # prepared by the accelerator
     lr_scheduler: optim.lr_scheduler.LRScheduler  # plain: it steps once per update
+    equal_lengths: bool  # in a batch: the model sees padding
     global_batch_size: int  # examples that one update learns from, over all processes
     timetable: Timetable
     identity: dict  # what a resumed run must have in common with the one it resumes

@@ -1,8 +1,8 @@
 """Trains one epoch for each of several cuts, in every process of a launch, and writes it down.
 
-    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK '[[4, 2, "float64"], ...]'
+    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS
 
-A cut is [per-device batch size, accumulation steps, dtype]. For each, FOLDER/B-A-dtype/ holds the
+CUTS is JSON; a cut is [per-device batch size, accumulation steps, dtype]. For each, FOLDER/B-A-dtype/ holds the
 gradients of the first update, the weights after the epoch, metrics.jsonl, and for every process
 the sentences that it really put through the model in each update.
 """

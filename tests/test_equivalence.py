@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 
 import pytest
 import torch
@@ -21,8 +20,7 @@ def folder(request, tmp_path_factory):
     """Every cut, trained for an epoch in float32 and float64 by one launch per process count."""
     folder, task = tmp_path_factory.mktemp("equivalence"), request.param
     train_loop.main([*SMALL, "--max_train_steps=1", f"--output_dir={folder / 'model'}"])
-    config = folder / "model" / "config.json"
-    config.write_text(re.sub(r'("\w*dropout\w*": )[\d.]+', r"\g<1>0.0", config.read_text()))
+    assert '"hidden_dropout_prob": 0.1' in (folder / "model" / "config.json").read_text()
     draw = random.Random(4)
     words = ["Carla", "works", "in", "Paris", "for", "a", "bank", "and", "we", "saw", "rain"]
     with (folder / "data.jsonl").open("w") as file:

@@ -108,9 +108,6 @@ def test_every_public_parameter_has_a_type(path):
         if function.__name__.startswith("_") or "<" in function.__qualname__:
             continue
         for parameter in inspect.signature(function).parameters.values():
-            if (
-                parameter.name not in ("self", "cls")
-                and not parameter.kind == parameter.VAR_KEYWORD
-            ):
+            if parameter.name not in ("self", "cls") and parameter.kind != parameter.VAR_KEYWORD:
                 where = f"{function.__qualname__}({parameter.name})"
                 assert parameter.annotation is not inspect.Parameter.empty, where

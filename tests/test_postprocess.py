@@ -104,7 +104,7 @@ def test_padding_to_a_fixed_length_changes_nothing(accelerator):
         predict(
             accelerator, model, tiny.build_windows(tokenizer, tokens, tags, LABELS, **options), 4
         )
-        for options in ({}, {"pad_to_max_length": True}, {"for_tensor_cores": True})
+        for options in ({}, {"pad_to_max_length": True}, {"pad_to_multiple_of": 8})
     ]
     assert len({each.loss for each in found}) == 1
     for each in found[1:]:

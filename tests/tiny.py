@@ -3,7 +3,6 @@
 import functools
 import json
 import random
-from types import SimpleNamespace
 
 import datasets
 import torch
@@ -16,7 +15,6 @@ from transformers import (
     RobertaTokenizerFast,
 )
 
-from tagloop.options import parse_config
 from tagloop.tasks.tagging.windows import load_windows
 
 torch.set_num_threads(1)
@@ -148,27 +146,31 @@ def random_tags(seed: int, tokens: list[list[str]], labels) -> list[list[str | N
 
 
 def build_windows(
-    tokenizer, tokens, tags, labels, *, max_length: int = 64, for_tensor_cores=False, **options
+    tokenizer,
+    tokens,
+    tags,
+    labels,
+    *,
+    max_length: int = 64,
+    stride: int | None = None,
+    label_all_tokens: bool = False,
+    pad_to_max_length: bool = False,
+    pad_to_multiple_of: int = 1,
 ):
-    """The windows of a training split, through the loader that a run uses."""
-    argv = ["--do_train"]
-    for name, value in options.items():
-        argv += [f"--{name}={value}"]
+    """The windows of a split, through the loader that a run uses."""
+    strings = datasets.List(datasets.Value("string"))
     split = datasets.Dataset.from_dict(
         {"tokens": tokens, "tags": tags},
-        features=datasets.Features(
-            {
-                "tokens": datasets.List(datasets.Value("string")),
-                "tags": datasets.List(datasets.Value("string")),
-            }
-        ),
+        features=datasets.Features({"tokens": strings, "tags": strings}),
     )
-    corpus = SimpleNamespace(splits={"train": split}, fingerprints={"train": split._fingerprint})
     return load_windows(
-        parse_config(argv),
-        corpus,
+        split,
+        split._fingerprint,
         tokenizer,
-        SimpleNamespace(label2id={tag: index for index, tag in enumerate(labels)}),
+        {tag: index for index, tag in enumerate(labels)},
         max_length=max_length,
-        for_tensor_cores=for_tensor_cores,
-    )["train"]
+        stride=stride,
+        label_all_tokens=label_all_tokens,
+        pad_to_max_length=pad_to_max_length,
+        pad_to_multiple_of=pad_to_multiple_of,
+    )

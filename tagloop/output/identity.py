@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from tagloop.config import MAY_CHANGE_ON_RESUME, Config
+from tagloop.config import FORMERLY, MAY_CHANGE_ON_RESUME, SECRETS, Config
 from tagloop.errors import InputError
 from tagloop.tasks.task import Task
 from tagloop.training.processes import together
@@ -45,16 +45,16 @@ def check_same_run(saved: dict, asked: dict, *, where: Path) -> None:
     """Refuse a resume that would silently be another run.
 
     Args:
-        saved, asked: identities. An option that is younger than the checkpoint had its default.
+        saved, asked: identities. An option that is younger than the checkpoint is what runs did before.
 
     Raises:
         InputError: every difference, with its name, old and new value.
     """
-    defaults = Config().public()
 
     def named(identity: dict) -> dict:
-        options = defaults | identity["options"]
-        values = {f"--{n}": options[n] for n in options if n not in MAY_CHANGE_ON_RESUME}
+        options = FORMERLY | identity["options"]
+        compared = options.keys() - MAY_CHANGE_ON_RESUME - SECRETS
+        values = {f"--{n}": options[n] for n in compared}
         facts = {n: value for n, value in identity.items() if n not in ("options", "model")}
         return json.loads(json.dumps(values | facts))
 

@@ -12,7 +12,11 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tagloop.config import Config
@@ -25,6 +29,7 @@ from tagloop.tasks.task import choose_metric, needed_splits
 from tagloop.training import models
 from tagloop.training.examples import LabelledRows
 from tagloop.training.texts import encode_texts
+from tagloop.training.tokenizers import load_tokenizer
 
 TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
 METRICS = ("accuracy", "f1", "macro_f1", "matthews", "loss")  # f1 of two classes: of the second
@@ -37,7 +42,7 @@ class Classification:
     config: Config
     rows: Rows
     labels: list[str]
-    tokenizer: models.PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerFast
     model_config: PreTrainedConfig
     examples: dict[str, LabelledRows]
     best_metric: str
@@ -53,7 +58,9 @@ class Classification:
         if self.labels and "train" in self.examples:
             train = self.examples["train"]
             counts = np.bincount(train.labels[train.has_label], minlength=len(self.labels))
-        return models.load_model(self.config, head, self.model_config, self.tokenizer, counts)
+        return models.load_model(
+            self.config, head, self.model_config, self.tokenizer, counts, self.warnings
+        )
 
     def losses(self, outputs: SequenceClassifierOutput, labels: Tensor) -> Tensor:
         if self.labels:
@@ -112,7 +119,7 @@ def load_classification(config: Config, *, pad_to_multiple_of: int) -> Classific
     labels = rows.classes("label")
     metric = choose_metric(config, METRICS if labels else ("pearson", "mse", "loss"))
     sample = rows.splits["train"]["text"] if config.uses_sample_model else []
-    tokenizer = models.load_tokenizer(config, map(str.split, sample), pre_split=False)
+    tokenizer = load_tokenizer(config, map(str.split, sample), pre_split=False)
     head = AutoModelForSequenceClassification
     model_config = models.load_model_config(config, head, labels or ["LABEL_0"], tokenizer)
     model_config.pad_token_id = tokenizer.pad_token_id  # decoders find a row's end by it

@@ -48,6 +48,7 @@ def deal_update(
     num_processes: int,
     process_index: int,
     per_device_batch_size: int,
+    equal_lengths: bool = False,
 ) -> list[np.ndarray]:
     """The micro-batches of one process for one global batch.
 
@@ -58,6 +59,7 @@ def deal_update(
     Args:
         window_ids: the global batch, [num_windows_of_update].
         lengths: sub-tokens of every window of the corpus.
+        equal_lengths: only windows of one length in a micro-batch, for models that see padding.
 
     Returns:
         One array of window ids per micro-batch; every process gets equally many micro-batches.
@@ -66,19 +68,37 @@ def deal_update(
     ...             process_index=0, per_device_batch_size=1)
     [array([3]), array([1])]
     """
+    if equal_lengths:
+        slices = _cut_by_length(window_ids, lengths, per_device_batch_size)
+        slices += [window_ids[:0]] * (-len(slices) % num_processes)
+        return slices[process_index::num_processes]
     num_rounds = -(-len(window_ids) // (num_processes * per_device_batch_size))
     slices = np.array_split(_longest_first(window_ids, lengths), num_rounds * num_processes)
     return slices[process_index::num_processes]
 
 
-def plan_evaluation(lengths: np.ndarray, *, batch_size: int) -> list[np.ndarray]:
+def plan_evaluation(
+    lengths: np.ndarray, *, batch_size: int, equal_lengths: bool = False
+) -> list[np.ndarray]:
     """Evaluation batches, longest first, the same for every number of processes.
+
+    Args:
+        lengths, equal_lengths: as in `deal_update`.
 
     >>> plan_evaluation(np.array([3, 9, 4]), batch_size=2)
     [array([1, 2]), array([0])]
     """
+    if equal_lengths:
+        return _cut_by_length(np.arange(len(lengths)), lengths, batch_size)
     order = _longest_first(np.arange(len(lengths)), lengths)
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+def _cut_by_length(window_ids: np.ndarray, lengths: np.ndarray, size: int) -> list[np.ndarray]:
+    """Slices of at most `size` windows, each of one length, longest first."""
+    order = _longest_first(window_ids, lengths)
+    groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+    return [group[at : at + size] for group in groups for at in range(0, len(group), size)]
 
 
 def _longest_first(window_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ class Updates(Dataset):
         num_processes: int,
         process_index: int,
         per_device_batch_size: int,
+        equal_lengths: bool = False,
     ):
         self.examples = examples
         self.plan = plan
@@ -55,6 +56,7 @@ class Updates(Dataset):
             "num_processes": num_processes,
             "process_index": process_index,
             "per_device_batch_size": per_device_batch_size,
+            "equal_lengths": equal_lengths,
         }
 
     def __len__(self) -> int:
@@ -84,6 +86,7 @@ def build_dataloader(
     num_workers: int,
     pin_memory: bool,
     start: int,
+    equal_lengths: bool = False,
 ) -> DataLoader:
     """The updates of an epoch from `start` on: a resumed epoch skips indices, never data."""
     updates = Updates(
@@ -92,6 +95,7 @@ def build_dataloader(
         num_processes=num_processes,
         process_index=process_index,
         per_device_batch_size=per_device_batch_size,
+        equal_lengths=equal_lengths,
     )
     return DataLoader(
         updates,

@@ -11,15 +11,15 @@ within the example), so masks, losses and gradients are the same for every cut o
 and every padded length. Masks are hashed again in the backward pass instead of being kept: cheaper
 than torch's own dropout, in memory and (on a CPU) in time.
 
-Whether a model really keeps to that, find_disagreement() finds out: it may look across padding,
-or draw random numbers of other kinds, which nothing here touches.
+Whether a model really keeps to that, dry_pass.py finds out: it may look across padding, or draw
+random numbers of other kinds, which nothing here touches.
 """
 
 import contextlib
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -195,56 +195,3 @@ def _along(dim: int, ndim: int) -> tuple[int, ...]:
 def _signed(number: int) -> int:
     """The int32 of a number's lowest 32 bits."""
     return (number + 2**31) % 2**32 - 2**31
-
-
-class Disagreement(NamedTuple):
-    """Largest difference over largest output of a model, examples together or each alone."""
-
-    eval: float
-    train: float
-    unplaced: set[tuple[int, ...]]  # as in ExampleDropout
-
-    @property
-    def looks_across(self) -> bool:
-        """The architecture itself sees padding or other examples."""
-        return not self.eval < 1e-4  # rounding makes 1e-6; a NaN is no agreement
-
-    @property
-    def depends_on_cut(self) -> bool:
-        """Numbers of a training depend on how a global batch is cut."""
-        return not self.train < 1e-4
-
-
-@torch.no_grad()
-def find_disagreement(
-    model: torch.nn.Module, together: Mapping[str, Tensor], apart: Sequence[Mapping[str, Tensor]]
-) -> Disagreement:
-    """A dry pass in float32, without autocast: examples in one batch, and each in one of its own.
-
-    Args:
-        together: what the model takes (no labels), padded on the right, [num_examples, length].
-        apart: the same examples, one a batch. Two do, of different lengths, both above 2.
-    """
-    was_training, unplaced = model.training, set()
-
-    def outputs(batch, example_ids: Sequence[int]) -> Tensor:
-        with ExampleDropout(0, 0, example_ids) as dropout:
-            found = model(**batch)
-        unplaced.update(dropout.unplaced)
-        return found if isinstance(found, Tensor) else found[0]
-
-    def compare(training: bool) -> float:
-        model.train(training)
-        pairs = []
-        for example, row in enumerate(outputs(together, range(len(apart)))):
-            alone = outputs(apart[example], [example])[0]
-            if alone.ndim > 1 and "attention_mask" in apart[example]:
-                alone = alone[apart[example]["attention_mask"][0].bool()]
-            pairs.append((row[: len(alone)], alone))
-        row, alone = (torch.cat(side).flatten() for side in zip(*pairs, strict=True))
-        return float((row - alone).abs().max() / alone.abs().max())
-
-    try:
-        return Disagreement(compare(False), compare(True), unplaced)
-    finally:
-        model.train(was_training)

@@ -1,111 +1,32 @@
-"""Tokenizer and model: loaded or built, and checked before any weight is read.
+"""The model: configured, loaded or built, and checked before any weight is read.
 
 A task says by `auto_class` which head it wants (AutoModelForTokenClassification, ...).
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import math
 
 import numpy as np
 import torch
 import transformers
-from tokenizers import normalizers
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
 )
 
 from tagloop.config import Config
 from tagloop.errors import InputError
-from tagloop.sample.model import build_sample_model_config, build_sample_tokenizer
+from tagloop.sample.model import build_sample_model_config
+from tagloop.training.dropout import recompute_alike
 from tagloop.training.examples import Examples
+from tagloop.training.pretrained import errors_of_transformers, first_line, load_pretrained
+from tagloop.training.tokenizers import tokenizer_digest
+from tagloop.training.weights import describe_faults, find_head, new_weights_of_head
 
-
-def tokenize_words(
-    tokenizer: PreTrainedTokenizerFast, sentences: Sequence[Sequence[str]]
-) -> list[list[list[int]]]:
-    """Sub-token ids of every word of every sentence, without special tokens.
-
-    A word that the tokenizer makes nothing of (zero-width space, lone variation selector, empty
-    string) has an empty list here.
-    """
-    sentences = [list(words) for words in sentences]
-    encodings = tokenizer(
-        sentences, is_split_into_words=True, add_special_tokens=False, truncation=False,
-        return_attention_mask=False, return_token_type_ids=False, verbose=False,
-    ).encodings  # fmt: skip
-    result = []
-    for words, encoding in zip(sentences, encodings, strict=True):
-        pieces: list[list[int]] = [[] for _ in words]
-        for word_id, token_id in zip(encoding.word_ids, encoding.ids, strict=True):
-            if word_id is not None:
-                pieces[word_id].append(token_id)
-        result.append(pieces)
-    return result
-
-
-def glues_words(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """True for a tokenizer that loses where pre-split words begin.
-
-    Byte-level tokenizers do so without `add_prefix_space=True`: `["john", "lives"]` gives the ids
-    of `johnlives`. A probe finds them, not a list of names. A tokenizer that marks no spaces at
-    all (BERT's) splits by itself and glues nothing.
-    """
-    words = ["john", "lives", "in", "berlin"]
-    (pieces,) = tokenize_words(tokenizer, [words])
-    pre_split = [token_id for word in pieces for token_id in word]
-    bare = [
-        token_id
-        for word in words
-        for token_id in tokenizer(word, add_special_tokens=False).input_ids
-    ]
-    running_text = tokenizer(" ".join(words), add_special_tokens=False).input_ids
-    return pre_split == bare and pre_split != running_text
-
-
-def load_tokenizer(
-    config: Config, sample_sentences: Iterable[list[str]], *, pre_split: bool
-) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of a run.
-
-    Args:
-        sample_sentences: the words of the training split; the sample's tokenizer learns from them.
-        pre_split: it must keep words apart that are already split.
-
-    Raises:
-        InputError: no such tokenizer, a slow one, or one that glues words.
-    """
-    if config.uses_sample_model:
-        return build_sample_tokenizer(sample_sentences)
-    name = config.tokenizer_name or config.model_name_or_path
-    options = {"token": config.hub_token, "trust_remote_code": config.trust_remote_code}
-    tokenizer = _from_hub(AutoTokenizer, name, **options)
-    if not tokenizer.is_fast:
-        raise InputError(
-            f"tokenizer {name}: it is a slow (pure Python) one, which cannot tell the words of its "
-            "sub-tokens; name a fast one with --tokenizer_name"
-        )
-    if pre_split and glues_words(tokenizer):
-        tokenizer = _from_hub(AutoTokenizer, name, add_prefix_space=True, **options)
-        if glues_words(tokenizer):  # classes that only load tokenizer.json heed no such option
-            backend = tokenizer.backend_tokenizer
-            steps = [] if backend.normalizer is None else [backend.normalizer]
-            backend.normalizer = normalizers.Sequence([*steps, normalizers.Prepend(" ")])
-        if glues_words(tokenizer):
-            raise InputError(
-                f"tokenizer {name}: it glues words that are already split (john + lives becomes "
-                "johnlives), with add_prefix_space=True, too; name another with --tokenizer_name"
-            )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    return tokenizer
+UNLIMITED = 1_000_000  # sub-tokens; a model without a limit takes any sentence whole
 
 
 def load_model_config(
@@ -122,12 +43,7 @@ def load_model_config(
     if config.uses_sample_model:
         model_config = build_sample_model_config(tokenizer)
     elif config.config_name or config.model_name_or_path:
-        model_config = _from_hub(
-            AutoConfig,
-            config.config_name or config.model_name_or_path,
-            token=config.hub_token,
-            trust_remote_code=config.trust_remote_code,
-        )
+        model_config = _load_config(config, config.config_name or config.model_name_or_path)
     elif config.model_type in CONFIG_MAPPING:
         model_config = CONFIG_MAPPING[config.model_type]()
     else:
@@ -136,8 +52,8 @@ def load_model_config(
     with_code = auto_class.__name__ in getattr(model_config, "auto_map", {})
     if type(model_config) not in auto_class._model_mapping and not with_code:
         raise InputError(
-            f"{config.config_name or config.model_name_or_path or '--model_type'}: transformers "
-            f"{transformers.__version__} has no {auto_class.__name__} for {model_config.model_type}"
+            f"{_name(config)}: transformers {transformers.__version__} has no "
+            f"{auto_class.__name__} for {model_config.model_type}"
         )
     trained = _trained_labels(config)
     unknown = sorted(set(labels) - set(trained))
@@ -146,25 +62,54 @@ def load_model_config(
     elif trained and not config.ignore_mismatched_sizes:
         raise InputError(
             f"{config.model_name_or_path}: the checkpoint's labels ({', '.join(trained)}) lack "
-            f"{', '.join(unknown)} of the data; give --ignore_mismatched_sizes for a new head"
+            f"{', '.join(unknown)} of the data; {_new_head_remedy(config)}"
         )
     model_config.id2label = dict(enumerate(labels))
     model_config.label2id = {tag: index for index, tag in enumerate(labels)}
     return model_config
 
 
+def _load_config(config: Config, name: str) -> PreTrainedConfig:
+    return load_pretrained(
+        AutoConfig, name, token=config.hub_token, trust_remote_code=config.trust_remote_code
+    )
+
+
+def _name(config: Config) -> str:
+    """What names the architecture, for messages."""
+    named = config.config_name or config.model_name_or_path
+    return named or (f"--model_type {config.model_type}" if config.model_type else "the sample")
+
+
+def _new_head_remedy(config: Config) -> str:
+    if config.do_train:
+        return "give --ignore_mismatched_sizes for a new head"
+    return "a head has to be trained on them first (--do_train)"
+
+
+def _checkpoint_labels(config: Config) -> list[str]:
+    """The names of a checkpoint's labels in the order of its head, LABEL_0 and the like included.
+
+    Raises:
+        InputError: there are holes in the list, or a name stands there twice.
+    """
+    id2label = _load_config(config, config.model_name_or_path).id2label or {}
+    holes = sorted(set(range(len(id2label))) - set(id2label))
+    names = [str(id2label[index]) for index in sorted(id2label)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if (holes or twice) and not config.ignore_mismatched_sizes:
+        fault = f"has no name for {holes[0]}" if holes else f"names {twice[0]} twice"
+        raise InputError(
+            f"{config.model_name_or_path}: id2label in config.json {fault}, so nobody can tell "
+            f"what the head says; mend it, or {_new_head_remedy(config)}"
+        )
+    return [] if holes or twice else names
+
+
 def _trained_labels(config: Config) -> list[str]:
     """The tags that the checkpoint's head knows, in its order; none for a head without names."""
-    if not config.model_name_or_path:
-        return []
-    id2label = _from_hub(
-        AutoConfig,
-        config.model_name_or_path,
-        token=config.hub_token,
-        trust_remote_code=config.trust_remote_code,
-    ).id2label
-    tags = [id2label[index] for index in range(len(id2label))]
-    return [] if all(tag.startswith("LABEL_") for tag in tags) else tags
+    names = _checkpoint_labels(config) if config.model_name_or_path else []
+    return [] if all(name.startswith("LABEL_") for name in names) else names
 
 
 def max_input_length(
@@ -176,21 +121,31 @@ def max_input_length(
     """Sub-tokens of an example: --max_length, or what the model's positions and tokenizer allow.
 
     Raises:
-        InputError: --max_length above that.
+        InputError: --max_length above that, or no room for words.
     """
-    limits = [tokenizer.model_max_length]
+    told = tokenizer.model_max_length
+    if not isinstance(told, int | float) or math.isnan(told):
+        raise InputError(f"{_name(config)}: the tokenizer's model_max_length {told!r} is no number")
+    limit, reason = int(min(told, UNLIMITED)), f"the tokenizer's model_max_length {told}"
     positions = getattr(model_config, "max_position_embeddings", None)
     if positions and positions > 0:
-        limits.append(positions - position_offset(config, auto_class, model_config))
-    limit = min(limits)
+        places = positions - position_offset(config, auto_class, model_config)
+        if places < limit:
+            limit, reason = places, f"max_position_embeddings {positions} of the model"
+    shortest = tokenizer.num_special_tokens_to_add() + 2
+    if limit < shortest:
+        raise InputError(
+            f"{_name(config)}: {reason} leaves no room for words beside "
+            f"{shortest - 2} special tokens; mend it where the model was saved"
+        )
     if config.max_length is None:
-        return min(limit, 1_000_000)  # a model without a limit takes any sentence whole
+        return limit
     if config.max_length > limit:
         raise InputError(
             f"--max_length {config.max_length}: the model takes at most {limit} sub-tokens; longer "
             "sentences become several windows, so nothing is lost with a smaller one"
         )
-    if config.max_length <= tokenizer.num_special_tokens_to_add() + 1:
+    if config.max_length < shortest:
         raise InputError(f"--max_length {config.max_length}: leaves no room for words")
     return config.max_length
 
@@ -198,12 +153,20 @@ def max_input_length(
 def position_offset(config: Config, auto_class: type, model_config: PreTrainedConfig) -> int:
     """Position embeddings that no sub-token uses: RoBERTa's first position is padding_idx + 1."""
     with torch.device("meta"):
-        skeleton = auto_class.from_config(model_config, trust_remote_code=config.trust_remote_code)
+        skeleton = _build(config, auto_class, model_config)
     for name, module in skeleton.named_modules():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None:
             return padding + 1
     return 0
+
+
+def _build(config: Config, auto_class: type, model_config: PreTrainedConfig) -> nn.Module:
+    """A model with random weights, float32."""
+    with errors_of_transformers(_name(config)):
+        return auto_class.from_config(
+            model_config, dtype=torch.float32, trust_remote_code=config.trust_remote_code
+        )
 
 
 def load_model(
@@ -212,6 +175,7 @@ def load_model(
     model_config: PreTrainedConfig,
     tokenizer: PreTrainedTokenizerFast,
     label_counts: np.ndarray | None,
+    warnings: list[str],
 ) -> nn.Module:
     """The model in float32 with a head for the run's labels, the same on every process.
 
@@ -220,133 +184,104 @@ def load_model(
 
     Args:
         label_counts: int64 [num_labels], how often each is learned from; None: leave the head.
+        warnings: what the user should know of the model is appended here.
+
+    Raises:
+        InputError: weights besides a head that do not load, a head that would have to be trained
+            first, a tokenizer that is not the model's, or no gradient checkpointing.
     """
     torch.manual_seed(config.seed)
     if config.model_name_or_path:
-        trained, labels = _trained_labels(config), list(model_config.id2label.values())
-        # float32 whatever the checkpoint's dtype: autocast gives the speed, AdamW needs the digits.
-        model, info = _from_hub(
-            auto_class,
-            config.model_name_or_path,
-            config=model_config,
-            dtype=torch.float32,
-            token=config.hub_token,
-            trust_remote_code=config.trust_remote_code,
-            # A head without tag names may have any size: most checkpoints have one of two labels.
-            ignore_mismatched_sizes=config.ignore_mismatched_sizes or not trained,
-            output_loading_info=True,
-        )
-        has_new_head = bool(info["missing_keys"] or info["mismatched_keys"])
-        if trained and trained != labels and not has_new_head:  # it fits, but means other tags
-            _renew_head(model)
-            has_new_head = True
+        model, new = _load_weights(config, auto_class, model_config, warnings)
     else:
-        model = auto_class.from_config(
-            model_config, dtype=torch.float32, trust_remote_code=config.trust_remote_code
+        model = _build(config, auto_class, model_config)
+        new = {name for name, _ in model.named_parameters()}
+    if new and not config.do_train:
+        raise InputError(
+            f"{_name(config)}: has no trained head for the labels of the data, so scores and "
+            "predictions would be noise; train first (--do_train), or name a trained model"
         )
-        has_new_head = True
-    if has_new_head and label_counts is not None:
-        _start_at_label_frequencies(model, label_counts)
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(len(tokenizer))
+    name, head = find_head(model)
+    if f"{name}.bias" in new and label_counts is not None:
+        frequencies = torch.as_tensor(label_counts + 1, dtype=torch.float64)
+        with torch.no_grad():
+            head.bias.copy_((frequencies / frequencies.sum()).log())
+    _fit_embeddings(config, model, tokenizer, warnings)
     if config.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        try:
+            model.activation_checkpointing_enable(
+                {"use_reentrant": False, "context_fn": recompute_alike}
+            )
+        except ValueError as error:
+            raise InputError(f"--gradient_checkpointing: {first_line(error)}") from error
     return model
 
 
-def _start_at_label_frequencies(model: nn.Module, counts) -> None:
-    """Set the head's bias to the log of the label frequencies (counts: int64 [num_labels])."""
-    head = _head(model)
-    if head is not None and head.bias is not None:
-        frequencies = torch.as_tensor(counts + 1, dtype=torch.float64) / (counts + 1).sum()
-        with torch.no_grad():
-            head.bias.copy_(frequencies.log())
-
-
-def _renew_head(model: nn.Module) -> None:
-    """Draw the head anew, as transformers draws one whose size does not match."""
-    head = _head(model)
-    if head is not None:
-        nn.init.normal_(head.weight, std=getattr(model.config, "initializer_range", 0.02))
-        if head.bias is not None:
-            nn.init.zeros_(head.bias)
-
-
-def _head(model: nn.Module) -> nn.Linear | None:
-    """The layer that scores the labels: the last one of their number."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    fitting = [layer for layer in layers if layer.out_features == model.config.num_labels]
-    return fitting[-1] if fitting else None
-
-
-def has_unused_parameters(model: nn.Module, examples: Examples) -> bool:
-    """True if a backward pass leaves parameters without gradient, which DDP has to be told.
-
-    Longformer's global attention and RoFormer's position table are such; a dry pass finds them.
-    """
-    batch = examples.collate(examples.lengths.argsort()[:1])
-    batch.pop("labels")
-    model.train()
-    model(**batch).logits.sum().backward()
-    unused = any(p.requires_grad and p.grad is None for p in model.parameters())
-    model.zero_grad(set_to_none=True)
-    return unused
-
-
-def _from_hub(auto_class: type, name: str, **options):
-    """`from_pretrained`, with what the user can mend as an InputError."""
-    is_path = name.startswith((".", "/", "~")) or Path(name).exists()
-    if is_path and not Path(name).is_dir():
-        raise InputError(f"{name}: no such folder; name a model on the hub or a saved folder")
-    enough = ["config.json"]
-    if auto_class is AutoTokenizer:
-        enough += ["tokenizer.json", "tokenizer_config.json"]
-    if is_path and not any((Path(name) / file).is_file() for file in enough):
-        raise InputError(f"{name}: holds no config.json, so it is not a saved model")
-    try:
-        return auto_class.from_pretrained(name, **options)
-    except Exception as error:  # damaged files raise all kinds, tokenizers' plain Exception, too
-        lines = str(error).strip().splitlines() or ["nothing"]
-        reason = " ".join(lines) if lines[0].rstrip().endswith(":") else lines[0]
-        if not isinstance(error, (OSError, ValueError)):
-            reason = f"{type(error).__name__}: {reason}"
-        raise InputError(
-            f"{name}: transformers {transformers.__version__} says: {reason}"
-        ) from None
-
-
-@dataclass(frozen=True)
-class Template:
-    """What the tokenizer puts around a single sequence: `[CLS] ... [SEP]` for BERT."""
-
-    prefix: list[int]
-    suffix: list[int]
-    # Of prefix, body and suffix; None: the model takes none.
-    type_ids: tuple[list[int], int, list[int]] | None
-
-    @property
-    def num_special(self) -> int:
-        return len(self.prefix) + len(self.suffix)
-
-
-def probe_template(tokenizer: PreTrainedTokenizerFast) -> Template:
-    """Find a tokenizer's special tokens by encoding one word."""
-    encoding = tokenizer([["a"]], is_split_into_words=True, verbose=False).encodings[0]
-    body = [at for at, word_id in enumerate(encoding.word_ids) if word_id is not None]
-    first, last = body[0], body[-1]
-    ids, types = encoding.ids, encoding.type_ids
-    return Template(
-        prefix=ids[:first],
-        suffix=ids[last + 1 :],
-        type_ids=(types[:first], types[first], types[last + 1 :])
-        if "token_type_ids" in tokenizer.model_input_names
-        else None,
+def _load_weights(
+    config: Config, auto_class: type, model_config: PreTrainedConfig, warnings: list[str]
+) -> tuple[nn.Module, set[str]]:
+    """The checkpoint's model, and the names of the weights that are new."""
+    name, labels = config.model_name_or_path, list(model_config.id2label.values())
+    # float32 whatever the checkpoint's dtype: autocast gives the speed, AdamW needs the digits.
+    model, info = load_pretrained(
+        auto_class,
+        name,
+        config=model_config,
+        dtype=torch.float32,
+        token=config.hub_token,
+        trust_remote_code=config.trust_remote_code,
+        ignore_mismatched_sizes=True,  # judged below
+        output_loading_info=True,
     )
+    same_labels = _checkpoint_labels(config) == labels
+    is_this_class = type(model).__name__ in (_load_config(config, name).architectures or [])
+    with_head = same_labels and is_this_class and not config.ignore_mismatched_sizes
+    faults = describe_faults(model, info, with_head=with_head)
+    if faults and not config.allow_partial_weights:
+        raise InputError(
+            f"{name}: {faults}. Only a head may be new; mend the checkpoint or its config.json, or "
+            "give --allow_partial_weights to start from random weights there"
+        )
+    if faults:
+        warnings.append(f"{name}: {faults}")
+    new = new_weights_of_head(model, info)
+    head_name, head = find_head(model)
+    if not same_labels and f"{head_name}.weight" not in new:  # it fits, but means other labels
+        new |= _renew(head_name, head, model)
+    return model, new
 
 
-def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
-    """sha256 of everything that decides a fast tokenizer's ids."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+def _renew(name: str, head: nn.Linear | None, model: nn.Module) -> set[str]:
+    """Draw a head anew, as transformers draws one whose size does not match; its weights' names."""
+    if head is None:
+        return set()
+    nn.init.normal_(head.weight, std=getattr(model.config, "initializer_range", 0.02))
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+    return {f"{name}.{parameter}" for parameter, _ in head.named_parameters()}
+
+
+def _fit_embeddings(
+    config: Config, model: nn.Module, tokenizer: PreTrainedTokenizerFast, warnings: list[str]
+) -> None:
+    """Give every id of the tokenizer an embedding.
+
+    Raises:
+        InputError: a trained model has no embeddings for a tokenizer that is not its own.
+    """
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    num_ids = max(tokenizer.get_vocab().values()) + 1
+    if num_ids <= num_rows:
+        return
+    told = f"the tokenizer has {num_ids:,} ids, the model {num_rows:,} embeddings"
+    own = config.tokenizer_name in (None, config.model_name_or_path)
+    if config.model_name_or_path and not own:
+        raise InputError(
+            f"--tokenizer_name {config.tokenizer_name}: {told}; it is another model's tokenizer"
+        )
+    if config.model_name_or_path:
+        warnings.append(f"{config.model_name_or_path}: {told}; the others start from random ones")
+    model.resize_token_embeddings(num_ids)
 
 
 def describe_model(model_config: PreTrainedConfig) -> dict:

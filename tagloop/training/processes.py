@@ -157,7 +157,8 @@ def precise_dtype(accelerator: Accelerator) -> torch.dtype:
 def seed_update(seed: int, step: int, process_index: int) -> None:
     """Make all randomness of an update a function of (seed, step, process).
 
-    So no generator state needs saving, and every process draws its own dropout masks.
+    So no generator state needs saving. Dropout masks do not come from here, unless the run draws
+    them per process or the architecture draws in a way of its own.
     """
     entropy = np.random.SeedSequence((seed, step, process_index))
     torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tagloop.data.store import build_once, source_digest
 from tagloop.training.examples import LabelledRows
-from tagloop.training.models import tokenizer_digest
+from tagloop.training.tokenizers import tokenizer_digest
 
 BATCH = 1000  # rows
 

@@ -5,7 +5,6 @@ import itertools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from launches import REPO
 
 from tagloop.training import batching
 from tagloop.training.batching import deal_update, plan_epoch, plan_evaluation
-
 
 LENGTHS = np.array([3, 9, 4, 8, 5, 12, 7, 1, 6, 2, 11, 10, 3])
 
@@ -174,3 +172,39 @@ def test_evaluation_takes_every_window_once_longest_first(batch_size):
     assert sorted(order) == list(range(len(LENGTHS)))
     assert all(len(batch) <= batch_size for batch in batches)
     assert (np.diff(LENGTHS[order]) <= 0).all()
+
+
+# Batches of one length
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3, 7])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_equal_lengths_deal_each_window_once_and_rounds_alike(num_processes, batch_size):
+    lengths = corpus_like_lengths(200)
+    update = np.random.default_rng(1).permutation(200)[:90]
+    shares = [
+        deal_update(
+            update,
+            lengths,
+            num_processes=num_processes,
+            process_index=process,
+            per_device_batch_size=batch_size,
+            equal_lengths=True,
+        )
+        for process in range(num_processes)
+    ]
+    assert len({len(share) for share in shares}) == 1  # as many micro-batches on every process
+    slices = [ids for share in shares for ids in share]
+    assert sorted(np.concatenate(slices).tolist()) == sorted(update.tolist())
+    assert all(len(ids) <= batch_size for ids in slices)
+    assert all(len(set(lengths[ids])) <= 1 for ids in slices)
+    assert all(ids.dtype == update.dtype for ids in slices)
+    num_needed = sum(-(-n // batch_size) for n in np.bincount(lengths[update]))
+    assert len(slices) == -(-num_needed // num_processes) * num_processes
+
+
+def test_equal_lengths_cut_an_evaluation():
+    lengths = np.array([3, 9, 3, 9, 9, 4])
+    batches = plan_evaluation(lengths, batch_size=2, equal_lengths=True)
+    assert [batch.tolist() for batch in batches] == [[1, 3], [4], [5], [0, 2]]
+    assert plan_evaluation(lengths[:0], batch_size=2, equal_lengths=True) in ([], [[]])

@@ -1,4 +1,4 @@
-"""model.py: tokenizers that keep words apart, limits, heads, refusals, and the optimizer."""
+"""models.py: tokenizers that keep words apart, limits, heads, refusals, and the optimizer."""
 
 import os
 import subprocess
@@ -10,34 +10,40 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers.models import BPE, WordLevel
+from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
     BertForSequenceClassification,
     CanineTokenizer,
+    PreTrainedTokenizerFast,
 )
 
 from tagloop.errors import InputError
 from tagloop.options import parse_config
-from tagloop.sample import model
-from tagloop.training import models
-from tagloop.training.models import (
-    has_unused_parameters,
-    load_model,
-    load_model_config,
-    load_tokenizer,
-    window_length,
-)
+from tagloop.sample.model import build_sample_tokenizer
+from tagloop.training.dry_pass import dry_pass
+from tagloop.training.models import load_model, load_model_config, max_input_length
 from tagloop.training.optim import parameter_groups
+from tagloop.training.pretrained import first_line
+from tagloop.training.tokenizers import (
+    glues_words,
+    load_tokenizer,
+    probe_template,
+    tokenize_words,
+)
 
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[2]
 LABELS = ["B-PER", "I-PER", "O"]
+HEAD = AutoModelForTokenClassification
 
 
 def options(name, *more: str):
-    return parse_config(["--train_file", "a.json", "--model_name_or_path", str(name), *more])
+    data = ["--train_file", "a.json", "--do_train"]
+    return parse_config([*data, "--model_name_or_path", str(name), *more])
 
 
 def scratch(model_type: str, *more: str):
@@ -46,10 +52,19 @@ def scratch(model_type: str, *more: str):
     )
 
 
+def words_tokenizer(config):
+    return load_tokenizer(config, [], pre_split=True)
+
+
+def window_length(config, model_config, tokenizer) -> int:
+    return max_input_length(config, HEAD, model_config, tokenizer)
+
+
 def load(folder, labels, *more: str):
     config = options(folder, *more)
-    tokenizer = load_tokenizer(config, None)
-    return load_model(config, load_model_config(config, labels, tokenizer), tokenizer, {})
+    tokenizer = words_tokenizer(config)
+    model_config = load_model_config(config, HEAD, labels, tokenizer)
+    return load_model(config, HEAD, model_config, tokenizer, None, [])
 
 
 @pytest.fixture
@@ -68,7 +83,7 @@ def saved(tmp_path):
 def test_a_saved_tokenizer_loads_unchanged(tmp_path, kind):
     tokenizer = tiny.tokenizer_like(kind)
     tokenizer.save_pretrained(tmp_path)
-    loaded = load_tokenizer(options(tmp_path), None)
+    loaded = words_tokenizer(options(tmp_path))
     assert loaded(tiny.TEXT).input_ids == tokenizer(tiny.TEXT).input_ids
 
 
@@ -76,10 +91,10 @@ def test_a_saved_tokenizer_loads_unchanged(tmp_path, kind):
 def test_a_tokenizer_that_glues_words_is_mended(tmp_path, name):
     tokenizer = tiny.byte_level_of_class(name, add_prefix_space=False)
     tokenizer.save_pretrained(tmp_path / "given")
-    loaded = load_tokenizer(options(tmp_path / "given"), None)
+    loaded = words_tokenizer(options(tmp_path / "given"))
 
     def ids(words: list[str]) -> list[int]:
-        (pieces,) = models.tokenize_words(loaded, [words])
+        (pieces,) = tokenize_words(loaded, [words])
         return [token_id for word in pieces for token_id in word]
 
     # As the model saw words in running text: with the space that stands before them.
@@ -90,7 +105,7 @@ def test_a_tokenizer_that_glues_words_is_mended(tmp_path, name):
 
     loaded.save_pretrained(tmp_path / "trained")  # what a user of the trained model loads
     again = AutoTokenizer.from_pretrained(tmp_path / "trained")
-    assert models.tokenize_words(again, [words]) == models.tokenize_words(loaded, [words])
+    assert tokenize_words(again, [words]) == tokenize_words(loaded, [words])
 
 
 def test_a_tokenizer_that_cannot_be_mended_is_refused(tmp_path):
@@ -100,13 +115,20 @@ def test_a_tokenizer_that_cannot_be_mended_is_refused(tmp_path):
     backend.pre_tokenizer = pre_tokenizers.Sequence([drop_first_space, backend.pre_tokenizer])
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"glues words .*--tokenizer_name"):
-        load_tokenizer(options(tmp_path), None)
+        words_tokenizer(options(tmp_path))
+
+
+def test_a_tokenizer_without_unknown_token_is_refused_if_it_stops_at_words(tmp_path):
+    backend = Tokenizer(WordLevel({"word": 0}))
+    PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"{tmp_path.name}: .*Missing \[UNK\]"):
+        words_tokenizer(options(tmp_path))
 
 
 def test_a_slow_tokenizer_is_refused(tmp_path):
     CanineTokenizer().save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"slow .*--tokenizer_name"):
-        load_tokenizer(options(tmp_path), None)
+        words_tokenizer(options(tmp_path))
 
 
 # What is no model
@@ -152,26 +174,26 @@ def nameless_config(tmp_path):
 def test_what_is_no_model_is_refused_by_name(tmp_path, make, says):
     path = make(tmp_path)
     with pytest.raises(InputError) as caught:
-        load_model_config(options(path), LABELS, None)
+        load_model_config(options(path), HEAD, LABELS, None)
     assert str(path) in str(caught.value)
     assert says in str(caught.value)
     with pytest.raises(InputError, match=path.name):
-        load_tokenizer(options(path), None)
+        words_tokenizer(options(path))
 
 
 def test_a_name_that_is_not_on_this_machine_is_refused_at_once():
     began = time.monotonic()
-    for load in (load_tokenizer, lambda c, _: load_model_config(c, LABELS, None)):
+    for load in (words_tokenizer, lambda config: load_model_config(config, HEAD, LABELS, None)):
         with pytest.raises(InputError, match=r"acme/no-such-model.*couldn't"):
-            load(options("acme/no-such-model"), None)
+            load(options("acme/no-such-model"))
     assert time.monotonic() - began < 5
 
 
 def test_a_model_without_token_classification_is_refused():
-    with pytest.raises(InputError, match="no token classification for bart"):
-        load_model_config(scratch("bart"), LABELS, None)
+    with pytest.raises(InputError, match="no AutoModelForTokenClassification for bart"):
+        load_model_config(scratch("bart"), HEAD, LABELS, None)
     with pytest.raises(InputError, match="--model_type nosuch: not known"):
-        load_model_config(scratch("nosuch"), LABELS, None)
+        load_model_config(scratch("nosuch"), HEAD, LABELS, None)
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors"])
@@ -242,6 +264,67 @@ def test_a_window_needs_room_for_words(length):
         window_length(config, tiny.model_config("bert"), tiny.tokenizer_like("word_piece"))
 
 
+@pytest.mark.parametrize("told", [2, 1, 0, -1, 0.0, 3])
+def test_a_tokenizer_that_leaves_no_room_for_words_is_refused(told):
+    tokenizer = tiny.tokenizer_like("word_piece", model_max_length=told)
+    with pytest.raises(InputError, match=f"model_max_length {told} leaves no room for words"):
+        window_length(options("m"), tiny.model_config("bert"), tokenizer)
+
+
+@pytest.mark.parametrize("positions", [1, 2])
+def test_a_model_that_leaves_no_room_for_words_is_refused(positions):
+    model_config = tiny.model_config("bert", max_position_embeddings=positions)
+    with pytest.raises(InputError, match=f"max_position_embeddings {positions} .* no room"):
+        window_length(options("m"), model_config, tiny.tokenizer_like("word_piece"))
+
+
+@pytest.mark.parametrize(("told", "limit"), [(64.0, 64), (float("inf"), 512), (1e30, 512)])
+def test_a_tokenizers_limit_may_be_any_number(told, limit):
+    tokenizer = tiny.tokenizer_like("word_piece", model_max_length=told)
+    model_config = tiny.model_config("bert", max_position_embeddings=512)
+    length = window_length(options("m"), model_config, tokenizer)
+    assert (length, type(length)) == (limit, int)
+
+
+@pytest.mark.parametrize("told", ["512", None, float("nan")])
+def test_a_tokenizers_limit_that_is_no_number_is_refused(told):
+    tokenizer = tiny.tokenizer_like("word_piece")
+    tokenizer.model_max_length = told
+    with pytest.raises(InputError, match=f"model_max_length {told!r} is no number"):
+        window_length(options("m"), tiny.model_config("bert"), tokenizer)
+
+
+@pytest.mark.parametrize("told", [["--max_length", "8"], []])
+def test_sizes_that_do_not_go_together_are_one_line(told):
+    model_config = tiny.model_config("bert", num_attention_heads=3)
+    tokenizer = tiny.tokenizer_like("word_piece")
+    with pytest.raises(InputError, match=r"m: transformers .*16.* not a multiple .*3") as caught:
+        window_length(options("m", *told), model_config, tokenizer)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_first_line_that_says_something_is_told():
+    torch_says = "Error(s) in loading state_dict for X:\n\n\tsize mismatch for a.bias: 3, 4.\n\tb"
+    assert first_line(RuntimeError(torch_says)) == "size mismatch for a.bias: 3, 4."
+    assert first_line(ValueError("")) == "nothing"
+    assert first_line(ValueError("Only this:")) == "Only this:"
+
+
+def test_special_tokens_are_found_around_any_word_that_the_tokenizer_knows():
+    backend = Tokenizer(BPE({"[CLS]": 0, "[SEP]": 1, "東": 2}, []))  # without an unknown token
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    around = [("[CLS]", 0), ("[SEP]", 1)]
+    backend.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    template = probe_template(PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert (template.prefix, template.suffix) == ([0], [1])
+
+
+def test_a_tokenizer_that_makes_nothing_of_anything_is_refused():
+    backend = Tokenizer(BPE())
+    with pytest.raises(InputError, match="makes no sub-token"):
+        probe_template(PreTrainedTokenizerFast(tokenizer_object=backend))
+
+
 # The model and its head
 
 
@@ -299,9 +382,9 @@ def test_from_scratch_with_the_configuration_of_another_model(saved):
     config = parse_config(
         ["--train_file", "a", "--config_name", str(saved), "--tokenizer_name", str(saved)]
     )
-    tokenizer = load_tokenizer(config, None)
-    model_config = load_model_config(config, ["A", "B"], tokenizer)
-    model = load_model(config, model_config, tokenizer, {})
+    tokenizer = words_tokenizer(config)
+    model_config = load_model_config(config, HEAD, ["A", "B"], tokenizer)
+    model = load_model(config, HEAD, model_config, tokenizer, None, [])
     assert tags_of(model) == ["A", "B"]
     trained = AutoModelForTokenClassification.from_pretrained(saved)
     key = model.bert.encoder.layer[0].attention.self.key.weight
@@ -344,7 +427,7 @@ def test_unused_parameters_are_found(model_type, expected):
     split = tiny.build_windows(
         tiny.tokenizer_like("word_piece"), tokens, [["O"] * 2, ["O"]], LABELS
     )
-    assert has_unused_parameters(model, {"train": split}) is expected
+    assert dry_pass(model, [split], backward=True).has_unused_parameters is expected
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -355,13 +438,9 @@ def test_unused_parameters_are_found(model_type, expected):
 def test_weights_decay_and_nothing_else(model_type):
     model = tiny.build_model(tiny.model_config(model_type, LABELS))
     frozen = next(model.parameters()).requires_grad_(False)
-    optimizer = parameter_groups(model, learning_rate=1.0, weight_decay=0.1)
-    groups = {
-        id(parameter): group["weight_decay"]
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
-    listed = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    decays = parameter_groups(model, weight_decay=0.1)
+    groups = {id(p): group["weight_decay"] for group in decays for p in group["params"]}
+    listed = [id(p) for group in decays for p in group["params"]]
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     assert sorted(listed) == sorted(trained)  # each once, tied ones, too
     assert id(frozen) not in listed
@@ -376,7 +455,7 @@ def test_weights_decay_and_nothing_else(model_type):
 def test_decay_pulls_weights_and_leaves_norms():
     model = nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3), nn.Linear(3, 2))
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    optimizer = parameter_groups(model, learning_rate=0.1, weight_decay=0.5)
+    optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay=0.5), lr=0.1)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -391,8 +470,9 @@ def test_decay_pulls_weights_and_leaves_norms():
 @pytest.mark.slow
 def test_the_samples_tokenizer_is_the_same_in_every_process():
     script = (
-        "import hashlib, model\n"
-        "words = open('model.py', encoding='utf-8').read().split()\n"
+        "import hashlib\n"
+        "from tagloop.sample import model\n"
+        "words = open(model.__file__, encoding='utf-8').read().split()\n"
         "sentences = [words[at : at + 12] for at in range(0, len(words), 12)]\n"
         "text = model.build_sample_tokenizer(sentences).backend_tokenizer.to_str()\n"
         "print(hashlib.sha256(text.encode()).hexdigest())\n"
@@ -413,9 +493,9 @@ def test_the_samples_tokenizer_is_the_same_in_every_process():
 
 def test_the_samples_tokenizer_keeps_words_apart_and_knows_them():
     sentences = [line.split() for line in tiny.TEXT]
-    tokenizer = model.build_sample_tokenizer(sentences)
-    assert not models.glues_words(tokenizer)
-    (pieces,) = models.tokenize_words(tokenizer, [sentences[0]])
+    tokenizer = build_sample_tokenizer(sentences)
+    assert not glues_words(tokenizer)
+    (pieces,) = tokenize_words(tokenizer, [sentences[0]])
     assert all(pieces)
     assert tokenizer.unk_token_id not in np.concatenate(pieces)
     assert tokenizer.decode(np.concatenate(pieces).tolist()) == tiny.TEXT[0]

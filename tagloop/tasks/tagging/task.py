@@ -19,6 +19,7 @@ from tagloop.tasks.tagging.windows import Windows, load_windows
 from tagloop.tasks.task import choose_metric, needed_splits
 from tagloop.training import models
 from tagloop.training.examples import IGNORE_INDEX
+from tagloop.training.tokenizers import load_tokenizer
 
 SPAN_METRICS = (
     "f1", "precision", "recall", "accuracy", "strict_f1", "strict_precision", "strict_recall",
@@ -62,6 +63,7 @@ class Tagging:
             self.model_config,
             self.tokenizer,
             train.label_counts(num_labels) if train is not None else None,
+            self.warnings,
         )
 
     def losses(self, outputs: TokenClassifierOutput, labels: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     """
     corpus = load_corpus(config, SPLITS)
     best_metric = choose_metric(config, known_metrics(config, corpus.labels))
-    tokenizer = models.load_tokenizer(
+    tokenizer = load_tokenizer(
         config, corpus.splits["train"]["tokens"] if config.uses_sample_model else [], pre_split=True
     )
     head = AutoModelForTokenClassification

@@ -23,7 +23,12 @@ from tagloop.data import schemes
 from tagloop.data.store import build_once, source_digest
 from tagloop.tasks.tagging import alignment
 from tagloop.training.examples import IGNORE_INDEX, SubTokenRows, to_tensors
-from tagloop.training.models import Template, probe_template, tokenize_words, tokenizer_digest
+from tagloop.training.tokenizers import (
+    Template,
+    probe_template,
+    tokenize_words,
+    tokenizer_digest,
+)
 
 ARRAY_TYPES = {  # array.array's type codes: i int32, h int16, q int64
     "input_ids": "i",
@@ -163,7 +168,7 @@ def load_windows(
 
 def encode_sentences(
     batches: Iterable[dict[str, list]],
-    tokenizer,
+    tokenizer: PreTrainedTokenizerFast,
     template: Template,
     *,
     label2id: dict[str, int],
