@@ -103,10 +103,12 @@ class ExampleDropout(TorchFunctionMode):
         if is_causal:
             attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         if attn_mask is not None and attn_mask.dtype == torch.bool:
-            attn_mask = torch.where(attn_mask, 0.0, lowest)
+            hidden = ~attn_mask
+            attn_mask = torch.zeros_like(hidden, dtype=scores.dtype).masked_fill_(hidden, lowest)
         if attn_mask is not None:
             scores = scores + attn_mask.to(scores.dtype).clamp(min=lowest)
-        probabilities = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+        precise = torch.promote_types(scores.dtype, torch.float32)
+        probabilities = scores.softmax(-1, dtype=precise).to(value.dtype)
         return self._dropout(probabilities, dropout_p) @ value
 
     def _keys(self, input: Tensor) -> tuple[Tensor, Tensor]:
