@@ -318,6 +318,20 @@ def test_the_saved_model_gives_the_logits_of_the_run(trained):
     assert correct / total == pytest.approx(results["eval_accuracy"], abs=1e-12)
 
 
+def test_a_run_that_ends_on_updates_without_labels_ends_well(trained, tmp_path):
+    """The plan puts one row into each update; all but the last rows have no tag."""
+    rows = [{"tokens": ["a", "b"], "tags": [None, None]}] * 3 + [{"tokens": ["c"], "tags": ["O"]}]
+    file = tmp_path / "train.json"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    for number in (1, 2, 3):  # wherever the row with a tag comes
+        results = train_loop.main(
+            [f"--train_file={file}", f"--model_name_or_path={trained[0]}",
+             "--per_device_train_batch_size=1", f"--max_train_steps={number}",
+             f"--output_dir={tmp_path / str(number)}"]
+        )  # fmt: skip
+        assert results["train_loss"] >= 0
+
+
 def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(trained, tmp_path):
     """A scale so large that gradients overflow for a while: those updates change nothing."""
     config = train_loop.parse_config([*SMALL, f"--output_dir={tmp_path}"])

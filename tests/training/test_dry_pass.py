@@ -47,20 +47,22 @@ def windows(number=12, **options):
 
 @pytest.mark.parametrize("model_type", LOOK)
 def test_models_that_look_at_padding_are_found(model_type):
-    found = dry_pass(build_looking(model_type), [windows()], backward=False)
+    found = dry_pass(build_looking(model_type), [windows()], dropout=False, backward=False)
     assert found.looks_across_padding
     assert "--pad_to_max_length" in found.warnings[0]
 
 
 @pytest.mark.parametrize("model_type", DO_NOT)
 def test_models_that_do_not_are_not(model_type):
-    found = dry_pass(build(model_type), [windows()], backward=False)
+    found = dry_pass(build(model_type), [windows()], dropout=False, backward=False)
     assert not found.looks_across_padding
     assert not found.warnings
 
 
 def test_padding_that_is_always_the_same_does_no_harm():
-    found = dry_pass(build_looking("fnet"), [windows(pad_to_max_length=True)], backward=False)
+    found = dry_pass(
+        build_looking("fnet"), [windows(pad_to_max_length=True)], dropout=False, backward=False
+    )
     assert not found.looks_across_padding
 
 
@@ -68,16 +70,20 @@ def test_a_split_of_one_length_does_not_hide_it():
     same = tiny.build_windows(
         tiny.tokenizer_like("word_piece"), [["x"], ["x"]], [["O"], ["O"]], LABELS
     )
-    assert dry_pass(build_looking("fnet"), [same, windows()], backward=False).looks_across_padding
-    assert not dry_pass(build_looking("fnet"), [same], backward=False).looks_across_padding
+    assert dry_pass(
+        build_looking("fnet"), [same, windows()], dropout=False, backward=False
+    ).looks_across_padding
+    assert not dry_pass(
+        build_looking("fnet"), [same], dropout=False, backward=False
+    ).looks_across_padding
 
 
 def test_unused_parameters_are_looked_for_on_demand_and_nothing_is_left_behind():
     model = build("longformer")
     state = torch.get_rng_state()
-    assert not dry_pass(model, [windows()], backward=False).has_unused_parameters
+    assert not dry_pass(model, [windows()], dropout=False, backward=False).has_unused_parameters
     assert torch.equal(torch.get_rng_state(), state)
-    assert dry_pass(model, [windows()], backward=True).has_unused_parameters
+    assert dry_pass(model, [windows()], dropout=False, backward=True).has_unused_parameters
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -86,7 +92,7 @@ def test_unused_parameters_are_looked_for_on_demand_and_nothing_is_left_behind()
 )
 def test_a_model_that_wants_more_than_words_says_so_in_a_line(model_type, says):
     with pytest.raises(InputError, match=f"does not take sentences as they are: .*{says}") as error:
-        dry_pass(build(model_type), [windows()], backward=False)
+        dry_pass(build(model_type), [windows()], dropout=False, backward=False)
     assert "\n" not in str(error.value)
 
 
