@@ -23,7 +23,7 @@ from tagloop.data.corpus import load_corpus
 from tagloop.data.store import build_once, source_digest
 from tagloop.errors import InputError
 
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[2]
 SPLITS = ["train", "validation", "test", "predict"]
 # Tokens that a careless reader loses: "#", U+0085, U+2028, a no-break space, a lone selector.
 ROWS = [
@@ -955,9 +955,14 @@ def test_warm_cache_reads_no_rows(tmp_path, monkeypatch):
     assert again.splits["train"].cache_files == first.splits["train"].cache_files
 
 
-def test_edited_source_is_another_digest(tmp_path):
-    module = SimpleNamespace(__file__=str(write(tmp_path / "module.py", "A = 1\n")))
-    before = source_digest(module)
-    assert source_digest(module) == before
-    write(tmp_path / "module.py", "A = 2\n")
-    assert source_digest(module) != before
+def test_edited_source_is_another_digest(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "data" / "store.py"))
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "module.py", "A = 1\n")
+    before = source_digest("data")
+    assert source_digest("data") == before
+    write(tmp_path / "data" / "module.py", "A = 2\n")
+    edited = source_digest("data")
+    assert edited != before
+    write(tmp_path / "data" / "new.py", "")
+    assert source_digest("data") != edited

@@ -1,4 +1,4 @@
-"""schemes.py: detection, conversion and reading of span tags."""
+"""data/schemes.py: detection, conversion and reading of span tags."""
 
 import doctest
 import random
@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tagloop.data import schemes
 from tagloop.data.schemes import SCHEMES, SchemeDetector, continuation, from_iob2, spans, to_iob2
 from tagloop.errors import InputError
 
