@@ -769,6 +769,17 @@ def test_without_a_network_the_error_names_a_replacement(name, replacement):
     assert "no network" in message
 
 
+def test_no_minute_of_retries_without_a_network(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    for library in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(library, "HF_HUB_OFFLINE", False)
+    started = time.monotonic()
+    message = get_fault(dataset_name="wnut_17")
+    assert time.monotonic() - started < 10  # each name the library tries costs 20 s or more
+    assert "github.com/leondz/emerging_entities_17" in message
+    assert not datasets.config.HF_HUB_OFFLINE
+
+
 @pytest.mark.usefixtures("_offline")
 def test_other_hub_errors_are_one_line(monkeypatch):
     message = get_fault(dataset_name="someone/something")
@@ -927,10 +938,27 @@ def test_failed_build_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):
         build_once("test", {"a": 1}, fail)
     assert [path.name for path in tmp_path.iterdir()] == ["locks"]
     folder = build_once("test", {"a": 1}, lambda folder: (folder / "whole").write_text(""))
-    assert [path.name for path in folder.iterdir()] == ["whole"]
+    assert sorted(path.name for path in folder.iterdir()) == ["sizes.json", "whole"]
     assert build_once("test", {"a": 1}, fail) == folder
     with pytest.raises(InputError, match="bad row"):
         build_once("test", {"a": 2}, fail)
+
+
+@pytest.mark.parametrize("damaged", ["train.arrow", "facts.json", "sizes.json"])
+@pytest.mark.parametrize("how", ["truncated", "missing"])
+def test_a_damaged_cache_is_built_again(damaged, how, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path / "cache"))
+    file = write(tmp_path / "a.conll", to_columns(ROWS))
+    before = load("train", train_file=file)
+    (folder,) = (tmp_path / "cache").glob("corpus-*")
+    content = (folder / damaged).read_bytes()
+    (folder / damaged).unlink()
+    if how == "truncated":
+        write(folder / damaged, content[: len(content) // 2])
+    again = load("train", train_file=file)
+    assert get_rows(again.splits["train"]) == ROWS
+    assert again.fingerprints == before.fingerprints
+    assert (folder / damaged).read_bytes() == content
 
 
 def test_unwritable_cache(tmp_path, monkeypatch):
