@@ -94,7 +94,8 @@ class Tagging:
         write_predictions(folder, self.corpus.splits[split], self._tags(split, predictions))
 
     def describe(self) -> list[tuple[str, str]]:
-        lines = []
+        lines = [("read", first_sentence(self.corpus.splits[next(iter(self.examples))][0]))]
+        lines += [("", f"{split}: {self.corpus.columns[split]}") for split in self.examples]
         for split, windows in self.examples.items():
             lines.append(
                 (
@@ -105,6 +106,15 @@ class Tagging:
                 )
             )
             lines += [("", f"{count:,} {FACTS[f]}") for f, count in windows.facts.items() if count]
+            without = int((windows.references == IGNORE_INDEX).sum())
+            if without and split != "predict":
+                share = without / len(windows.references)
+                lines.append(
+                    (
+                        "",
+                        f"{without:,} words ({share:.1%}) have no gold tag: neither trained nor scored",
+                    )
+                )
         labels = list(self.model_config.id2label.values())
         scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
         return [*lines, ("labels", f"{len(labels)}: {', '.join(labels)}{scheme or ''}")]
@@ -112,6 +122,17 @@ class Tagging:
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets
         return to_tags(label_ids, offsets, self.model_config.id2label)
+
+
+def first_sentence(row: dict, width: int = 88) -> str:
+    """A sentence as it was read, cut to a line: a wrong column shows at once.
+
+    >>> first_sentence({"tokens": ["EU", "said", "so"], "tags": ["B-ORG", "O", None]})
+    'EU/B-ORG said/O so'
+    """
+    pairs = zip(row["tokens"], row["tags"], strict=True)
+    text = " ".join(f"{word}/{tag}" if tag else word for word, tag in pairs)
+    return text if len(text) <= width else text[: width - 4].rpartition(" ")[0] + " ..."
 
 
 def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
