@@ -95,7 +95,11 @@ class Tagging:
 
     def describe(self) -> list[tuple[str, str]]:
         lines = [("read", first_sentence(self.corpus.splits[next(iter(self.examples))][0]))]
-        lines += [("", f"{split}: {self.corpus.columns[split]}") for split in self.examples]
+        taken = {split: self.corpus.columns[split] for split in self.examples}
+        if len(set(taken.values())) == 1:
+            lines.append(("", next(iter(taken.values()))))
+        else:
+            lines += [("", f"{split}: {columns}") for split, columns in taken.items()]
         for split, windows in self.examples.items():
             lines.append(
                 (
@@ -109,12 +113,8 @@ class Tagging:
             without = int((windows.references == IGNORE_INDEX).sum())
             if without and split != "predict":
                 share = without / len(windows.references)
-                lines.append(
-                    (
-                        "",
-                        f"{without:,} words ({share:.1%}) have no gold tag: neither trained nor scored",
-                    )
-                )
+                text = f"{without:,} words ({share:.1%}) have no gold tag"
+                lines.append(("", f"{text}: neither trained nor scored"))
         labels = list(self.model_config.id2label.values())
         scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
         return [*lines, ("labels", f"{len(labels)}: {', '.join(labels)}{scheme or ''}")]
@@ -132,6 +132,7 @@ def first_sentence(row: dict, width: int = 88) -> str:
     """
     pairs = zip(row["tokens"], row["tags"], strict=True)
     text = " ".join(f"{word}/{tag}" if tag else word for word, tag in pairs)
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     return text if len(text) <= width else text[: width - 4].rpartition(" ")[0] + " ..."
 
 
