@@ -51,7 +51,8 @@ def detect_format(path: Path, tagged: bool = True) -> str:
         raise unknown from None
     words = [line for line in lines if not is_blank(line) and not line.startswith("#")]
     if suffix == ".tsv":  # sentences of columns are separated by blank lines, rows of lists are not
-        return "columns" if any(map(is_blank, lines[:-1])) else "table"
+        counted = words and re.match(r"[01]\t", words[0])  # a number in place of a header
+        return "columns" if counted or any(map(is_blank, lines[:-1])) else "table"
     if words and re.match(r"(1|1-[0-9]+|0\.1)\t", words[0]) and words[0].count("\t") == 9:
         return "conllu"
     if suffix not in COLUMN_SUFFIXES:

@@ -209,7 +209,9 @@ def _json_array(path: Path) -> list:
         raise _bad_json(path, error.lineno, error) from error
     except RecursionError as error:
         raise _bad_json(path, 1, error) from error
-    return found if isinstance(found, list) else found["data"]
+    if isinstance(found, dict):
+        return found["data"]
+    return [found] if annotations.refusal(str(path), found) else found
 
 
 def _bad_json(path: Path, line: int, error: Exception) -> InputError:

@@ -11,22 +11,20 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loading import get_fault, get_rows, load, write
 
 from tagloop.data import readers, store
-from tagloop.data.corpus import load_corpus
 from tagloop.data.store import build_once, source_digest
 from tagloop.data.tags import Reading
 from tagloop.errors import InputError
 
 REPO = Path(__file__).resolve().parents[2]
-SPLITS = ["train", "validation", "test", "predict"]
 # Tokens that a careless reader loses: "#", U+0085, U+2028, a no-break space, a lone selector.
 ROWS = [
     (["#Berlin", "greets", "the", "EU", "Bank"], ["B-LOC", "O", "O", "B-ORG", "I-ORG"]),
@@ -35,39 +33,6 @@ ROWS = [
     (['"', "Zoë", "#", "😀"], ["O", "B-PER", "O", None]),
 ]
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "B-ORG", "I-ORG"]
-
-
-def build_options(**given) -> SimpleNamespace:
-    options = dict.fromkeys(
-        [
-            *("dataset_name", "dataset_config_name", "dataset_revision", "hub_token"),
-            *("train_file", "validation_file", "test_file", "predict_file", "labels_file"),
-            *("text_column_name", "label_column_name", "label_scheme", "validation_fraction"),
-            *("max_train_samples", "max_eval_samples", "max_predict_samples"),
-        ]
-    )
-    options |= {"task_name": "ner", "seed": 42}
-    options |= {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
-    return SimpleNamespace(**options)
-
-
-def load(*splits: str, **given):
-    return load_corpus(build_options(**given), splits or SPLITS)
-
-
-def get_rows(dataset) -> list[tuple[list, list]]:
-    return list(zip(dataset[:]["tokens"], dataset[:]["tags"], strict=True))
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def get_fault(**given) -> str:
-    with pytest.raises(InputError) as caught:
-        load(**given)
-    return str(caught.value)
 
 
 # --- the same rows from every format ---
