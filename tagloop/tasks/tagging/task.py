@@ -1,5 +1,7 @@
 """Tagging: a tag for every word. The first task, and what the others are measured by."""
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +96,8 @@ class Tagging:
         write_predictions(folder, self.corpus.splits[split], self._tags(split, predictions))
 
     def describe(self) -> list[tuple[str, str]]:
-        lines = [("read", first_sentence(self.corpus.splits[next(iter(self.examples))][0]))]
+        first = self.corpus.splits[next(iter(self.examples))]
+        lines = [("read", first_sentence(itertools.islice(first, 100)))]
         taken = {split: self.corpus.columns[split] for split in self.examples}
         if len(set(taken.values())) == 1:
             lines.append(("", next(iter(taken.values()))))
@@ -124,12 +127,14 @@ class Tagging:
         return to_tags(label_ids, offsets, self.model_config.id2label)
 
 
-def first_sentence(row: dict, width: int = 88) -> str:
-    """A sentence as it was read, cut to a line: a wrong column shows at once.
+def first_sentence(rows: Iterable[dict], width: int = 88) -> str:
+    """The first sentence with a tag as it was read, cut to a line: a wrong column shows at once.
 
-    >>> first_sentence({"tokens": ["EU", "said", "so"], "tags": ["B-ORG", "O", None]})
+    >>> first_sentence([{"tokens": ["EU", "said", "so"], "tags": ["B-ORG", "O", None]}])
     'EU/B-ORG said/O so'
     """
+    rows = list(rows)
+    row = next((row for row in rows if any(row["tags"])), rows[0])
     pairs = zip(row["tokens"], row["tags"], strict=True)
     text = " ".join(f"{word}/{tag}" if tag else word for word, tag in pairs)
     text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
