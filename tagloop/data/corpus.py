@@ -8,9 +8,11 @@ they are and finds their scheme, the second stores them as IOB2. `readers.py` kn
 """
 
 import hashlib
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ import datasets
 import pyarrow as pa
 
 from tagloop.config import Config
-from tagloop.data import readers, schemes, tables
+from tagloop.data import readers, schemes
+from tagloop.data.sentences import read_sentences
 from tagloop.data.sources import existing_file, find_sources, source_key
 from tagloop.data.store import (
     build_once,
@@ -29,6 +32,7 @@ from tagloop.data.store import (
     take_rows,
     write_rows,
 )
+from tagloop.data.tables import open_table
 from tagloop.data.tags import IGNORED, Reading, Row, read_names
 from tagloop.errors import InputError
 
@@ -36,6 +40,7 @@ SCHEMA = pa.schema(
     {"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "document": pa.int32()}
 )
 RAW_SCHEMA = SCHEMA.append(pa.field("place", pa.string()))
+RAW_SCHEMA = RAW_SCHEMA.append(pa.field("lines", pa.list_(pa.int32())))
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Corpus:
     labels: the tags of all splits that the options name, asked for or not, sorted.
     scheme: the one found or given; None for pos, or if there are no tags.
     fingerprints: per split, a hash of its rows; paths and formats have no part in it.
+    columns: what was taken for words and tags, by split ("words from column 0, tags ...").
     warnings: for the user; nothing in them stops a run.
     """
 
@@ -54,6 +60,7 @@ class Corpus:
     labels: list[str]
     scheme: str | None
     fingerprints: dict[str, str]
+    columns: dict[str, str]
     warnings: list[str]
 
 
@@ -85,47 +92,54 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     warnings += facts["warnings"] + _label_warnings(facts["labels"])
 
-    loaded, fingerprints = {}, {}
+    loaded, fingerprints, columns = {}, {}, {}
     for split, (source, rows) in select_rows(facts["rows"], options).items():
         if split in splits:
+            columns[split] = facts["columns"][source]
             loaded[split], fingerprints[split] = take_rows(
                 folder / f"{source}.arrow", facts["fingerprints"][source], rows
             )
     labels = sorted(set().union(*facts["labels"].values()))
-    return Corpus(loaded, labels, facts["scheme"], fingerprints, warnings)
+    return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings)
 
 
 def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str | None) -> None:
     """Write `<split>.arrow` and facts.json into `folder`."""
     has_scheme = reading.task != "pos"
     detector = schemes.SchemeDetector() if has_scheme and scheme is None else None
-    rows, any_tags = {}, False
+    rows, columns, warnings, any_tags = {}, {}, [], False
     for split, source in sources.items():
-        read = _read(split, source, reading)
-        rows[split], has_tags = _write_raw(folder / f"{split}.raw", read, detector)
+        reading.taken, reading.notes = "", []
+        rows[split], has_tags = _write_raw(
+            folder / f"{split}.raw", _read(split, source, reading), detector
+        )
+        columns[split] = reading.taken
+        warnings += [f"{split}: {note}" for note in reading.notes]
         where = f"{split} ({source})" if isinstance(source, Path) else split
         if not rows[split]:
             raise InputError(f"{where}: no sentences; check the file, or leave the split out")
         if split == "train" and not has_tags:
             raise InputError(
-                f"{where}: no word has a gold tag (all are {IGNORED}, null or _): nothing "
-                "to learn; check --label_column_name and --task_name"
+                f"{where}: no word has a gold tag (all are {IGNORED}, null or _; {columns[split]}):"
+                " nothing to learn; check --label_column_name and --task_name"
             )
         any_tags |= has_tags
-    warnings = []
     if detector is not None and any_tags:
-        scheme = detector.result()
-        warnings = [remark] if (remark := detector.remark()) else []
+        with _naming(columns):
+            scheme = detector.result()
+        warnings += [remark] if (remark := detector.remark()) else []
 
     labels, fingerprints = {}, {}
     for split in sources:
         raw, counted, digest = folder / f"{split}.raw", set(), hashlib.sha256()
         converted = _convert(stored_rows(raw), scheme if has_scheme else None, counted, digest)
-        write_rows(folder / f"{split}.arrow", converted, SCHEMA)
+        with _naming({split: columns[split]}):
+            write_rows(folder / f"{split}.arrow", converted, SCHEMA)
         raw.unlink()
         labels[split], fingerprints[split] = sorted(counted), digest.hexdigest()
     facts = {
         "rows": rows,
+        "columns": columns,
         "labels": labels,
         "fingerprints": fingerprints,
         "scheme": scheme if has_scheme else None,
@@ -134,13 +148,21 @@ def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str 
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
+@contextmanager
+def _naming(columns: dict[str, str]) -> Iterator[None]:
+    """Say in an error about a tag which columns were taken: another one may be the right one."""
+    try:
+        yield
+    except InputError as error:
+        taken = "; ".join(f"{split}: {text}" for split, text in columns.items())
+        raise InputError(f"{error} What was read: {taken}.") from error
+
+
 def _read(split: str, source: Any, reading: Reading) -> Iterator[Row]:
     is_tagged = split != "predict"
     if isinstance(source, Path):
         return readers.read_file(source, reading, is_tagged)
-    if isinstance(source, datasets.Dataset):
-        return tables.read_dataset(source, split, reading, is_tagged)
-    return tables.read_dicts(source, split, reading)
+    return read_sentences(open_table(source, split), reading, is_tagged)
 
 
 def _write_raw(
@@ -155,7 +177,7 @@ def _write_raw(
             if any(tag is not None for tag in row.tags):
                 has_tags = True
                 if detector is not None:
-                    detector.add(row.tags, row.place)
+                    detector.add(row.tags, row.place_of)
             yield row
 
     return write_rows(path, seen(), RAW_SCHEMA), has_tags
@@ -165,9 +187,10 @@ def _convert(
     rows: Iterable[tuple], scheme: str | None, labels: set[str], digest: Any
 ) -> Iterator[tuple]:
     """Yield the rows with IOB2 tags; collect the labels and hash the rows on the way."""
-    for tokens, tags, document, place in rows:
+    for row in itertools.starmap(Row, rows):
+        tokens, tags, document = row.tokens, row.tags, row.document
         if scheme is not None:
-            tags = schemes.to_iob2(tags, scheme, place=place)
+            tags = schemes.to_iob2(tags, scheme, place=row.place_of)
         labels.update(tag for tag in tags if tag is not None)
         digest.update(json.dumps([tokens, tags], separators=(",", ":")).encode() + b"\n")
         yield tokens, tags, document

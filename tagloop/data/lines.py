@@ -7,13 +7,30 @@ from typing import Any
 from tagloop.errors import InputError
 
 SNIFFED_LINES = 1000
+SNIFFED_BYTES = 1 << 16
+FOREIGN = {  # how files begin that are no text, what they are, and what to do with FILE
+    b"\x1f\x8b": ("gzip", "unpack it: gunzip -k FILE"),
+    b"BZh": ("bzip2", "unpack it: bunzip2 -k FILE"),
+    b"\xfd7zXZ\x00": ("xz", "unpack it: unxz -k FILE"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unpack it: unzstd FILE"),
+    b"PK\x03\x04": ("a zip archive or an office document", "unzip it, or save the table as CSV"),
+    b"%PDF-": ("PDF", "tags need plain text: one word a line, its tag behind it"),
+    b"version https://git-lfs": ("a pointer of git LFS, not the data", "fetch it: git lfs pull"),
+    b"<!DOCTYPE html": ("a web page", "download the raw file that the page shows"),
+    b"\xff\xfe\x00\x00": ("UTF-32", "convert it: iconv -f utf-32 -t utf-8 FILE > NEW"),
+    b"\xff\xfe": ("UTF-16", "convert it: iconv -f utf-16 -t utf-8 FILE > NEW"),
+    b"\xfe\xff": ("UTF-16", "convert it: iconv -f utf-16 -t utf-8 FILE > NEW"),
+}
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, line) of a UTF-8 file, ends of line (LF or CRLF) and BOM removed."""
+    """Yield (line number, line) of a UTF-8 file, ends of line (LF, CRLF or CR) and BOM removed."""
+    head = read_head(path)
     offset = 0
     with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):  # bytes split at b"\n" only
+        # bytes split at b"\n" only; a file without one may have the line ends of old Macs
+        lines = file.read().splitlines(keepends=True) if is_cr_only(head) else file
+        for number, raw in enumerate(lines, start=1):
             try:
                 line = raw.decode()
             except UnicodeDecodeError as error:
@@ -23,10 +40,51 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.removesuffix("\n").removesuffix("\r")
 
 
+def read_text(path: Path) -> str:
+    """The whole of a UTF-8 file, BOM removed."""
+    read_head(path)
+    raw = path.read_bytes()
+    try:
+        return raw.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise not_utf8(path, line, error.start, raw[error.start]) from error
+
+
+def read_head(path: Path) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        InputError: they are those of a packed file, of UTF-16, or of something else than text.
+    """
+    with path.open("rb") as file:
+        head = file.read(SNIFFED_BYTES)
+    for magic, (what, remedy) in FOREIGN.items():
+        if head.startswith(magic):
+            raise InputError(f"{path}: this is {what}; {remedy.replace('FILE', str(path))}")
+    for encoding in ("utf-16-le", "utf-16-be"):  # without a byte order mark
+        if b"\0" in head and _is_text(head[: len(head) // 2 * 2], encoding):
+            raise InputError(
+                f"{path}: this is UTF-16 without a byte order mark; convert it: "
+                f"iconv -f {encoding.replace('-', '', 1)} -t utf-8 {path} > NEW"
+            )
+    return head
+
+
+def is_cr_only(head: bytes) -> bool:
+    return b"\r" in head and b"\n" not in head
+
+
+def _is_text(raw: bytes, encoding: str) -> bool:
+    text = raw.decode(encoding, errors="replace").rstrip("\ufffd")  # the head may end in a pair
+    plain = sum(character.isascii() for character in text)
+    return 2 * plain > len(text) and all(c.isprintable() or c in "\r\n\t" for c in text)
+
+
 def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
     return InputError(
-        f"{path}:{line}: not UTF-8: byte 0x{byte:02x} at offset {offset}; "
-        "convert the file, for example: iconv -f latin1 -t utf-8"
+        f"{path}:{line}: not UTF-8: byte 0x{byte:02x} at offset {offset}; convert the file; if it "
+        f"is latin-1, as many old corpora: iconv -f latin1 -t utf-8 {path} > NEW"
     )
 
 

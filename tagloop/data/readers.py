@@ -13,13 +13,14 @@ from operator import itemgetter
 from pathlib import Path
 
 from tagloop.data.columns import read_columns, split_line, tabs_separate
-from tagloop.data.lines import SNIFFED_LINES, is_blank, read_lines
-from tagloop.data.tables import csv_rows, json_rows, read_parquet, tabulate
+from tagloop.data.lines import SNIFFED_LINES, is_blank, read_head, read_lines
+from tagloop.data.sentences import read_sentences
+from tagloop.data.tables import open_table
 from tagloop.data.tags import DOCUMENT_START, Reading, Row
 from tagloop.errors import InputError
 
-SUFFIXES = {".json": "json", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv"}
-SUFFIXES |= {".parquet": "parquet", ".conllu": "conllu"}
+SUFFIXES = dict.fromkeys([".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"], "table")
+SUFFIXES |= {".conllu": "conllu"}
 # Only for these is a file with ragged lines still a column file; any other name must look like one.
 COLUMN_SUFFIXES = {".conll", ".txt", ".iob", ".iob2", ".bio", ".train", ".testa", ".testb", ".dev"}
 KNOWN = ".json .jsonl .ndjson .csv .tsv .parquet .conllu, or CoNLL columns (.conll .txt .iob .bio)"
@@ -27,24 +28,20 @@ KNOWN = ".json .jsonl .ndjson .csv .tsv .parquet .conllu, or CoNLL columns (.con
 
 def read_file(path: Path, reading: Reading, tagged: bool) -> Iterator[Row]:
     """Yield the rows of a file. `tagged=False` (predict): the tag column may be missing."""
-    kind = detect_format(path)
-    if kind == "json":
-        yield from tabulate(None, json_rows(path), reading, None, tagged, str(path))
-    elif kind == "csv":
-        columns, rows = csv_rows(path)
-        yield from tabulate(columns, rows, reading, None, tagged, str(path))
-    elif kind == "parquet":
-        yield from read_parquet(path, reading, tagged)
+    kind = detect_format(path, tagged)
+    if kind == "table":
+        yield from read_sentences(open_table(path), reading, tagged)
     else:
         yield from read_columns(path, reading, tagged, conllu=kind == "conllu")
 
 
-def detect_format(path: Path) -> str:
-    """Return json, csv, parquet, conllu or columns, from the extension and the first lines."""
+def detect_format(path: Path, tagged: bool = True) -> str:
+    """Return table, conllu or columns, from the extension and the first lines."""
     suffix = path.suffix.lower()
     kind = SUFFIXES.get(suffix)
     if kind and suffix != ".tsv":
         return kind
+    read_head(path)
     unknown = InputError(f"{path}: unknown format {suffix!r}; known are {KNOWN}")
     try:
         lines = [line for _, line in islice(read_lines(path), SNIFFED_LINES)]
@@ -54,7 +51,8 @@ def detect_format(path: Path) -> str:
         raise unknown from None
     words = [line for line in lines if not is_blank(line) and not line.startswith("#")]
     if suffix == ".tsv":  # sentences of columns are separated by blank lines, rows of lists are not
-        return "columns" if any(map(is_blank, lines[:-1])) else "csv"
+        counted = words and re.match(r"[01]\t", words[0])  # a number in place of a header
+        return "columns" if counted or any(map(is_blank, lines[:-1])) else "table"
     if words and re.match(r"(1|1-[0-9]+|0\.1)\t", words[0]) and words[0].count("\t") == 9:
         return "conllu"
     if suffix not in COLUMN_SUFFIXES:
@@ -62,6 +60,11 @@ def detect_format(path: Path) -> str:
         tab = tabs_separate(words)
         widths = Counter(len(split_line(line, tab)) for line in words)
         width, lines_of_width = max(widths.items(), key=itemgetter(1), default=(1, 0))
-        if width == 1 or lines_of_width < 0.9 * len(words):
+        if (width == 1 or lines_of_width < 0.9 * len(words)) and (tagged or _is_binary(words)):
             raise unknown
     return "columns"
+
+
+def _is_binary(lines: list[str]) -> bool:
+    """Whether a file is UTF-8 by chance."""
+    return any("\0" in line for line in lines)

@@ -8,28 +8,43 @@ A tag is "O" or a prefix, a dash and a type ("B-PER"). The schemes write the spa
     IOB2   B-PER I-PER B-PER     every span begins with B-
     IOBES  B-PER E-PER S-PER     the last word is E-, a lone word S-
     BILOU  B-PER L-PER U-PER     the same with L- and U-
+    BMES   B-PER E-PER S-PER     as IOBES, words in the middle are M-; BMEWO writes W- for S-
+    IO     PER   PER   PER       spans side by side cannot be told apart
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tagloop.errors import InputError
 
-SCHEMES = ("IOB1", "IOB2", "IOBES", "BILOU")
-_PREFIXES = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES", "BILOU": "BILU"}
+SCHEMES = ("IOB1", "IOB2", "IOBES", "BILOU", "BMES", "IO")
+_PREFIXES = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES", "BILOU": "BILU", "BMES": "BMESW"}
+_PREFIXES["IO"] = ""
+_ALL_PREFIXES = "BIESLUMW"
+# Of a sentence ("train[3]"), or a function from a word's index to the place of the word.
+Place = str | Callable[[int], str]
 
 
-def _split_tag(tag: str, prefixes: str, place: str) -> tuple[str, str]:
-    """("B", "PER") of "B-PER"; an error for anything that is not a span tag."""
-    prefix, _, span_type = tag.partition("-")
-    if len(prefix) == 1 and prefix in prefixes and span_type:
-        return prefix, span_type
-    known = ", ".join(f"{letter}-" for letter in prefixes)
-    raise InputError(
-        f"{place + ': ' if place else ''}tag {tag!r} is not O and has none of the prefixes {known} "
-        "with a type behind it. Tags of spans need them (B-PER, I-PER); for plain tags of words "
-        "use --task_name pos."
+def is_span_tag(tag: str) -> bool:
+    """True for "B-PER" and the like in any scheme but IO; "O" is none."""
+    return len(tag) > 2 and tag[0] in _ALL_PREFIXES and tag[1] == "-"
+
+
+def _foreign(tag: str, prefixes: str, place: str) -> InputError:
+    """What to say of a tag that is none of a scheme with these prefixes."""
+    known = "of the prefixes " + ", ".join(f"{letter}-" for letter in prefixes)
+    wanted = f"none {known} with a type behind it" if prefixes else "a prefix, and IO has none"
+    return InputError(
+        f"{place + ': ' if place else ''}tag {tag!r} is not O and has {wanted}. Tags of spans need "
+        "them (B-PER, I-PER); for plain tags of words use --task_name pos, for types without "
+        "prefixes (PER, O) --label_scheme IO."
     )
+
+
+def _place_of(place: Place, index: int) -> str:
+    if callable(place):
+        return place(index)
+    return f"{place} (word {index + 1})" if place else ""
 
 
 class SchemeDetector:
@@ -42,6 +57,11 @@ class SchemeDetector:
     Real corpora have slips: the IOB1 training file of CoNLL-2003 opens 2 of its 23,499 spans with
     a B- after O. Up to 1 in `SLIPS` is taken for that, and told by `remark`.
 
+    Tags without a prefix (PER) are of the scheme IO if no tag has one and at least half are O:
+    where most words have a tag, the tags are likelier parts of speech.
+
+    A word without a gold tag (None) is no O: what stands beside it proves no scheme.
+
     >>> detector = SchemeDetector()
     >>> detector.add(["I-PER", "I-PER", "O", "I-LOC", "B-LOC"], place="train[0]")
     >>> detector.result()
@@ -53,38 +73,59 @@ class SchemeDetector:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()  # scheme -> tags that only it explains
         self._first: dict[str, str] = {}  # scheme -> the first of them, and where it is
+        self._plain: Counter[str] = Counter()  # O and tags without a prefix
+        self._first_plain: tuple[str, str] | None = None  # the first but O, and where it is
+        self._prefixed = False
 
-    def add(self, tags: Sequence[str | None], place: str) -> None:
-        """Look at one sentence; `place` ("train.conll:12") is for messages. None counts as O."""
-        previous = None  # type of the span that the word before belongs to
-        for number, tag in enumerate(tags, start=1):
-            if tag is None or tag == "O":
+    def add(self, tags: Sequence[str | None], place: Place) -> None:
+        """Look at one sentence; `place` is for messages. None: a word without a gold tag."""
+        previous: str | None = ""  # type of the span of the word before, None: unknown
+        for index, tag in enumerate(tags):
+            if tag is None:
                 previous = None
-                continue
-            prefix, span_type = _split_tag(tag, "BIESLU", place)
-            if prefix in "ES":
-                scheme = "IOBES"
-            elif prefix in "LU":
-                scheme = "BILOU"
-            elif span_type == previous:
-                scheme = None  # a continuing I-, or a B- that both IOB1 and IOB2 would write
+            elif not is_span_tag(tag):
+                self._plain[tag] += 1
+                if tag != "O" and self._first_plain is None:
+                    self._first_plain = tag, _place_of(place, index)
+                previous = ""
             else:
-                scheme = "IOB2" if prefix == "B" else "IOB1"
-            previous = span_type
-            if scheme is not None:
-                self._counts[scheme] += 1
-                self._first.setdefault(scheme, f"{tag} at {place} (word {number})")
+                self._prefixed = True
+                scheme = self._proven(tag, previous)
+                previous = tag[2:]
+                if scheme is not None:
+                    self._counts[scheme] += 1
+                    if scheme not in self._first:
+                        self._first[scheme] = f"{tag} at {_place_of(place, index)}"
+
+    @staticmethod
+    def _proven(tag: str, previous: str | None) -> str | None:
+        """The scheme that alone explains a tag behind a word of the type `previous`."""
+        prefix, span_type = tag[0], tag[2:]
+        if prefix in "MW":
+            return "BMES"
+        if prefix in "ES":
+            return "IOBES"
+        if prefix in "LU":
+            return "BILOU"
+        if previous is None or span_type == previous:
+            return None  # a continuing I-, or a B- that both IOB1 and IOB2 would write
+        return "IOB2" if prefix == "B" else "IOB1"
 
     def result(self) -> str:
         """The scheme of all sentences so far; "IOB2" when there are no spans at all."""
+        if self._first_plain is not None:
+            return self._plain_scheme(*self._first_plain)
         counts, first = self._counts, self._first
-        if counts["IOBES"] and counts["BILOU"]:
+        ended = "BMES" if counts["BMES"] else "IOBES"  # both have E- and S-
+        if (counts["IOBES"] or counts["BMES"]) and counts["BILOU"]:
             raise InputError(
-                f"the tags mix two schemes: {first['IOBES']} is IOBES, {first['BILOU']} is BILOU. "
+                f"the tags mix two schemes: {first[ended]} is {ended}, {first['BILOU']} is BILOU. "
                 "Write all tags in one scheme."
             )
-        if counts["IOBES"] or counts["BILOU"]:
-            return "IOBES" if counts["IOBES"] else "BILOU"
+        if counts["IOBES"] or counts["BMES"]:
+            return ended
+        if counts["BILOU"]:
+            return "BILOU"
         scheme, slip = self._iob_scheme_and_slip()
         if counts[slip] * self.SLIPS > counts[scheme]:
             raise InputError(
@@ -95,10 +136,22 @@ class SchemeDetector:
             )
         return scheme
 
+    def _plain_scheme(self, tag: str, place: str) -> str:
+        """IO, or an error about the first tag without a prefix."""
+        types = Counter({tag: times for tag, times in self._plain.items() if tag != "O"})
+        named = all(len(type_) > 1 and type_[1] != "-" for type_ in types)
+        rare = types.total() <= self._plain["O"] > max(types.values())
+        if self._prefixed or not named or not rare:
+            raise _foreign(tag, _ALL_PREFIXES, place)
+        return "IO"
+
     def remark(self) -> str | None:
         """What `result` passed over as slips, for the log; None when every tag fits."""
+        result = self.result()
+        if result == "IO":
+            return "tags have no prefixes; read as IO, where spans side by side become one"
         scheme, slip = self._iob_scheme_and_slip()
-        if self.result() != scheme or not self._counts[slip]:
+        if result != scheme or not self._counts[slip]:
             return None
         return (
             f"tags are {scheme}, but {self._counts[slip]} do not fit, the first is "
@@ -111,28 +164,36 @@ class SchemeDetector:
         return ("IOB1", "IOB2") if is_iob1 else ("IOB2", "IOB1")
 
 
-def to_iob2(tags: Sequence[str | None], scheme: str, *, place: str = "") -> list[str | None]:
+def to_iob2(tags: Sequence[str | None], scheme: str, *, place: Place = "") -> list[str | None]:
     """Rewrite the tags of a sentence in IOB2: exact for valid tags, lenient with others.
 
-    An I-, E- or L- that does not continue a span of its type begins one. None (a word without a
-    tag) stays None and ends a span. A prefix that `scheme` does not have is an InputError, which
-    `place` helps to find.
+    An I-, E-, L- or M- that does not continue a span of its type begins one. None (a word without
+    a gold tag) stays None; behind it an I- stays I- where the scheme opens every span with another
+    prefix, for the span may have begun there. A prefix that `scheme` does not have is an
+    InputError, which `place` helps to find.
 
     >>> to_iob2(["I-PER", "I-PER", "B-PER", None, "I-PER"], "IOB1")
     ['B-PER', 'I-PER', 'B-PER', None, 'B-PER']
+    >>> to_iob2(["B-PER", None, "I-PER"], "IOB2")
+    ['B-PER', None, 'I-PER']
     """
-    prefixes = _PREFIXES[scheme]
     result: list[str | None] = []
-    open_type = None  # type of the span that the next word may continue
-    for tag in tags:
+    open_type: str | None = ""  # type of the span that the next word may continue, None: unknown
+    for index, tag in enumerate(tags):
         if tag is None or tag == "O":
-            open_type = None
+            open_type = None if tag is None else ""
             result.append(tag)
             continue
-        prefix, span_type = _split_tag(tag, prefixes, place)
-        continues = prefix in "IEL" and span_type == open_type
+        if scheme == "IO" and not is_span_tag(tag):
+            prefix, span_type = "I", tag
+        else:
+            prefix, span_type = tag[0], tag[2:]
+            if not is_span_tag(tag) or prefix not in _PREFIXES[scheme]:
+                raise _foreign(tag, _PREFIXES[scheme], _place_of(place, index))
+        may_continue = (span_type,) if scheme in ("IOB1", "IO") else (span_type, None)
+        continues = prefix in "IELM" and open_type in may_continue
         result.append(f"{'I' if continues else 'B'}-{span_type}")
-        open_type = None if prefix in "ESLU" else span_type
+        open_type = "" if prefix in "ESLUW" else span_type
     return result
 
 
@@ -147,15 +208,18 @@ def from_iob2(tags: Sequence[str], scheme: str) -> list[str]:
         "IOB2": ("B", "I", "B"),
         "IOBES": ("B", "E", "S"),
         "BILOU": ("B", "L", "U"),
+        "BMES": ("B", "E", "S"),
+        "IO": ("", "", ""),
     }[scheme]
+    middle = {"BMES": "M", "IO": ""}.get(scheme, "I")
     result = ["O"] * len(tags)
     span_before = (0, 0, "")
     for span in spans(tags):
         start, end, span_type = span
-        marks = [lone] if end - start == 1 else [first, *"I" * (end - start - 2), last]
+        marks = [lone] if end - start == 1 else [first, *[middle] * (end - start - 2), last]
         if scheme == "IOB1" and span_before[1:] == (start, span_type):
             marks[0] = "B"
-        result[start:end] = [f"{mark}-{span_type}" for mark in marks]
+        result[start:end] = [f"{mark}-{span_type}" if mark else span_type for mark in marks]
         span_before = span
     return result
 
@@ -171,7 +235,9 @@ def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     result = []
     start, open_type = 0, None
     for index, tag in enumerate(tags):
-        prefix, span_type = ("O", None) if tag == "O" else _split_tag(tag, "BI", "")
+        if tag != "O" and not (is_span_tag(tag) and tag[0] in "BI"):
+            raise _foreign(tag, "BI", "")
+        prefix, span_type = ("O", None) if tag == "O" else (tag[0], tag[2:])
         if prefix == "I" and span_type == open_type:
             continue
         if open_type is not None:

@@ -1,11 +1,13 @@
 """Where the data is: files, the hub, a saved folder, the sample."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 
 from tagloop.config import Config
 from tagloop.errors import InputError
@@ -76,8 +78,11 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             found = datasets.load_from_disk(name)
+        elif folder.is_dir():
+            found = datasets.load_dataset(name, options.dataset_config_name)
         else:
-            found = _load_from_hub(options, warnings)
+            with _offline_without_network():
+                found = _load_from_hub(options, warnings)
     except InputError:
         raise
     except Exception as error:  # whatever the library raises, the user can only change the name
@@ -102,6 +107,24 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
             "save them as files and give --train_file and so on"
         )
     return named
+
+
+@contextmanager
+def _offline_without_network() -> Iterator[None]:
+    """Ask the hub once; where it does not answer, use the cache without a minute of retries."""
+    libraries = (datasets.config, huggingface_hub.constants)
+    before = [library.HF_HUB_OFFLINE for library in libraries]
+    if not any(before):
+        try:
+            huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
+        except Exception:  # of whatever client the library uses: no answer is no network
+            for library in libraries:
+                library.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for library, offline in zip(libraries, before, strict=True):
+            library.HF_HUB_OFFLINE = offline
 
 
 def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict:

@@ -22,8 +22,10 @@ from filelock import FileLock
 
 from tagloop.config import Config
 from tagloop.errors import InputError
+from tagloop.files import fsync, read_json, write_json
 
 BATCH = 1000  # rows
+SIZES = "sizes.json"
 
 
 def cache_root() -> Path:
@@ -35,13 +37,14 @@ def cache_root() -> Path:
 def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
     """Return the folder of `key` (anything JSON can hold), built by the first process that asks.
 
-    `build` fills a temporary folder, which gets its name only when `build` returns: a folder that
-    is there is complete, and a build that fails or is killed leaves none.
+    `build` fills a temporary folder, which is synced and gets its name only when `build` returns: a
+    build that fails or is killed leaves none. A folder whose files have not the sizes they were
+    written with (a full disk, a copy that broke off) is built again.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     root = cache_root()
     folder = root / f"{kind}-{digest}"
-    if folder.is_dir():
+    if _is_complete(folder):
         return folder
     unfinished = root / f"tmp-{kind}-{digest}"
     lock = FileLock(root / "locks" / f"{kind}-{digest}.lock")
@@ -51,16 +54,20 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise _unwritable(root, error) from error
     try:
-        if folder.is_dir():  # another process built it while this one waited
+        if _is_complete(folder):  # another process built it while this one waited
             return folder
         try:
             shutil.rmtree(unfinished, ignore_errors=True)  # of a build that was killed
+            if folder.is_dir():  # damaged; a process that has it open keeps its files
+                shutil.rmtree(folder)
             unfinished.mkdir()
         except OSError as error:
             raise _unwritable(root, error) from error
         try:
             build(unfinished)
+            _seal(unfinished)
             unfinished.rename(folder)
+            fsync(root)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise _unwritable(root, error) from error
@@ -70,6 +77,23 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
     finally:
         lock.release()
     return folder
+
+
+def _seal(folder: Path) -> None:
+    """Put every file on the disk, and write down their sizes."""
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    for name in sizes:
+        fsync(folder / name)
+    write_json(folder / SIZES, sizes)
+    fsync(folder)
+
+
+def _is_complete(folder: Path) -> bool:
+    sizes = read_json(folder / SIZES)
+    try:
+        return bool(sizes) and all((folder / n).stat().st_size == sizes[n] for n in sizes)
+    except OSError:
+        return False
 
 
 def source_digest(*folders: str) -> str:

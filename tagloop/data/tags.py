@@ -17,6 +17,13 @@ class Row(NamedTuple):
     tags: list[str | None]
     document: int
     place: str  # "train.conll:17" (the first word's line) or "train[3]"
+    lines: list[int] | None = None  # of the words, where each stands on a line of its own
+
+    def place_of(self, index: int) -> str:
+        """Where a word stands: "train.conll:18" or "train[3] (word 2)"."""
+        if self.lines is None:
+            return f"{self.place} (word {index + 1})"
+        return f"{self.place.rpartition(':')[0]}:{self.lines[index]}"
 
 
 @dataclass
@@ -29,6 +36,8 @@ class Reading:
     names: list[str] | None = None  # of integer tags, from --labels_file
     found_label: str | None = field(default=None, init=False)
     found_width: int | None = field(default=None, init=False)
+    taken: str = field(default="", init=False)  # the columns of the split that is being read
+    notes: list[str] = field(default_factory=list, init=False)  # on this split, for the user
 
 
 class Tagger:
@@ -51,7 +60,7 @@ class Tagger:
     def _name(self, tag: Any, place: str) -> str | None:
         if isinstance(tag, str):
             if tag.strip(" "):
-                return tag
+                return _without_space(tag, place)
             if not self.tagged:
                 return None
             raise InputError(f"{place}: the tag is empty; write a tag for every word")
@@ -61,7 +70,7 @@ class Tagger:
             return None
         if self.names is not None:
             if 0 <= tag < len(self.names):
-                return self.names[tag]
+                return _without_space(self.names[tag], place)
             raise InputError(
                 f"{place}: the tag {tag}, but there are only {len(self.names)} names "
                 f"(0 to {len(self.names) - 1}); complete --labels_file, or write {IGNORED} for none"
@@ -74,6 +83,16 @@ class Tagger:
         if tag < 0:
             raise InputError(f"{place}: the tag {tag}; only {IGNORED} may stand for no gold tag")
         return str(tag)
+
+
+def _without_space(tag: str, place: str) -> str:
+    """Tags stand between spaces in predictions.*, so none may hold one."""
+    if any(character.isspace() for character in tag):
+        raise InputError(
+            f"{place}: the tag {tag!r} has a space or a line break in it; write another character, "
+            f"for example {'_'.join(tag.split())!r}"
+        )
+    return tag
 
 
 def read_names(path: Path) -> list[str]:

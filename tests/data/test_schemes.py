@@ -1,4 +1,4 @@
-"""schemes.py: detection, conversion and reading of span tags."""
+"""data/schemes.py: detection, conversion and reading of span tags."""
 
 import doctest
 import random
@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tagloop.data import schemes
 from tagloop.data.schemes import SCHEMES, SchemeDetector, continuation, from_iob2, spans, to_iob2
 from tagloop.errors import InputError
 
@@ -15,7 +16,9 @@ WRITTEN = {
     "IOB2": "B-PER I-PER B-PER O B-LOC B-ORG I-ORG I-ORG O",
     "IOBES": "B-PER E-PER S-PER O S-LOC B-ORG I-ORG E-ORG O",
     "BILOU": "B-PER L-PER U-PER O U-LOC B-ORG I-ORG L-ORG O",
+    "BMES": "B-PER E-PER S-PER O S-LOC B-ORG M-ORG E-ORG O",
 }
+EXACT = tuple(WRITTEN)  # all but IO, which cannot tell spans of one type side by side
 SPANS = [(0, 2, "PER"), (2, 3, "PER"), (4, 5, "LOC"), (5, 8, "ORG")]
 
 
@@ -54,7 +57,7 @@ def test_worked_examples():
     assert failed == 0
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", EXACT)
 def test_every_scheme_by_hand(scheme):
     tags = WRITTEN[scheme].split()
     iob2 = WRITTEN["IOB2"].split()
@@ -65,7 +68,7 @@ def test_every_scheme_by_hand(scheme):
     assert spans(WRITTEN["IOB1"].split()) == SPANS
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", EXACT)
 def test_round_trip_on_random_spans(scheme):
     rng = random.Random(7)
     for _ in range(300):
@@ -78,8 +81,8 @@ def test_round_trip_on_random_spans(scheme):
         assert from_iob2(to_iob2(written, scheme), scheme) == written
 
 
-@pytest.mark.parametrize("source", SCHEMES)
-@pytest.mark.parametrize("target", SCHEMES)
+@pytest.mark.parametrize("source", EXACT)
+@pytest.mark.parametrize("target", EXACT)
 def test_any_scheme_to_any_other(source, target):
     iob2 = to_iob2(WRITTEN[source].split(), source)
     assert from_iob2(iob2, target) == WRITTEN[target].split()
@@ -103,19 +106,55 @@ def test_any_scheme_to_any_other(source, target):
         (["O U-PER"], "BILOU"),
         (["B-PER L-PER"], "BILOU"),
         (["I-PER", "B-PER", "S-PER"], "IOBES"),  # inconsistent, but readable
+        (["B-PER M-PER E-PER", "S-LOC"], "BMES"),
+        (["B-PER M-PER E-PER", "B-LOC"], "BMES"),  # BMEO: no S-
+        (["B-PER E-PER", "W-LOC"], "BMES"),  # BMEWO
+        (["PER PER O", "O O LOC"], "IO"),
+        (["O O art-music O"], "IO"),
     ],
 )
 def test_detection(sentences, scheme):
     assert detect(*sentences) == scheme
 
 
-def test_detection_takes_words_without_a_tag_as_outside():
+def test_all_schemes_are_tried():
+    assert {*EXACT, "IO"} == set(SCHEMES)
+
+
+def test_unknown_neighbours_prove_no_scheme():
     detector = SchemeDetector()
-    detector.add(["I-PER", None, "I-PER", None], place="train[0]")
-    assert detector.result() == "IOB1"
-    detector.add(["I-PER", None, "B-PER"], place="train[1]")  # None ends the span: IOB2's B-
-    with pytest.raises(InputError, match=r"B-PER at train\[1\] \(word 3\)"):
+    detector.add([None, "I-PER", "I-PER", None, "I-LOC", None, "B-LOC"], place="train[0]")
+    assert detector.result() == "IOB2"  # nothing against it
+    detector.add(["B-PER", "I-PER", None, "I-PER", "O", "B-LOC"], place="train[1]")
+    assert (detector.result(), detector.remark()) == ("IOB2", None)
+    detector.add([None, "O", "I-PER"], place="train[2]")
+    with pytest.raises(InputError, match=r"I-PER at train\[2\] \(word 3\)"):
         detector.result()
+
+
+def test_partly_annotated_iob1_is_iob1():
+    detector = SchemeDetector()
+    detector.add([None, "I-PER", "B-PER", None, "B-LOC", "O", "I-LOC"], place="train[0]")
+    assert detector.result() == "IOB1"
+
+
+def test_io_reads_and_writes():
+    tags = ["PER", "PER", "LOC", None, "LOC", "O", "PER"]
+    iob2 = ["B-PER", "I-PER", "B-LOC", None, "B-LOC", "O", "B-PER"]
+    assert to_iob2(tags, "IO") == iob2
+    assert from_iob2(["B-PER", "I-PER", "B-LOC", "O"], "IO") == ["PER", "PER", "LOC", "O"]
+    with pytest.raises(InputError, match="'B-PER' is not O and has a prefix"):
+        to_iob2(["O", "B-PER"], "IO")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["DT NN VBD O", "NN NN NN O O", "B I O O O", "O O O PER B-LOC", "O O O X-PER", "DT NN VBD"],
+)
+def test_plain_tags_are_io_only_where_that_is_sure(sentence):
+    with pytest.raises(InputError, match="--label_scheme IO") as caught:
+        detect("O", sentence)
+    assert "train[1] (word " in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +206,9 @@ def test_mixed_iobes_and_bilou():
 @pytest.mark.parametrize("tag", ["PER", "NN", "X-PER", "B", "B-", "b-PER", "-", "", "BI-PER"])
 def test_tags_without_a_prefix_are_refused_with_place_and_remedy(tag):
     detector = SchemeDetector()
+    detector.add(["O", tag], place="train.conll:12")
     with pytest.raises(InputError, match="--task_name pos") as caught:
-        detector.add(["O", tag], place="train.conll:12")
+        detector.result()
     assert "train.conll:12" in str(caught.value)
     assert repr(tag) in str(caught.value)
 
@@ -185,15 +225,18 @@ def test_tags_without_a_prefix_are_refused_with_place_and_remedy(tag):
         ("B-PER E-LOC", "IOBES", "B-PER B-LOC"),
         ("B-PER L-PER L-PER", "BILOU", "B-PER I-PER B-PER"),
         ("U-PER I-PER L-PER", "BILOU", "B-PER B-PER I-PER"),
+        ("W-PER M-PER E-PER S-PER", "BMES", "B-PER B-PER I-PER B-PER"),
     ],
 )
 def test_lenient_reading(tags, scheme, iob2):
     assert to_iob2(tags.split(), scheme) == iob2.split()
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_word_without_a_tag_ends_a_span(scheme):
-    assert to_iob2(["B-PER", None, "I-PER"], scheme) == ["B-PER", None, "B-PER"]
+def test_a_word_without_a_tag_changes_no_gold():
+    """Where I- never opens a span, the span may have begun at the word that nobody tagged."""
+    for scheme, tag in [("IOB2", "I"), ("IOBES", "E"), ("BILOU", "L"), ("BMES", "M")]:
+        assert to_iob2(["B-PER", None, f"{tag}-PER"], scheme) == ["B-PER", None, "I-PER"]
+    assert to_iob2(["B-PER", None, "I-PER"], "IOB1") == ["B-PER", None, "B-PER"]
 
 
 def test_a_prefix_of_another_scheme_is_refused():

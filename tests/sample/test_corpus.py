@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tagloop.sample import corpus, grammar
-from tagloop.sample.corpus import build_sample_corpus, finish_spelling, parse_markup
+from tagloop.sample import grammar
+from tagloop.sample.corpus import SPLIT_SIZES, build_sample_corpus, finish_spelling, parse_markup
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TAG_COLUMNS = ("pos_tags", "chunk_tags", "ner_tags")
 PRINT_DIGEST = """
-import hashlib, json, sample_corpus
-print(hashlib.sha256(json.dumps(corpus.build_sample_corpus()).encode()).hexdigest())
+import hashlib, json
+from tagloop.sample.corpus import build_sample_corpus
+print(hashlib.sha256(json.dumps(build_sample_corpus()).encode()).hexdigest())
 """
 
 
@@ -70,7 +71,7 @@ def test_another_process_builds_the_same_corpus(corpus, hash_seed):
 
 
 def test_splits_have_their_sizes_and_no_sentence_twice(corpus):
-    assert {split: len(rows) for split, rows in corpus.items()} == corpus.SPLIT_SIZES
+    assert {split: len(rows) for split, rows in corpus.items()} == SPLIT_SIZES
     sentences = [tuple(row["tokens"]) for rows in corpus.values() for row in rows]
     assert len(set(sentences)) == len(sentences)
 

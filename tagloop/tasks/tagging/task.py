@@ -1,5 +1,7 @@
 """Tagging: a tag for every word. The first task, and what the others are measured by."""
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +96,13 @@ class Tagging:
         write_predictions(folder, self.corpus.splits[split], self._tags(split, predictions))
 
     def describe(self) -> list[tuple[str, str]]:
-        lines = []
+        first = self.corpus.splits[next(iter(self.examples))]
+        lines = [("read", first_sentence(itertools.islice(first, 100)))]
+        taken = {split: self.corpus.columns[split] for split in self.examples}
+        if len(set(taken.values())) == 1:
+            lines.append(("", next(iter(taken.values()))))
+        else:
+            lines += [("", f"{split}: {columns}") for split, columns in taken.items()]
         for split, windows in self.examples.items():
             lines.append(
                 (
@@ -105,6 +113,11 @@ class Tagging:
                 )
             )
             lines += [("", f"{count:,} {FACTS[f]}") for f, count in windows.facts.items() if count]
+            without = int((windows.references == IGNORE_INDEX).sum())
+            if without and split != "predict":
+                share = without / len(windows.references)
+                text = f"{without:,} words ({share:.1%}) have no gold tag"
+                lines.append(("", f"{text}: neither trained nor scored"))
         labels = list(self.model_config.id2label.values())
         scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
         return [*lines, ("labels", f"{len(labels)}: {', '.join(labels)}{scheme or ''}")]
@@ -112,6 +125,20 @@ class Tagging:
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets
         return to_tags(label_ids, offsets, self.model_config.id2label)
+
+
+def first_sentence(rows: Iterable[dict], width: int = 88) -> str:
+    """The first sentence with a tag as it was read, cut to a line: a wrong column shows at once.
+
+    >>> first_sentence([{"tokens": ["EU", "said", "so"], "tags": ["B-ORG", "O", None]}])
+    'EU/B-ORG said/O so'
+    """
+    rows = list(rows)
+    row = next((row for row in rows if any(row["tags"])), rows[0])
+    pairs = zip(row["tokens"], row["tags"], strict=True)
+    text = " ".join(f"{word}/{tag}" if tag else word for word, tag in pairs)
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return text if len(text) <= width else text[: width - 4].rpartition(" ")[0] + " ..."
 
 
 def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
