@@ -17,8 +17,10 @@ if __name__ == "__main__":  # --help and bad options are answered before torch i
     check_command_line()
 
 import math
+import signal
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +35,10 @@ from tagloop.errors import InputError, Preempted, RunStopped, report_error
 from tagloop.output import console, logs, run_folder
 from tagloop.output.checkpoint import load_weights, save_checkpoint
 from tagloop.output.identity import build_identity, require_same
+from tagloop.output.meter import Meter
 from tagloop.output.resume import Earlier, check_best, find_earlier, restore
 from tagloop.run import Run
+from tagloop.streams import open_streams
 from tagloop.tasks import load_task
 from tagloop.training.batching import plan_epoch
 from tagloop.training.dataloader import Update, build_dataloader
@@ -45,21 +49,24 @@ from tagloop.training.optim import parameter_groups
 from tagloop.training.processes import (
     StopSignal,
     build_accelerator,
+    closing_group,
     decide,
     precise_dtype,
+    say,
     seed_update,
     together,
 )
 from tagloop.training.progress import Timetable, TrainState
 
 
+@closing_group()
 def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
     log_with = logs.check_trackers(config.report_to) if config.with_tracking else None
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
     folder = decide(accelerator, lambda: run_folder.claim(config))
-    earlier = decide(accelerator, lambda: find_earlier(config, folder, print))
+    earlier = decide(accelerator, lambda: find_earlier(config, folder, partial(say, accelerator)))
     run = build(config, accelerator, folder, earlier)
     require_same(accelerator, run.identity)
     if earlier:
@@ -152,10 +159,10 @@ def train(run: Run, stop: StopSignal) -> dict:
     """Epochs of updates, and after each what is due: log, evaluate, save, stop.
 
     Returns:
-        Throughput, as console.Meter measured it.
+        Throughput, as Meter measured it.
     """
     config, accelerator, state = run.config, run.accelerator, run.state
-    meter = console.Meter(run)
+    meter = Meter(run)
     if run.is_over:  # resumed after the last update
         return meter.close()
     examples = run.task.examples["train"]
@@ -190,7 +197,7 @@ def train(run: Run, stop: StopSignal) -> dict:
             if due:
                 unread.read(accelerator, state)
             if due.log:
-                logs.log_training(run)
+                meter.show(logs.log_training(run))
             if due.end_epoch:
                 state.end_epoch()
             if due.evaluate and "validation" in run.task.examples:
@@ -198,16 +205,14 @@ def train(run: Run, stop: StopSignal) -> dict:
                 is_best = state.add_evaluation(results, run.task.best_metric)
                 logs.log_evaluation(run, results)
             stop_asked = stop.agreed()
-            if due.save or stop_asked or (is_best and config.load_best_model_at_end):
+            keeps = stop_asked and (stop_asked != signal.SIGINT or config.checkpointing_steps)
+            if due.save or keeps or (is_best and config.load_best_model_at_end):
                 unread.read(accelerator, state)
                 save_checkpoint(run, epoch=epoch if due.end_epoch else None, is_best=is_best)
             if run.is_over:
                 return meter.close()
             if stop_asked:
-                raise Preempted(
-                    f"stopped by a signal after update {state.step}; go on with "
-                    f"--output_dir {run.folder} --resume_from_checkpoint auto"
-                )
+                raise run.stopped(saved=bool(keeps))
     return meter.close()
 
 
@@ -280,7 +285,8 @@ def finish(run: Run, measured: dict) -> dict:
     if config.do_train:
         if state.epoch_num_labels or state.train_loss is None:  # the run ended inside an epoch
             state.end_epoch()
-        results["train"] = {"loss": round(state.train_loss, 5)} | measured
+        results["train"] = {"loss": logs.significant(run, state.train_loss)} | measured
+        results["train"] |= logs.log_ending(run)
         if config.load_best_model_at_end and state.best_checkpoint:
             best = run.folder / state.best_checkpoint
             decide(run.accelerator, lambda: check_best(best))
@@ -300,13 +306,11 @@ def finish(run: Run, measured: dict) -> dict:
 
 def cli(argv: list[str] | None = None) -> int:
     """main(), with an exit code and one message instead of a traceback for what a user can mend."""
+    open_streams()
     try:
         main(argv)
-    except (InputError, RunStopped, Preempted) as error:
-        report_error(error)
-        if torch.distributed.is_initialized():  # a process that leaves its group open aborts
-            torch.distributed.destroy_process_group()
-        return error.exit_code
+    except (InputError, RunStopped, Preempted, KeyboardInterrupt) as error:
+        return report_error(error)
     return 0
 
 

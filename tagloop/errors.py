@@ -1,10 +1,12 @@
 """How a run ends when it does not end well. Each is one message, never a traceback."""
 
 import os
-import sys
+
+from tagloop.streams import write_line
 
 EXIT_INPUT = 2  # what the user gave cannot work; nothing was started
 EXIT_STOPPED = 3  # the run had to stop: non-finite loss, full disk; the last checkpoint is good
+EXIT_INTERRUPTED = 130  # Ctrl-C, and nothing was saved for it
 EXIT_PREEMPTED = 75  # a signal asked to stop; saved, resume with --resume_from_checkpoint auto
 
 
@@ -26,8 +28,17 @@ class Preempted(RuntimeError):
     exit_code = EXIT_PREEMPTED
 
 
-def report_error(error: Exception) -> None:
-    """One message for all processes of a machine; they met the same error."""
+class Interrupted(Preempted):
+    """Ctrl-C asked the run to stop, and it did, without a checkpoint."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def report_error(error: BaseException) -> int:
+    """One message for all processes of a machine, as they met the same error; the exit code."""
+    if isinstance(error, KeyboardInterrupt):  # not in training, which stops by itself
+        error = Interrupted("interrupted; what was saved before is whole")
     if os.environ.get("LOCAL_RANK", "0") == "0":
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            write_line(f"error: {line}", "stderr")
+    return error.exit_code

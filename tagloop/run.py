@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from torch import nn, optim
 
 from tagloop.config import Config
+from tagloop.errors import Interrupted, Preempted
 from tagloop.tasks.task import Task
 from tagloop.training import processes
 from tagloop.training.progress import Timetable, TrainState
@@ -32,9 +33,25 @@ class Run:
     @property
     def is_over(self) -> bool:
         """True after the last update, or when early stopping has seen enough."""
+        return self.state.step >= self.timetable.num_updates or self.gave_up
+
+    @property
+    def gave_up(self) -> bool:
+        """True when early stopping has seen enough."""
         patience = self.config.early_stopping_patience
-        gave_up = patience is not None and self.state.evaluations_without_gain >= patience
-        return self.state.step >= self.timetable.num_updates or gave_up
+        return patience is not None and self.state.evaluations_without_gain >= patience
+
+    def stopped(self, *, saved: bool) -> Preempted:
+        """How a run ends that a signal asked to stop, after the update it was in."""
+        if not saved:
+            return Interrupted(
+                f"stopped by Ctrl-C after update {self.state.step}; nothing was saved, as "
+                "--checkpointing_steps was not given"
+            )
+        return Preempted(
+            f"stopped by a signal after update {self.state.step}; go on with "
+            f"--output_dir {self.folder} --resume_from_checkpoint auto"
+        )
 
     def say(self, text: str) -> None:
         """Print on the main process, above the progress bar."""

@@ -4,11 +4,18 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
 
 if __name__ == "__main__":
-    train_loop.Accelerator.end_training = lambda self: None  # keep the group for the next run
-    for arguments in json.loads(Path(sys.argv[1]).read_text()):
-        train_loop.main(arguments)
+    leave = torch.distributed.destroy_process_group
+    torch.distributed.destroy_process_group = lambda *_: None  # keep the group for the next run
+    try:
+        for arguments in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+            train_loop.main(arguments)
+    finally:
+        if torch.distributed.is_initialized():
+            leave()

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from tagloop.output import checkpoint
-from tagloop.tasks.tagging import windows
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-
 import train_loop
+from tagloop.errors import InputError
+from tagloop.output import checkpoint
+from tagloop.tasks.tagging import task, windows
+from tagloop.training import processes
 
 REASON, RANK = os.environ["REASON"], int(os.environ.get("RANK", 0))
 train_step, encode_sentences = train_loop.train_step, windows.encode_sentences
@@ -28,6 +28,12 @@ def step(run, update):
         os.kill(os.getpid(), signal.SIGTERM)
     if third_on_one and REASON == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if third_on_one and REASON == "bug":
+        raise ZeroDivisionError("a bug")
+    if third_on_one and REASON == "interrupt":
+        raise KeyboardInterrupt
+    if REASON == "endless" and run.state.step == 2:
+        time.sleep(600)
     if third_on_one and REASON == "nan":
         with torch.no_grad():
             next(run.model.parameters()).fill_(float("nan"))
@@ -48,21 +54,25 @@ train_loop.train_step = step
 if REASON == "input" and RANK == 1:  # a machine without the data
 
     def no_corpus(*_):
-        raise train_loop.InputError("train.conll: No such file on this machine")
+        raise InputError("train.conll: No such file on this machine")
 
-    train_loop.load_corpus = no_corpus
+    task.load_corpus = no_corpus
 if REASON == "disk":  # the main process alone writes
     checkpoint.publish = full_disk
 if REASON == "slow":
     from accelerate import InitProcessGroupKwargs
 
-    real = train_loop.DistributedDataParallelKwargs
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=5))
-    accelerator_class = train_loop.Accelerator
-    train_loop.Accelerator = lambda kwargs_handlers, **options: accelerator_class(
+    accelerator_class = processes.Accelerator
+    processes.Accelerator = lambda kwargs_handlers, **options: accelerator_class(
         kwargs_handlers=[*kwargs_handlers, limit], **options
     )
     windows.encode_sentences = slow_encoding
 
 if __name__ == "__main__":
-    sys.exit(train_loop.cli())
+    try:
+        code = train_loop.cli()
+    finally:
+        if torch.distributed.is_initialized():
+            print("left its process group open", flush=True)
+    sys.exit(code)

@@ -1,13 +1,8 @@
 """What a person sees: a header before the run, logs while it goes, a footer with what came out."""
 
-import time
-
-from tqdm import tqdm
-
 from tagloop.output import environment
-from tagloop.output.logs import format_scores
+from tagloop.output.logs import format_scores, score_table
 from tagloop.run import Run
-from tagloop.training.dataloader import Update
 
 
 def print_header(run: Run) -> None:
@@ -48,38 +43,6 @@ def print_header(run: Run) -> None:
     run.say("\n".join(f"{name:<11} {text}" for name, text in lines))
 
 
-class Meter:
-    """Counts work and time of the training loop, for the progress bar and the footer."""
-
-    def __init__(self, run: Run):
-        self.started = time.perf_counter()
-        self.words = self.sub_tokens = self.cells = 0
-        self.bar = tqdm(
-            total=run.timetable.num_updates,
-            initial=run.state.step,
-            desc="training",
-            unit="update",
-            disable=None if run.accelerator.is_main_process else True,
-        )
-
-    def count(self, update: Update) -> None:
-        """Count one update."""
-        self.words += update.num_words
-        self.sub_tokens += update.num_sub_tokens
-        self.cells += update.num_cells
-        self.bar.update()
-
-    def close(self) -> dict:
-        """runtime (s), words per second of all processes, share of padding in this one."""
-        self.bar.close()
-        seconds = time.perf_counter() - self.started
-        return {
-            "runtime": round(seconds, 3),
-            "words_per_second": round(self.words / seconds, 1),
-            "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
-        }
-
-
 def print_footer(run: Run, results: dict) -> None:
     """Say what came out."""
     lines = []
@@ -91,6 +54,7 @@ def print_footer(run: Run, results: dict) -> None:
         }
         if scores:
             lines.append(f"{part:<11} {format_scores(scores)}")
+            lines += [f"{'':<11} {line}" for line in score_table(scores)]
     if run.config.do_train:
         lines.append(
             f"{'speed':<11} {results['train_words_per_second']:,.0f} words/s, "

@@ -1,6 +1,6 @@
 """The output folder: claimed before anything is computed, and never left with half a file.
 
-metrics.jsonl                      one line per log and evaluation, the same for every cut
+metrics.jsonl                      one line per log and evaluation
 all_ / train_ / eval_ / test_results.json
 predictions.txt, predictions.conll
 run.json                           options without secrets, versions, data, device, outcome

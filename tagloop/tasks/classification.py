@@ -89,7 +89,7 @@ class Classification:
         several = len({*gold, *found}) > 1  # else Matthews is not defined
         average = "binary" if len(self.labels) == 2 else "micro"
         return {
-            "accuracy": float(accuracy_score(gold, found)),
+            "accuracy": float(accuracy_score(gold, found)) if len(gold) else 0.0,
             "f1": float(f1_score(gold, found, average=average, zero_division=0)),
             "macro_f1": float(f1_score(gold, found, average="macro", zero_division=0)),
             "matthews": float(matthews_corrcoef(gold, found)) if several else 0.0,

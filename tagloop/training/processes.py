@@ -1,10 +1,10 @@
 """Processes that act as one: how many there are, what the main one decides, when to stop."""
 
+import contextlib
 import os
 import signal
-import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
 
@@ -13,20 +13,25 @@ import numpy as np
 import torch
 import transformers
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DistributedType, broadcast_object_list, gather_object
+from accelerate.utils import (
+    DistributedType,
+    ProjectConfiguration,
+    broadcast_object_list,
+    gather_object,
+)
 from safetensors import SafetensorError
-from tqdm import tqdm
 
-from tagloop.errors import InputError, RunStopped
+from tagloop.errors import InputError, Preempted, RunStopped
+from tagloop.streams import write_line
 
 Result = TypeVar("Result")
+NOTICE = b"\nstopping when the update is done; Ctrl-C again ends the run at once\n"
 
 
 def say(accelerator: Accelerator, text: str) -> None:
     """Print on the main process, above the progress bar."""
     if accelerator.is_main_process:
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        write_line(text, "stdout")
 
 
 def quiet_libraries() -> None:
@@ -55,6 +60,8 @@ def build_accelerator(*, mixed_precision: str | None, log_with: str | None) -> A
             mixed_precision=mixed_precision,
             gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
             log_with=log_with,
+            # TensorBoard wants a folder now; start_trackers names the real one.
+            project_config=ProjectConfiguration(project_dir="."),
             kwargs_handlers=[
                 # Encoders' buffers are constants; sending them in every forward is for nothing.
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
@@ -65,6 +72,24 @@ def build_accelerator(*, mixed_precision: str | None, log_with: str | None) -> A
     check_launch(accelerator)
     quiet_libraries()
     return accelerator
+
+
+@contextlib.contextmanager
+def closing_group() -> Iterator[None]:
+    """However the block ends, no process group is open after it: an open one aborts the process."""
+    orderly = False
+    try:
+        yield
+        orderly = True
+    except (InputError, RunStopped, Preempted):  # met by all processes
+        orderly = True
+        raise
+    finally:
+        if torch.distributed.is_initialized():
+            if orderly or torch.distributed.get_backend() != "nccl":
+                torch.distributed.destroy_process_group()
+            else:  # one process alone failed: NCCL's orderly end would wait for the others
+                torch.distributed.distributed_c10d._abort_process_group()
 
 
 def check_launch(accelerator: Accelerator) -> None:
@@ -165,13 +190,14 @@ def seed_update(seed: int, step: int, process_index: int) -> None:
 
 
 class StopSignal:
-    """SIGTERM and SIGUSR1 ask the run to stop; all processes agree at the next update.
+    """SIGTERM, SIGUSR1 and Ctrl-C ask the run to stop; all processes agree at the next update.
 
-    A second signal changes nothing, until the process has left. As a context manager, it restores
-    the handlers it found if there was no signal.
+    Further SIGTERM and SIGUSR1 change nothing, until the process has left. A second Ctrl-C ends
+    the process at once, even while it computes; checkpoints are published whole, so none is torn.
+    As a context manager, it restores the handlers it found if there was no signal.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+    SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
     def __init__(self):
         self.received = 0
@@ -185,15 +211,28 @@ class StopSignal:
 
     def __exit__(self, *_):
         for number, handler in self.previous.items():
-            signal.signal(number, signal.SIG_IGN if self.received else handler)
+            ignored = self.received and number != signal.SIGINT
+            signal.signal(number, signal.SIG_IGN if ignored else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
+        self.received = self.received or number
+        if number == signal.SIGINT:
+            # A launcher of several processes passes the first Ctrl-C on, and SIGTERM at the second.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if os.environ.get("RANK", "0") == "0":  # print() is not for signal handlers
+                os.write(2, NOTICE)
 
-    def agreed(self) -> bool:
-        """True on all processes once any has had a signal. Every process must call this."""
-        if self.group is None:
-            return bool(self.received)
-        flag = torch.tensor([self.received])
-        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX, group=self.group)
-        return bool(flag.item())
+    def agreed(self) -> int:
+        """On all processes the signal that any has had, 0 if none. Every process must call this.
+
+        Of Ctrl-C and another it is the other: a scheduler's signals save, whatever the options.
+        """
+        number = int(self.received)
+        if self.group is not None:
+            flag = torch.tensor([number])
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX, group=self.group)
+            number = int(flag.item())
+        if number:  # the launcher sends SIGTERM to all as soon as the first has left
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return number

@@ -17,6 +17,7 @@ class TrainState:
     train_loss: float | None = None  # mean over the labels of the last epoch
     last_results: dict[str, float] = field(default_factory=dict)  # of the last evaluation
     best_results: dict[str, float] = field(default_factory=dict)
+    best_step: int | None = None  # the update that best_results follow
     best_checkpoint: str | None = None
     evaluations_without_gain: int = 0
 
@@ -49,7 +50,7 @@ class TrainState:
         is_best = not self.best_results or score > best or math.isnan(best) > math.isnan(score)
         self.last_results = results
         if is_best:
-            self.best_results = results
+            self.best_results, self.best_step = results, self.step
         self.evaluations_without_gain = 0 if is_best else self.evaluations_without_gain + 1
         return is_best
 

@@ -120,7 +120,8 @@ class Tagging:
                 lines.append(("", f"{text}: neither trained nor scored"))
         labels = list(self.model_config.id2label.values())
         scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
-        return [*lines, ("labels", f"{len(labels)}: {', '.join(labels)}{scheme or ''}")]
+        shown = ", ".join(labels[:9]) + (", ..." if len(labels) > 9 else "")
+        return [*lines, ("labels", f"{len(labels)}: {shown}{scheme or ''}")]
 
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets

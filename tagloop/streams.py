@@ -1,0 +1,40 @@
+"""stdout and stderr, whatever became of them: a lost reader ends the output, not the run."""
+
+import contextlib
+import os
+import sys
+
+from tqdm import tqdm
+
+
+def write_line(text: str, name: str) -> None:
+    """Write to sys.stdout or sys.stderr, above the progress bar.
+
+    A reader that has gone (`| head`) or a full disk ends the output, not the run.
+    """
+    stream = getattr(sys, name)
+    if stream is None:
+        return
+    try:
+        tqdm.write(text, file=stream)
+        stream.flush()
+    except (OSError, ValueError):
+        # The interpreter flushes again as it ends, so the stream must lead somewhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with contextlib.suppress(OSError, ValueError):  # no file below it: a notebook, a test
+            os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def open_streams() -> None:
+    """A closed stdout or stderr leads nowhere: else the next file to be opened takes its number."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))

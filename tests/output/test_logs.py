@@ -1,0 +1,160 @@
+"""What a run says and logs: scores, how it ended, trackers; and where nobody can hear it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from accelerate.tracking import get_available_trackers
+from launches import ON_CPU, REPO, SMALL, launch, read_json, read_metrics
+
+import train_loop
+
+
+def run(folder, *arguments):
+    return train_loop.main([*SMALL, f"--output_dir={folder}", *arguments])
+
+
+def read_tensorboard(folder):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(folder)).Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+READERS = {"tensorboard": read_tensorboard}
+
+
+@pytest.mark.parametrize("task", ["ner", "pos"])
+@pytest.mark.parametrize("name", [str(tracker) for tracker in get_available_trackers()])
+def test_a_tracker_by_its_name_gets_what_metrics_jsonl_gets(tmp_path, name, task):
+    if name not in READERS:
+        pytest.skip(f"no reader for {name}'s files")
+    folder = tmp_path / "run"
+    run(folder, "--with_tracking", f"--report_to={name}", f"--task_name={task}")
+    logged = READERS[name](folder / f"{task}_no_trainer")
+    lines = read_metrics(folder)
+    for key in ("loss", "grad_norm", "learning_rate", "eval_accuracy", "eval_loss"):
+        expected = [(line["step"], pytest.approx(line[key])) for line in lines if key in line]
+        assert len(expected) >= 2
+        assert logged[key] == expected
+
+
+def test_types_are_a_table_and_not_a_line(tmp_path, capsys):
+    results = run(tmp_path / "run", "--task_name=chunk", "--return_entity_level_metrics")
+    lines = capsys.readouterr().out.splitlines()
+    heads = [line.split() for line in lines if "precision" in line and "type" in line]
+    assert heads == [["type", "precision", "recall", "f1", "number"]] * 2, "eval and test"
+    rows = [line.split() for line in lines]
+    for part in ("eval", "test"):
+        names = ("precision", "recall", "f1")
+        values = [f"{results[f'{part}_NP_{name}']:.4f}" for name in names]
+        assert ["NP", *values, f"{results[f'{part}_NP_number']:,}"] in rows
+    assert not [line for line in lines if "NP_" in line]
+    assert "eval_NP_f1" in read_metrics(tmp_path / "run")[-1]
+
+
+def test_many_labels_are_a_few_and_a_number(tmp_path, capsys):
+    """231 of them were 13,535 characters."""
+    with (tmp_path / "train.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(120):
+            row = {"tokens": ["word", "here"], "ner_tags": [f"B-TYPE{number}", f"I-TYPE{number}"]}
+            file.write(json.dumps(row) + "\n")
+    run(tmp_path / "sample", "--max_train_steps=1")
+    capsys.readouterr()
+    train_loop.main(
+        [f"--train_file={tmp_path / 'train.jsonl'}", f"--config_name={tmp_path / 'sample'}",
+         f"--tokenizer_name={tmp_path / 'sample'}", "--ignore_mismatched_sizes",
+         "--max_train_steps=1", f"--output_dir={tmp_path / 'run'}"]
+    )  # fmt: skip
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("labels")]
+    assert line.startswith("labels      240: ")
+    assert len(line) < 200
+
+
+WORSENING = ("--metric_for_best_model=loss", "--eval_steps=1", "--learning_rate=0.05",
+             "--lr_scheduler_type=constant")  # fmt: skip
+
+
+@pytest.mark.parametrize("keeps_best", [False, True])
+def test_early_stopping_and_the_best_model_say_which_updates(tmp_path, capsys, keeps_best):
+    options = ["--load_best_model_at_end"] if keeps_best else []
+    results = run(tmp_path / "run", "--early_stopping_patience=2", *WORSENING, *options)
+    losses = {
+        line["step"]: line["eval_loss"]
+        for line in read_metrics(tmp_path / "run")
+        if "eval_loss" in line
+    }
+    best, last = min(losses, key=losses.get), max(losses)
+    assert last == best + 2 < 12
+    assert (results["train_best_step"], results["train_stopped_early_at"]) == (best, last)
+    assert read_json(tmp_path / "run" / "all_results.json") == results
+    said = capsys.readouterr().out
+    assert f"stopped early after update {last}: the last 2 evaluations had no better loss" in said
+    if keeps_best:
+        folder = tmp_path / "run" / f"step_{best}"
+        assert f"the model is that of update {best}, the best; {folder} stays" in said
+        assert folder.is_dir()
+    else:
+        assert f"the model is that of update {last}; the best was after {best}" in said
+
+
+def test_runs_without_these_options_do_not_speak_of_them(tmp_path, capsys):
+    results = run(tmp_path / "run", "--max_train_steps=2")
+    assert not {"train_best_step", "train_stopped_early_at"} & results.keys()
+    assert "the model is that" not in capsys.readouterr().out
+
+
+def digits(value):
+    return len(f"{value:e}".split("e")[0].replace(".", "").rstrip("0"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "most"), [("no", 4), ("bf16", 3)])
+def test_losses_and_norms_have_no_more_digits_than_hold(tmp_path, precision, most):
+    folder = tmp_path / "run"
+    launch(*SMALL, "--logging_steps=1", f"--mixed_precision={precision}", f"--output_dir={folder}")
+    lines = [line for line in read_metrics(folder) if "loss" in line]
+    values = [line[name] for line in lines for name in ("loss", "grad_norm")]
+    values.append(read_json(folder / "all_results.json")["train_loss"])
+    assert max(map(digits, values)) == most
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_has_a_bar_with_loss_rate_and_speed(tmp_path, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    run(tmp_path / "run")
+    last = terminal.getvalue().split("training:")[-1]
+    line = [line for line in read_metrics(tmp_path / "run") if "loss" in line][-1]
+    assert "12/12" in last
+    assert f"loss={line['loss']:.3g}, learning_rate={line['learning_rate']:.3g}" in last
+    assert "words/s=" in last
+
+
+def test_it_is_quiet_where_there_is_no_terminal(tmp_path, capsys):
+    run(tmp_path / "run", "--max_train_steps=2")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirect", [">/dev/full", "| true", ">&-", ">&- 2>&-", "2>/dev/full"])
+def test_output_that_nobody_reads_does_not_end_the_run(tmp_path, redirect):
+    folder = tmp_path / "run"
+    command = [sys.executable, "train_loop.py", *SMALL, f"--output_dir={folder}"]
+    done = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" {redirect}', "bash", *command],
+        cwd=REPO, env=os.environ | ON_CPU, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_json(folder / "run.json")["finished"] is True
+    assert len(read_metrics(folder)) == 5
+    assert (folder / "model.safetensors").is_file()
