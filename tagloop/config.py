@@ -57,7 +57,9 @@ class Config:
     label_column_name: str | None = HfArg(
         default=None, help="Column of the tags (name, or index in column files)."
     )
-    task_name: Literal["ner", "pos", "chunk"] = HfArg(default="ner", help="What the tags are.")
+    task_name: Literal["ner", "pos", "chunk", "classification"] = HfArg(
+        default="ner", help="What the tags are."
+    )
     label_scheme: Literal["IOB1", "IOB2", "IOBES", "BILOU"] | None = HfArg(
         default=None, help="Scheme of the tags in the data; detected when not given."
     )

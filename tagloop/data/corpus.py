@@ -16,13 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 
 from tagloop.config import Config
 from tagloop.data import readers, schemes, tables
 from tagloop.data.sources import existing_file, find_sources, source_key
-from tagloop.data.store import build_once, source_digest, stored_rows, write_rows
+from tagloop.data.store import (
+    build_once,
+    select_rows,
+    source_digest,
+    stored_rows,
+    take_rows,
+    write_rows,
+)
 from tagloop.data.tags import IGNORED, Reading, Row, read_names
 from tagloop.errors import InputError
 
@@ -80,15 +86,11 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
     warnings += facts["warnings"] + _label_warnings(facts["labels"])
 
     loaded, fingerprints = {}, {}
-    for split, (source, rows) in _select_rows(facts["rows"], options).items():
+    for split, (source, rows) in select_rows(facts["rows"], options).items():
         if split in splits:
-            dataset = datasets.Dataset.from_file(str(folder / f"{source}.arrow"))
-            fingerprints[split] = facts["fingerprints"][source]
-            if len(rows) < len(dataset):
-                dataset = dataset.select(rows)
-                rows_digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-                fingerprints[split] = sha256_of(fingerprints[split] + rows_digest)
-            loaded[split] = dataset
+            loaded[split], fingerprints[split] = take_rows(
+                folder / f"{source}.arrow", facts["fingerprints"][source], rows
+            )
     labels = sorted(set().union(*facts["labels"].values()))
     return Corpus(loaded, labels, facts["scheme"], fingerprints, warnings)
 
@@ -171,26 +173,6 @@ def _convert(
         yield tokens, tags, document
 
 
-def _select_rows(totals: dict[str, int], options: Config) -> dict[str, tuple[str, np.ndarray]]:
-    """Return (split it is stored in, row numbers in order) for every split of the run."""
-    rows = {split: (split, np.arange(total)) for split, total in totals.items()}
-    if options.validation_fraction and "train" in rows and "validation" not in rows:
-        total = totals["train"]
-        if total < 2:
-            raise InputError("--validation_fraction: the training split has only one sentence")
-        held_out = min(max(1, round(total * options.validation_fraction)), total - 1)
-        shuffled = np.random.default_rng(options.seed).permutation(total)
-        rows["train"] = ("train", np.sort(shuffled[held_out:]))
-        rows["validation"] = ("train", np.sort(shuffled[:held_out]))
-    limits = {
-        "train": options.max_train_samples,
-        "validation": options.max_eval_samples,
-        "test": options.max_predict_samples,
-        "predict": options.max_predict_samples,
-    }
-    return {split: (source, kept[: limits[split]]) for split, (source, kept) in rows.items()}
-
-
 def _label_warnings(labels: dict[str, list[str]]) -> list[str]:
     warnings = []
     others = [split for split in labels if split != "train"]
@@ -210,7 +192,3 @@ def _label_warnings(labels: dict[str, list[str]]) -> list[str]:
             shown = ", ".join(map(repr, sorted(alike)))
             warnings.append(f"labels that differ only in case or space: {shown}; is that meant?")
     return sorted(warnings)
-
-
-def sha256_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,7 @@
 """Where the data is: files, the hub, a saved folder, the sample."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,15 @@ RETIRED = {
 }
 
 
-def find_sources(options: Config, warnings: list[str]) -> dict[str, Any]:
-    """Return a file (Path), a datasets.Dataset or a list of dicts for each split there is."""
+def find_sources(
+    options: Config,
+    warnings: list[str],
+    build_sample: Callable[[], dict[str, list[dict]]] = build_sample_corpus,
+) -> dict[str, Any]:
+    """Return a file (Path), a datasets.Dataset or a list of dicts for each split there is.
+
+    `build_sample` makes the lists where the options name no data.
+    """
     files = {
         split: existing_file(f"--{split}_file", getattr(options, f"{split}_file"))
         for split in SPLITS
@@ -40,7 +48,7 @@ def find_sources(options: Config, warnings: list[str]) -> dict[str, Any]:
     if options.dataset_name:
         found = _load_dataset(options, warnings)
     else:
-        found = {} if files else build_sample_corpus()
+        found = {} if files else build_sample()
     found = {**found, **files}
     return {split: found[split] for split in SPLITS if split in found}
 

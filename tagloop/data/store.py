@@ -16,9 +16,11 @@ from itertools import islice
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 from filelock import FileLock
 
+from tagloop.config import Config
 from tagloop.errors import InputError
 
 BATCH = 1000  # rows
@@ -105,3 +107,32 @@ def stored_rows(path: Path) -> Iterator[tuple]:
     with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as batches:
         for batch in batches:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def select_rows(totals: dict[str, int], options: Config) -> dict[str, tuple[str, np.ndarray]]:
+    """Return (split it is stored in, row numbers in order) for every split of the run."""
+    rows = {split: (split, np.arange(total)) for split, total in totals.items()}
+    if options.validation_fraction and "train" in rows and "validation" not in rows:
+        total = totals["train"]
+        if total < 2:
+            raise InputError("--validation_fraction: the training split has only one sentence")
+        held_out = min(max(1, round(total * options.validation_fraction)), total - 1)
+        shuffled = np.random.default_rng(options.seed).permutation(total)
+        rows["train"] = ("train", np.sort(shuffled[held_out:]))
+        rows["validation"] = ("train", np.sort(shuffled[:held_out]))
+    limits = {
+        "train": options.max_train_samples,
+        "validation": options.max_eval_samples,
+        "test": options.max_predict_samples,
+        "predict": options.max_predict_samples,
+    }
+    return {split: (source, kept[: limits[split]]) for split, (source, kept) in rows.items()}
+
+
+def take_rows(path: Path, fingerprint: str, rows: np.ndarray) -> tuple[datasets.Dataset, str]:
+    """Map the chosen rows of a stored split; return them and their fingerprint."""
+    dataset = datasets.Dataset.from_file(str(path))
+    if len(rows) == len(dataset):
+        return dataset, fingerprint
+    digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+    return dataset.select(rows), hashlib.sha256((fingerprint + digest).encode()).hexdigest()

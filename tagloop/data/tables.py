@@ -5,6 +5,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +297,38 @@ def _bad_json(path: Path, line: int, error: json.JSONDecodeError) -> InputError:
         f"{path}:{line}: not valid JSON ({error.msg}, column {error.colno}); "
         "write one object a line, or one array of objects"
     )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with named columns, read on demand."""
+
+    columns: list[str]
+    features: dict
+    rows: Callable[[], Iterator[tuple[str, dict]]]
+
+    def class_names(self, column: str) -> list[str] | None:
+        """Names of the integers of a ClassLabel column."""
+        feature = self.features.get(column)
+        return feature.names if isinstance(feature, datasets.ClassLabel) else None
+
+
+def open_table(source: Path | datasets.Dataset | list[dict], where: str) -> Table:
+    """The rows of a file, a dataset or a list of dicts, each with its place."""
+    if isinstance(source, list):
+        return Table(
+            list(source[0]), {}, lambda: ((f"{where}[{n}]", r) for n, r in enumerate(source))
+        )
+    if isinstance(source, datasets.Dataset):
+        return Table(
+            source.column_names,
+            source.features,
+            lambda: ((f"{where}[{n}]", r) for n, r in enumerate(source)),
+        )
+    if source.suffix in (".csv", ".tsv"):
+        columns, _ = csv_rows(source)
+        return Table(columns, {}, lambda: csv_rows(source)[1])
+    if source.suffix == ".parquet":
+        return open_table(datasets.Dataset.from_parquet(str(source)), str(source))
+    _, first = next(json_rows(source))
+    return Table(list(first), {}, lambda: json_rows(source))

@@ -48,6 +48,33 @@ def build_sample_corpus() -> dict[str, list[dict]]:
     return corpus
 
 
+def build_sample_texts() -> dict[str, list[dict]]:
+    """Return the same sentences as running text with a class: `text` and `label`."""
+    return {
+        split: [
+            {"text": " ".join(row["tokens"]), "label": topic_of(row["tokens"])} for row in sentences
+        ]
+        for split, sentences in build_sample_corpus().items()
+    }
+
+
+def topic_of(tokens: list[str]) -> str:
+    """Tell what a sentence is about by its words: sport, markets, speech or news.
+
+    >>> topic_of(["Shares", "rose", "2", "points"]), topic_of(["Ann", "won", "."])
+    ('markets', 'news')
+    """
+    words = {token.lower() for token in tokens}
+    for topic, symbols in (
+        ("sport", ("beat", "sport")),
+        ("markets", ("moved",)),
+        ("speech", ("said",)),
+    ):
+        if any(words & {*WORDS[symbol].split()} for symbol in symbols):
+            return topic
+    return "news"
+
+
 def build_alternatives(split: str) -> dict[str, list[str]]:
     """List what each symbol may become in `split`, each as often as its weight says."""
     alternatives: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What is learned, predicted and scored. A task is one entry here; see task.py."""
+"""What is learned, predicted and scored. A task is one case here; see task.py."""
 
 from tagloop.config import Config
 from tagloop.tasks.task import Task
@@ -13,6 +13,9 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Task:
     Raises:
         InputError: bad data, or options that do not fit it.
     """
-    from tagloop.tasks.tagging.task import load_tagging
-
-    return load_tagging(config, pad_to_multiple_of=pad_to_multiple_of)
+    match config.task_name:  # imported here: a task brings its libraries along
+        case "ner" | "pos" | "chunk":
+            from tagloop.tasks.tagging.task import load_tagging as load
+        case "classification":
+            from tagloop.tasks.classification import load_classification as load
+    return load(config, pad_to_multiple_of=pad_to_multiple_of)

@@ -1,12 +1,29 @@
 """What the loop asks of a task. docs/new_task.md shows how one is written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
+from tagloop.config import Config
+from tagloop.errors import InputError
 from tagloop.training.examples import Examples
+
+
+def choose_metric(config: Config, known: Sequence[str]) -> str:
+    """The score that tells the best evaluation: --metric_for_best_model, else the first known.
+
+    Raises:
+        InputError: no evaluation of this task has it.
+    """
+    metric = (config.metric_for_best_model or known[0]).removeprefix("eval_")
+    if metric not in known:
+        raise InputError(
+            f"--metric_for_best_model {config.metric_for_best_model}: not among {', '.join(known)}"
+        )
+    return metric
 
 
 class Task(Protocol):

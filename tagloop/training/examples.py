@@ -98,6 +98,51 @@ class SubTokenRows:
         }
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelledRows(SubTokenRows):
+    """Rows with one label each: a text, or a pair of texts.
+
+    Attributes:
+        type_ids: int8 [num_sub_tokens], which text of a pair; None: the model takes none.
+        labels: int64 or float32 [num_rows], class ids or numbers.
+        has_label: bool [num_rows].
+        num_words: int32 [num_rows].
+        num_values: predicted values of a row.
+    """
+
+    type_ids: np.ndarray | None
+    labels: np.ndarray
+    has_label: np.ndarray
+    num_words: np.ndarray
+    num_values: int
+
+    @property
+    def num_targets(self) -> np.ndarray:
+        """One where there is a label, int32 [num_rows]."""
+        return self.has_label.astype(np.int32)
+
+    @property
+    def prediction_offsets(self) -> np.ndarray:
+        """Equally many values for every row."""
+        return np.arange(len(self) + 1) * self.num_values
+
+    def collate(self, ids: np.ndarray) -> dict[str, torch.Tensor]:
+        """Pad rows on the right; IGNORE_INDEX where there is no label. See `Examples.collate`.
+
+        Returns:
+            input_ids, attention_mask and, if the model takes them, token_type_ids:
+            int64 [num_rows, padded_length]; labels [num_rows], without one IGNORE_INDEX or NaN.
+        """
+        rows = ids if len(ids) else self.stand_in()
+        batch = self.pad_inputs(rows)
+        if self.type_ids is not None:
+            batch["token_type_ids"] = self.pad(rows, self.type_ids, 0)
+        is_target = self.has_label[rows] & (len(ids) > 0)
+        nothing = np.nan if self.labels.dtype.kind == "f" else IGNORE_INDEX
+        batch["labels"] = np.where(is_target, self.labels[rows], self.labels.dtype.type(nothing))
+        return to_tensors(batch)
+
+
 def to_tensors(batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """The same arrays as tensors that share their memory."""
     return {name: torch.from_numpy(values) for name, values in batch.items()}

@@ -354,3 +354,16 @@ def describe_model(model_config: PreTrainedConfig) -> dict:
     facts = model_config.to_dict()
     facts = {k: v for k, v in facts.items() if k not in ("_name_or_path", "transformers_version")}
     return json.loads(json.dumps(facts, default=str))
+
+
+def identify(
+    fingerprints: dict[str, str],
+    tokenizer: PreTrainedTokenizerFast,
+    model_config: PreTrainedConfig,
+) -> dict:
+    """What a resumed run must share of a task: data, tokenizer and model."""
+    return {
+        "data": fingerprints,
+        "tokenizer": tokenizer_digest(tokenizer),
+        "model": describe_model(model_config),
+    }

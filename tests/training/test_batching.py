@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from launches import REPO
 
 from tagloop.training import batching
 from tagloop.training.batching import deal_update, plan_epoch, plan_evaluation
 
-REPO = Path(__file__).resolve().parent.parent
+
 LENGTHS = np.array([3, 9, 4, 8, 5, 12, 7, 1, 6, 2, 11, 10, 3])
 
 # As planned when the format of a run was settled: old runs must resume with these batches.

@@ -16,6 +16,7 @@ from tagloop.data.sources import SPLITS
 from tagloop.errors import InputError
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
+from tagloop.tasks.task import choose_metric
 from tagloop.training import models
 from tagloop.training.examples import IGNORE_INDEX
 
@@ -49,11 +50,8 @@ class Tagging:
     @property
     def identity(self) -> dict:
         learned = [split for split in ("train", "validation") if split in self.examples]
-        return {
-            "data": {split: self.corpus.fingerprints[split] for split in learned},
-            "tokenizer": models.tokenizer_digest(self.tokenizer),
-            "model": models.describe_model(self.model_config),
-        }
+        prints = {split: self.corpus.fingerprints[split] for split in learned}
+        return models.identify(prints, self.tokenizer, self.model_config)
 
     def build_model(self) -> nn.Module:
         train = self.examples.get("train")
@@ -121,7 +119,7 @@ def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
         InputError: bad data, or options that do not fit it.
     """
     corpus = load_corpus(config, SPLITS)
-    best_metric = choose_metric(config, corpus.labels)
+    best_metric = choose_metric(config, known_metrics(config, corpus.labels))
     tokenizer = models.load_tokenizer(
         config, corpus.splits["train"]["tokens"] if config.uses_sample_model else [], pre_split=True
     )
@@ -152,21 +150,12 @@ def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     return Tagging(config, corpus, tokenizer, model_config, examples, best_metric)
 
 
-def choose_metric(config: Config, labels: list[str]) -> str:
-    """The score that tells the best evaluation: --metric_for_best_model, else F1 or accuracy.
-
-    Raises:
-        InputError: no evaluation of these labels has it; names those that there are.
-    """
+def known_metrics(config: Config, labels: list[str]) -> list[str]:
+    """The scores that an evaluation of these labels has, the default first."""
     known = list(POS_METRICS if config.task_name == "pos" else SPAN_METRICS)
-    metric = (config.metric_for_best_model or known[0]).removeprefix("eval_")
     if config.return_entity_level_metrics and config.task_name == "pos":
         known += [f"{tag}_f1" for tag in labels]
     elif config.return_entity_level_metrics:
         types = sorted({tag[2:] for tag in labels if tag != "O"})
         known += [f"{type_}_{score}" for type_ in types for score in ("f1", "precision", "recall")]
-    if metric not in known:
-        raise InputError(
-            f"--metric_for_best_model {config.metric_for_best_model}: not among {', '.join(known)}"
-        )
-    return metric
+    return known

@@ -1,0 +1,110 @@
+"""Rows with named columns -> the columns that a task chooses, memory-mapped. Knows no tags.
+
+rows = load_rows(config, choose, build_sample)
+rows.splits["train"][0]  # {"text": "It rained .", "label": "weather"}
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from tagloop.config import Config
+from tagloop.data.sources import find_sources, source_key
+from tagloop.data.store import build_once, select_rows, source_digest, take_rows, write_rows
+from tagloop.data.tables import Table, open_table
+from tagloop.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The chosen columns of the splits that there are.
+
+    splits: every cell a string (a number as JSON writes it), null where there is none.
+    whole: the same before --max_train_samples and such, as the data has them.
+    columns: chosen name -> name in the data, as the first split has them.
+    class_names: chosen name -> names of its integers, for a ClassLabel column.
+    fingerprints: per split, a hash of its rows; paths and formats have no part in it.
+    """
+
+    splits: dict[str, datasets.Dataset]
+    whole: dict[str, datasets.Dataset]
+    columns: dict[str, str]
+    class_names: dict[str, list[str]]
+    fingerprints: dict[str, str]
+    warnings: list[str]
+
+
+def load_rows(
+    config: Config,
+    choose: Callable[[Table, str], dict[str, str | None]],
+    build_sample: Callable[[], dict[str, list[dict]]],
+) -> Rows:
+    """Load every split, each process for itself; the first one does the work.
+
+    Args:
+        choose: (table, split) -> chosen name -> column of the table, None where it has none;
+            the same chosen names for every split.
+        build_sample: what to read where the options name no data.
+
+    Raises:
+        InputError: no such data, or a row that cannot be read.
+    """
+    warnings: list[str] = []
+    sources = find_sources(config, warnings, build_sample)
+    key = {
+        "sources": {split: source_key(source) for split, source in sources.items()},
+        "columns": [config.task_name, config.text_column_name, config.text_pair_column_name],
+        "label": config.label_column_name,
+        "code": source_digest("data", "sample", "tasks"),
+        "versions": [datasets.__version__, pa.__version__],
+    }
+
+    def build(folder: Path) -> None:
+        facts: dict[str, dict] = {"columns": {}, "class_names": {}, "rows": {}, "fingerprints": {}}
+        for split, source in sources.items():
+            table = open_table(source, split)
+            chosen = choose(table, split)
+            for name, column in chosen.items():
+                if column is not None:
+                    facts["columns"].setdefault(name, column)
+                    if names := table.class_names(column):
+                        facts["class_names"].setdefault(name, names)
+            digest = hashlib.sha256()
+            schema = pa.schema({name: pa.string() for name in chosen})
+            path = folder / f"{split}.arrow"
+            facts["rows"][split] = write_rows(path, _cells(table, chosen, digest), schema)
+            facts["fingerprints"][split] = digest.hexdigest()
+            if not facts["rows"][split]:
+                raise InputError(f"{split} ({source}): no rows; check it, or leave the split out")
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    folder = build_once("rows", key, build)
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    splits, fingerprints = {}, {}
+    for split, (source, numbers) in select_rows(facts["rows"], config).items():
+        splits[split], fingerprints[split] = take_rows(
+            folder / f"{source}.arrow", facts["fingerprints"][source], numbers
+        )
+    whole = {split: datasets.Dataset.from_file(str(folder / f"{split}.arrow")) for split in sources}
+    return Rows(splits, whole, facts["columns"], facts["class_names"], fingerprints, warnings)
+
+
+def _cells(table: Table, chosen: dict[str, str | None], digest: Any) -> Iterator[tuple]:
+    """Yield the chosen cells of every row as strings; hash them on the way."""
+    for place, row in table.rows():
+        for column in filter(None, chosen.values()):
+            if isinstance(row.get(column), list | dict):
+                raise InputError(
+                    f"{place}: column {column!r} holds {row[column]!r:.60}, not one value; "
+                    "name another column"
+                )
+        values = [None if column is None else row.get(column) for column in chosen.values()]
+        cells = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        digest.update(json.dumps(cells, separators=(",", ":")).encode() + b"\n")
+        yield tuple(str(cell) if cell is not None else None for cell in cells)

@@ -1,0 +1,89 @@
+"""Texts, or pairs of them, -> rows of sub-token ids with a label each, built once per machine."""
+
+import json
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import numpy as np
+import tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from tagloop.data.store import build_once, source_digest
+from tagloop.training.examples import LabelledRows
+from tagloop.training.models import tokenizer_digest
+
+BATCH = 1000  # rows
+
+
+def encode_texts(
+    dataset: datasets.Dataset,
+    fingerprint: str,
+    tokenizer: PreTrainedTokenizerFast,
+    read_label: Callable[[str], int | float | None],
+    *,
+    num_values: int,
+    max_length: int,
+    pad_to_max_length: bool,
+    pad_to_multiple_of: int,
+) -> tuple[LabelledRows, int]:
+    """Tokenize a split; texts that are too long lose their end, the longer of a pair first.
+
+    Args:
+        dataset: columns `text`, `pair` (null: one text) and `label` (null: none), strings;
+            `fingerprint` stands for its rows.
+        read_label: a cell of `label` -> class id or number, None for no label.
+        max_length: sub-tokens of a row, special tokens included.
+
+    Returns:
+        The rows, and how many lost their end.
+    """
+    key = {
+        "rows": fingerprint,
+        "tokenizer": [tokenizers.__version__, tokenizer_digest(tokenizer)],
+        "code": source_digest("data", "training"),
+        "max_length": max_length,
+    }
+
+    def build(folder: Path) -> None:
+        ids, types, words, offsets, cut = array("i"), array("b"), array("i"), array("q", [0]), 0
+        for batch in dataset.iter(BATCH):
+            texts = [text or "" for text in batch["text"]]
+            pairs = None if batch["pair"][0] is None else [pair or "" for pair in batch["pair"]]
+            for encoding in tokenizer(
+                texts, pairs, truncation=True, max_length=max_length, verbose=False
+            ).encodings:
+                ids.extend(encoding.ids)
+                types.extend(encoding.type_ids)
+                offsets.append(len(ids))
+                cut += bool(encoding.overflowing)
+            whole = texts if pairs is None else map(" ".join, zip(texts, pairs, strict=True))
+            words.extend(len(text.split()) for text in whole)
+        flat = {"input_ids": ids, "type_ids": types, "num_words": words, "offsets": offsets}
+        for name, values in flat.items():
+            np.save(folder / f"{name}.npy", np.frombuffer(values, values.typecode))
+        (folder / "facts.json").write_text(json.dumps({"cut": cut}), encoding="utf-8")
+
+    folder = build_once("texts", key, build)
+    arrays = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r")
+        for name in ("input_ids", "type_ids", "num_words", "offsets")
+    }
+    if "token_type_ids" not in tokenizer.model_input_names:
+        arrays["type_ids"] = None
+    cells = dataset["label"][:]
+    labels = [None if cell is None else read_label(cell) for cell in cells]
+    rows = LabelledRows(
+        **arrays,
+        labels=np.array(
+            [label or 0 for label in labels], dtype=np.float32 if num_values == 1 else np.int64
+        ),
+        has_label=np.array([label is not None for label in labels], dtype=bool),
+        num_values=num_values,
+        pad_token_id=tokenizer.pad_token_id or 0,
+        max_length=max_length,
+        pad_to_max_length=pad_to_max_length,
+        pad_to_multiple_of=pad_to_multiple_of,
+    )
+    return rows, json.loads((folder / "facts.json").read_text(encoding="utf-8"))["cut"]
