@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 
-from tagloop.output import checkpoint
-from tagloop.tasks.tagging import windows
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-
 import train_loop
+from tagloop.output import checkpoint
+from tagloop.tasks.tagging import windows
+from tagloop.training import processes
 
 REASON, RANK = os.environ["REASON"], int(os.environ.get("RANK", 0))
 train_step, encode_sentences = train_loop.train_step, windows.encode_sentences
@@ -47,19 +46,18 @@ def slow_encoding(*arguments, **options):
 train_loop.train_step = step
 if REASON == "input" and RANK == 1:  # a machine without the data
 
-    def no_corpus(*_):
+    def no_corpus(*_, **__):
         raise train_loop.InputError("train.conll: No such file on this machine")
 
-    train_loop.load_corpus = no_corpus
+    train_loop.load_task = no_corpus
 if REASON == "disk":  # the main process alone writes
     checkpoint.publish = full_disk
 if REASON == "slow":
     from accelerate import InitProcessGroupKwargs
 
-    real = train_loop.DistributedDataParallelKwargs
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=5))
-    accelerator_class = train_loop.Accelerator
-    train_loop.Accelerator = lambda kwargs_handlers, **options: accelerator_class(
+    accelerator_class = processes.Accelerator
+    processes.Accelerator = lambda kwargs_handlers, **options: accelerator_class(
         kwargs_handlers=[*kwargs_handlers, limit], **options
     )
     windows.encode_sentences = slow_encoding
