@@ -27,9 +27,11 @@ from tagloop.config import Config
 from tagloop.errors import InputError, Preempted, RunStopped
 from tagloop.options import parse_config
 from tagloop.output import console, logs, run_folder
-from tagloop.output.checkpoint import load_weights, save_checkpoint
-from tagloop.output.identity import build_identity, require_same
-from tagloop.output.resume import Earlier, check_best, find_earlier, restore
+from tagloop.output.checkpoint import find_non_finite, require_finite, save_checkpoint
+from tagloop.output.identity import build_identity, check_same_options, require_same
+from tagloop.output.loading import load_weights
+from tagloop.output.lock import die_with_launcher
+from tagloop.output.resume import Earlier, check_best, find_earlier, restore, with_remedy
 from tagloop.run import Run
 from tagloop.tasks import load_task
 from tagloop.training.batching import plan_epoch
@@ -42,6 +44,7 @@ from tagloop.training.processes import (
     build_accelerator,
     decide,
     precise_dtype,
+    say,
     seed_update,
     together,
 )
@@ -52,27 +55,29 @@ def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
     log_with = logs.check_trackers(config.report_to) if config.with_tracking else None
+    die_with_launcher()
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
-    folder = decide(accelerator, lambda: run_folder.claim(config))
-    earlier = decide(accelerator, lambda: find_earlier(config, folder, print))
-    run = build(config, accelerator, folder, earlier)
-    require_same(accelerator, run.identity)
-    if earlier:
-        restore(run, earlier)
-        if earlier.finished:
-            run.say(f"{folder}: this run is finished, there is nothing to resume")
+    with run_folder.claim(config, accelerator) as folder:
+        earlier = decide(accelerator, lambda: find_earlier(config, folder, print))
+        if earlier and earlier.finished:
+            check_same_options(earlier.identity, config, accelerator, folder)
+            say(accelerator, f"{folder}: this run is finished, there is nothing to resume")
             accelerator.end_training()
             return earlier.results
-    decide(accelerator, lambda: run_folder.start(run))
-    logs.start_trackers(run)
-    console.print_header(run)
-    with StopSignal() as stop:
-        measured = train(run, stop) if config.do_train else {}
-        results = finish(run, measured)
-    console.print_footer(run, results)
-    accelerator.end_training()
-    if config.push_to_hub and accelerator.is_main_process:  # the others need not wait
-        run_folder.push(run)
+        run = build(config, accelerator, folder, earlier)
+        require_same(accelerator, run.identity)
+        if earlier:
+            restore(run, earlier)
+        decide(accelerator, lambda: run_folder.start(run, earlier))
+        logs.start_trackers(run)
+        console.print_header(run)
+        with StopSignal() as stop, with_remedy(folder):
+            measured = train(run, stop) if config.do_train else {}
+            results = finish(run, measured)
+        console.print_footer(run, results)
+        accelerator.end_training()
+        if config.push_to_hub and accelerator.is_main_process:  # the others need not wait
+            run_folder.push(run)
     return results
 
 
@@ -87,7 +92,10 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
             raise InputError("nothing to do: the data has no split for what the --do_ options ask")
         if config.load_best_model_at_end and "validation" not in task.examples:
             raise InputError("--load_best_model_at_end: no validation split can tell the best")
-        return task, task.build_model()
+        model = task.build_model()
+        if name := find_non_finite(model):
+            raise InputError(f"{config.model_name_or_path}: weights of {name} are not finite")
+        return task, model
 
     task, model = together(accelerator, load)
     accelerator.ddp_handler.find_unused_parameters = has_unused_parameters(
@@ -250,6 +258,7 @@ def finish(run: Run, measured: dict) -> dict:
     """Best weights, last scores, predictions; then the main process writes it all."""
     config, state, examples = run.config, run.state, run.task.examples
     results = {}
+    require_finite(run)
     if config.do_train:
         if state.epoch_num_labels:  # the run ended inside an epoch
             state.end_epoch()

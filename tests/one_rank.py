@@ -50,6 +50,9 @@ if REASON == "input" and RANK == 1:  # a machine without the data
         raise train_loop.InputError("train.conll: No such file on this machine")
 
     train_loop.load_task = no_corpus
+if REASON == "other data" and RANK == 1:
+    build_identity = train_loop.build_identity
+    train_loop.build_identity = lambda *arguments: build_identity(*arguments) | {"data": {}}
 if REASON == "disk":  # the main process alone writes
     checkpoint.publish = full_disk
 if REASON == "slow":
