@@ -247,6 +247,8 @@ def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
     """Scores of a split, and its predicted values, on every process. All must call this."""
     batch_size = run.config.per_device_eval_batch_size
     found = predict_split(run.accelerator, run.model, run.task, split, batch_size=batch_size)
+    if found.loss is not None and not math.isfinite(found.loss):
+        raise NotFinite(f"update {run.state.step}: the {split} loss is {found.loss}")
 
     def score() -> dict:
         return run.task.score(split, found.predictions) | {"loss": found.loss}

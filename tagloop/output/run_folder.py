@@ -203,7 +203,7 @@ def finish(
         outcome = {"finished": True, "results": everything, "model_files": model_files}
         write_json(run.folder / "run.json", _record(run) | outcome)
         if not run.config.checkpointing_steps:  # only the best model or a signal needed any
-            for folder in checkpoint_folders(run.folder):
+            for folder in filter(is_ours, checkpoint_folders(run.folder)):
                 shutil.rmtree(folder)
     return everything
 
