@@ -24,7 +24,7 @@ from transformers import get_scheduler
 
 from postprocess import predict_split
 from tagloop.config import Config
-from tagloop.errors import InputError, Preempted, RunStopped
+from tagloop.errors import InputError, NotFinite, Preempted, RunStopped
 from tagloop.options import parse_config
 from tagloop.output import console, logs, run_folder
 from tagloop.output.checkpoint import find_non_finite, require_finite, save_checkpoint
