@@ -31,12 +31,14 @@ from transformers import get_scheduler
 
 from postprocess import predict_split
 from tagloop.config import Config
-from tagloop.errors import InputError, Preempted, RunStopped, report_error
+from tagloop.errors import InputError, NotFinite, Preempted, RunStopped, report_error
 from tagloop.output import console, logs, run_folder
-from tagloop.output.checkpoint import load_weights, save_checkpoint
-from tagloop.output.identity import build_identity, require_same
+from tagloop.output.checkpoint import find_non_finite, require_finite, save_checkpoint
+from tagloop.output.identity import build_identity, check_same_options, require_same
+from tagloop.output.loading import load_weights
+from tagloop.output.lock import die_with_launcher
 from tagloop.output.meter import Meter
-from tagloop.output.resume import Earlier, check_best, find_earlier, restore
+from tagloop.output.resume import Earlier, check_best, find_earlier, restore, with_remedy
 from tagloop.run import Run
 from tagloop.streams import open_streams
 from tagloop.tasks import load_task
@@ -64,27 +66,30 @@ def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
     log_with = logs.check_trackers(config.report_to) if config.with_tracking else None
+    die_with_launcher()
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
-    folder = decide(accelerator, lambda: run_folder.claim(config))
-    earlier = decide(accelerator, lambda: find_earlier(config, folder, partial(say, accelerator)))
-    run = build(config, accelerator, folder, earlier)
-    require_same(accelerator, run.identity)
-    if earlier:
-        restore(run, earlier)
-        if earlier.finished:
-            run.say(f"{folder}: this run is finished, there is nothing to resume")
+    with run_folder.claim(config, accelerator) as folder:
+        tell = partial(say, accelerator)
+        earlier = decide(accelerator, lambda: find_earlier(config, folder, tell))
+        if earlier and earlier.finished:
+            check_same_options(earlier.identity, config, accelerator, folder)
+            tell(f"{folder}: this run is finished, there is nothing to resume")
             accelerator.end_training()
             return earlier.results
-    decide(accelerator, lambda: run_folder.start(run))
-    logs.start_trackers(run)
-    console.print_header(run)
-    with StopSignal() as stop:
-        measured = train(run, stop) if config.do_train else {}
-        results = finish(run, measured)
-    console.print_footer(run, results)
-    accelerator.end_training()
-    if config.push_to_hub and accelerator.is_main_process:  # the others need not wait
-        run_folder.push(run)
+        run = build(config, accelerator, folder, earlier)
+        require_same(accelerator, run.identity)
+        if earlier:
+            restore(run, earlier)
+        decide(accelerator, lambda: run_folder.start(run, earlier))
+        logs.start_trackers(run)
+        console.print_header(run)
+        with StopSignal() as stop, with_remedy(folder):
+            measured = train(run, stop) if config.do_train else {}
+            results = finish(run, measured)
+        console.print_footer(run, results)
+        accelerator.end_training()
+        if config.push_to_hub and accelerator.is_main_process:  # the others need not wait
+            run_folder.push(run)
     return results
 
 
@@ -100,6 +105,8 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         if config.load_best_model_at_end and "validation" not in task.examples:
             raise InputError("--load_best_model_at_end: no validation split can tell the best")
         model = task.build_model()
+        if name := find_non_finite(model):
+            raise InputError(f"{config.model_name_or_path}: weights of {name} are not finite")
         found = dry_pass(
             model,
             task.examples.values(),
@@ -271,6 +278,8 @@ def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
         batch_size=run.config.per_device_eval_batch_size,
         equal_lengths=run.equal_lengths,
     )
+    if found.loss is not None and not math.isfinite(found.loss):
+        raise NotFinite(f"update {run.state.step}: the {split} loss is {found.loss}")
 
     def score() -> dict:
         return run.task.score(split, found.predictions) | {"loss": found.loss}
@@ -282,6 +291,7 @@ def finish(run: Run, measured: dict) -> dict:
     """Best weights, last scores, predictions; then the main process writes it all."""
     config, state, examples = run.config, run.state, run.task.examples
     results = {}
+    require_finite(run)
     if config.do_train:
         if state.epoch_num_labels or state.train_loss is None:  # the run ended inside an epoch
             state.end_epoch()

@@ -22,6 +22,10 @@ class RunStopped(RuntimeError):
     exit_code = EXIT_STOPPED
 
 
+class NotFinite(RunStopped):
+    """Weights, moments or a loss are not numbers any more; the message says since when."""
+
+
 class Preempted(RuntimeError):
     """A signal asked the run to stop, and it did, with a checkpoint."""
 

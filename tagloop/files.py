@@ -1,9 +1,21 @@
-"""A file is replaced whole and synced, or not at all."""
+"""A file or a folder is replaced whole and synced, or not at all: the only writer of both.
+
+    tmp-step_20/ written -> every file synced -> renamed to step_20/ -> parent synced
+
+What an interrupted write leaves is named tmp-...; whoever owns the folder clears it away.
+"""
 
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+# A full disk is an OSError, a SafetensorError or, from torch.save, a RuntimeError.
+WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
 
 
 def sha256_of(path: Path) -> str:
@@ -20,11 +32,12 @@ def fsync(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """A file that write_json wrote; nothing where there is none."""
+    """A file that write_json wrote; nothing where there is none, or something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return values if isinstance(values, dict) else {}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,7 +48,95 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    fsync(path.parent)
 
 
 def write_json(path: Path, values: dict) -> None:
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n")
+    """Raises ValueError for NaN, which JSON does not know."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def sync_files(folder: Path) -> dict[str, dict]:
+    """Bring a folder's files to the disk, readable like any other file of this user.
+
+    Returns:
+        {name: {"size": bytes, "sha256": hex digest}}, in the order of the names.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    known = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():  # a tokenizer's spare templates: nothing that is read back
+            shutil.rmtree(path)
+            continue
+        path.chmod(0o666 & ~umask)  # safetensors makes files that nobody else may read
+        fsync(path)
+        known[path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+    fsync(folder)
+    return known
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder so that it appears under its name complete, or not at all.
+
+    Args:
+        write: puts the files into the folder it is given, and syncs them.
+
+    Raises:
+        WRITE_ERRORS: nothing was replaced; what was there before is as it was.
+    """
+    temporary = folder.with_name(f"tmp-{folder.name}")
+    replaced = folder.with_name(f"tmp-replaced-{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        if folder.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            folder.rename(replaced)
+        temporary.rename(folder)
+        fsync(folder.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException:
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def replace_files(folder: Path, write: Callable[[Path], None], *, name: str) -> dict[str, dict]:
+    """Put files into a folder that holds others, too; each is replaced whole, and all are synced.
+
+    Args:
+        write: puts the files into the folder it is given.
+        name: of what is written; it is called tmp-NAME meanwhile.
+
+    Returns:
+        Size and sha256 of every file, as sync_files.
+    """
+    temporary = folder / f"tmp-{name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        write(temporary)
+        known = sync_files(temporary)
+        for path in sorted(temporary.iterdir()):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    fsync(folder)
+    return known
+
+
+def find_damage(folder: Path, known: dict[str, dict]) -> str | None:
+    """What is wrong with files that sync_files described; None if all are as they were."""
+    for name, facts in known.items():
+        path = folder / name
+        if Path(name).name != name or path.is_symlink() or not path.is_file():
+            return f"{name!r} is missing or no plain file in the folder"
+        if path.stat().st_size != facts["size"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {facts['size']}"
+        if sha256_of(path) != facts["sha256"]:
+            return f"{name} is not as it was written (sha256 differs)"
+    return None

@@ -53,10 +53,13 @@ def slow_encoding(*arguments, **options):
 train_loop.train_step = step
 if REASON == "input" and RANK == 1:  # a machine without the data
 
-    def no_corpus(*_):
+    def no_corpus(*_, **__):
         raise InputError("train.conll: No such file on this machine")
 
     task.load_corpus = no_corpus
+if REASON == "other data" and RANK == 1:
+    build_identity = train_loop.build_identity
+    train_loop.build_identity = lambda *arguments: build_identity(*arguments) | {"data": {}}
 if REASON == "disk":  # the main process alone writes
     checkpoint.publish = full_disk
 if REASON == "slow":

@@ -5,6 +5,7 @@ A checkpoint is a folder that appears under its name only when every byte of it 
     tmp-step_20/ written -> fsync -> manifest.json (size and sha256 of every file) -> fsync
     -> renamed to step_20/ -> parent fsync -> only then older ones pruned
 
+Weights and moments in it are finite, so that a run can go on from it.
 Nothing in it is ever unpickled with code: weights are safetensors, the optimizer's state is read
 with `weights_only=True`, all else is JSON.
 """
@@ -13,32 +14,37 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.errors import RunStopped
-from tagloop.files import fsync, sha256_of
+from tagloop.config import Config
+from tagloop.errors import NotFinite, RunStopped
+from tagloop.files import (
+    WRITE_ERRORS,
+    find_damage,
+    read_json,
+    replace_folder,
+    sync_files,
+    write_text,
+)
 from tagloop.run import Run
+from tagloop.training.progress import TrainState
 
 FORMAT_VERSION = 1
-# A full disk is an OSError, a SafetensorError or, from torch.save, a RuntimeError.
-WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
+NAME = re.compile(r"(step|epoch)_\d+")
 MANIFEST = "manifest.json"
+# What JSON that somebody else wrote may raise; "[" 100,000 times or 1e999, for two.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.pt"
 
@@ -57,8 +63,10 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
         is_best: this evaluation was the best so far.
 
     Raises:
-        RunStopped: on every process, if the main process could not write.
+        RunStopped: on every process, if the main process could not write, or weights or moments
+            are not finite. Nothing was published.
     """
+    require_finite(run)
     by_epoch = run.config.checkpointing_steps == "epoch" and epoch is not None
     folder = run.folder / (f"epoch_{epoch}" if by_epoch else f"step_{run.state.step}")
     if is_best:
@@ -93,10 +101,31 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
     broadcast_object_list(failure)
     if failure[0]:
         raise RunStopped(failure[0])
-    # Checkpoints that only the best model needs make room for each other.
-    keep = run.config.checkpoints_total_limit or (0 if run.config.checkpointing_steps else 1)
-    if keep and accelerator.is_main_process:
+    if accelerator.is_main_process:
+        keep = how_many(run.config)
         prune(run.folder, keep=keep, spare=[folder.name, run.state.best_checkpoint], say=run.say)
+
+
+def require_finite(run: Run) -> None:
+    """Refuse weights and moments that no run can go on from. Every process must call this.
+
+    Raises:
+        NotFinite: on every process, though each may hold but a part; names a parameter.
+    """
+    found = [name for name in gather_object([find_non_finite(run.model, run.optimizer)]) if name]
+    if found:
+        raise NotFinite(f"update {run.state.step}: weights or moments of {found[0]} are not finite")
+
+
+def find_non_finite(model: nn.Module, optimizer: Optimizer | None = None) -> str | None:
+    """Name of a parameter that is, or has a moment that is, not finite in this process' part."""
+    for name, parameter in model.named_parameters():
+        moments = optimizer.state.get(parameter, {}) if optimizer else {}
+        for tensor in (parameter, *filter(torch.is_tensor, moments.values())):
+            local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            if not local.isfinite().all():
+                return name
+    return None
 
 
 def write_model(
@@ -121,7 +150,7 @@ def write_model(
 
 
 def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
-    """Write a folder so that it appears under its name complete, or not at all.
+    """Write a checkpoint so that it appears under its name complete, or not at all.
 
     Args:
         write: puts the files into the folder it is given.
@@ -130,35 +159,15 @@ def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
     Raises:
         WRITE_ERRORS: nothing was published; what was there before is as it was.
     """
-    temporary = folder.with_name(f"tmp-{folder.name}")
-    replaced = folder.with_name(f"tmp-replaced-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        write(temporary)
-        files = {}
-        for path in sorted(temporary.iterdir()):
-            if path.is_dir():  # a tokenizer's spare templates: nothing that a resume reads
-                shutil.rmtree(path)
-                continue
-            fsync(path)
-            files[path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
-        manifest = {"format_version": FORMAT_VERSION, **facts, "files": files}
+
+    def write_with_manifest(into: Path) -> None:
+        write(into)
+        manifest = {"format_version": FORMAT_VERSION, **facts, "files": sync_files(into)}
         manifest["sha256"] = _digest(manifest)
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
-        fsync(temporary / MANIFEST)
-        fsync(temporary)
-        if folder.exists():  # a damaged one that the run was resumed before: make way
-            shutil.rmtree(replaced, ignore_errors=True)
-            folder.rename(replaced)
-        temporary.rename(folder)
-        fsync(folder.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except BaseException:
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(into / MANIFEST, text)  # no byte is idle: a shorter one is a damaged one
+
+    replace_folder(folder, write_with_manifest)
 
 
 def verify(folder: Path) -> dict:
@@ -176,77 +185,72 @@ def verify(folder: Path) -> dict:
             raise DamagedCheckpoint(f"is of format {version}; this tagloop reads {FORMAT_VERSION}")
         if manifest.pop("sha256") != _digest(manifest):
             raise DamagedCheckpoint(f"{MANIFEST} is not as it was written (sha256 differs)")
-        for name, known in files.items():
-            path = folder / name
-            if Path(name).name != name or path.is_symlink() or not path.is_file():
-                raise DamagedCheckpoint(f"{name!r} is missing or no plain file in the folder")
-            if path.stat().st_size != known["size"]:
-                raise DamagedCheckpoint(
-                    f"{name} has {path.stat().st_size} bytes instead of {known['size']}"
-                )
-            if sha256_of(path) != known["sha256"]:
-                raise DamagedCheckpoint(f"{name} is not as it was written (sha256 differs)")
+        if damage := find_damage(folder, files):
+            raise DamagedCheckpoint(damage)
         for name in (WEIGHTS, OPTIMIZER):
             if name not in files:
                 raise DamagedCheckpoint(f"its manifest does not list {name}")
-        manifest["step"], manifest["state"], manifest["identity"]
+        state = read_state(manifest)
+        manifest["identity"]["options"], manifest["identity"]["model"]
+        if state.step != int(manifest["step"]) or int(manifest["global_batch_size"]) < 1:
+            raise DamagedCheckpoint(f"{MANIFEST} contradicts itself")
     except OSError as error:
         raise DamagedCheckpoint(f"{Path(error.filename).name}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
         raise DamagedCheckpoint(f"{MANIFEST} is damaged") from None
     return manifest
 
 
+def read_state(manifest: dict) -> TrainState:
+    """Where the training was, out of a manifest.
+
+    Raises:
+        DamagedCheckpoint: it says something that this code never wrote, or a younger one did.
+    """
+    known = {field.name for field in dataclasses.fields(TrainState)}
+    if unknown := manifest["state"].keys() - known:
+        raise DamagedCheckpoint(f"{MANIFEST}: its state has unknown {', '.join(sorted(unknown))}")
+    state = TrainState(**manifest["state"])
+    best = state.best_checkpoint
+    if best is not None and not NAME.fullmatch(best):  # never a path
+        raise DamagedCheckpoint(f"{MANIFEST}: best_checkpoint {best!r} is no checkpoint's name")
+    return state
+
+
 def checkpoint_folders(output_dir: Path) -> list[Path]:
     """Published checkpoints by step, good or damaged; those that do not tell their step last."""
-    found = [path for name in ("step_*", "epoch_*") for path in output_dir.glob(name)]
-    folders = [path for path in found if path.is_dir()]
+    found = [path for path in output_dir.iterdir() if NAME.fullmatch(path.name)]
+    folders = [path for path in found if path.is_dir() and not path.is_symlink()]
     return sorted(folders, key=lambda path: (step_of(path), path))
+
+
+def is_ours(folder: Path) -> bool:
+    """True if a folder holds a manifest such as `publish` writes, whole or not its files."""
+    return {"format_version", "step", "files"} <= read_json(folder / MANIFEST).keys()
 
 
 def step_of(folder: Path) -> float:
     """The step that a checkpoint's manifest tells, unverified; infinity if it does not."""
     try:
         return int(json.loads((folder / MANIFEST).read_bytes())["step"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *UNREADABLE):
         return math.inf
 
 
-def remove_leftovers(output_dir: Path) -> None:
-    """Delete the folders that an interrupted write left behind."""
-    for name in ("tmp-step_*", "tmp-epoch_*", "tmp-replaced-*", "tmp-pruned-*", "tmp-model"):
-        for path in output_dir.glob(name):
-            shutil.rmtree(path, ignore_errors=True)
+def how_many(config: Config) -> int | None:
+    """Checkpoints to keep; those that only the best model needs make room for each other."""
+    return config.checkpoints_total_limit or (None if config.checkpointing_steps else 1)
 
 
-def load_weights(accelerator: Accelerator, model: nn.Module, folder: Path) -> None:
-    """Put a checkpoint's weights into the prepared model. Every process must call this."""
-    options = StateDictOptions(full_state_dict=True, strict=False)
-    keys = set_model_state_dict(model, load_file(folder / WEIGHTS), options=options)
-    tied = getattr(accelerator.unwrap_model(model), "all_tied_weights_keys", {})
-    lost = set(keys.unexpected_keys) | (set(keys.missing_keys) - set(tied))  # tied: stored once
-    if lost:
-        raise RunStopped(f"{folder / WEIGHTS}: does not fit the model: {', '.join(sorted(lost))}")
-
-
-def load_training_state(run: Run, folder: Path) -> None:
-    """Put optimizer, schedule and loss scaler where the checkpoint has them. All processes."""
-    training = torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True)
-    # Not strict: a parameter that never had a gradient has no state.
-    options = StateDictOptions(full_state_dict=True, strict=False)
-    set_optimizer_state_dict(
-        run.model, run.optimizer.optimizer, training["optimizer"], options=options
-    )
-    run.lr_scheduler.load_state_dict(training["lr_scheduler"])
-    if run.accelerator.scaler is not None:
-        run.accelerator.scaler.load_state_dict(training["scaler"])
-
-
-def prune(output_dir: Path, *, keep: int, spare: Iterable[str], say: Callable[[str], None]) -> None:
-    """Delete the oldest checkpoints but `keep`, never those named in `spare`."""
+def prune(
+    output_dir: Path, *, keep: int | None, spare: Iterable[str | None], say: Callable[[str], None]
+) -> None:
+    """Delete the oldest checkpoints but `keep` (None: all), never those named in `spare`."""
+    if keep is None:
+        return
     # A damaged one does not count: it is not ours to judge, and no run can be resumed from it.
     countable = [folder for folder in checkpoint_folders(output_dir) if step_of(folder) < math.inf]
-    for folder in countable[:-keep]:
+    for folder in countable[: max(len(countable) - keep, 0)]:
         if folder.name in spare:
             continue
         doomed = folder.with_name(f"tmp-pruned-{folder.name}")  # a half-deleted one has no name

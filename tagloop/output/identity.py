@@ -41,6 +41,13 @@ def require_same(accelerator: Accelerator, identity: dict) -> None:
     together(accelerator, compare)
 
 
+def check_same_options(saved: dict, config: Config, accelerator: Accelerator, where: Path) -> None:
+    """check_same_run as far as it is known before data and model are loaded."""
+    asked = {"options": config.public(), "precision": accelerator.mixed_precision}
+    known = {name: saved.get(name) for name in asked}
+    check_same_run(known | {"model": {}}, asked | {"model": {}}, where=where)
+
+
 def check_same_run(saved: dict, asked: dict, *, where: Path) -> None:
     """Refuse a resume that would silently be another run.
 

@@ -1,22 +1,24 @@
 """Taking up an earlier run: which checkpoint, where it was, and back into that state."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagloop.config import Config
-from tagloop.errors import InputError, RunStopped
-from tagloop.files import read_json
+from tagloop.errors import InputError, NotFinite, RunStopped
+from tagloop.files import find_damage, read_json
 from tagloop.output.checkpoint import (
+    UNREADABLE,
     DamagedCheckpoint,
     checkpoint_folders,
-    load_training_state,
-    load_weights,
+    read_state,
     step_of,
     verify,
 )
 from tagloop.output.identity import check_same_run
+from tagloop.output.loading import load_training_state, load_weights
 from tagloop.run import Run
 from tagloop.training.progress import TrainState
 
@@ -40,25 +42,35 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
     by_itself = config.resume_from_checkpoint == "auto"
     found = find_checkpoint(config.resume_from_checkpoint, folder, say)
     record = read_json(folder / "run.json")
-    if found is None and "identity" not in record:
+    has_begun = isinstance(record.get("identity"), dict) and "global_batch_size" in record
+    if found is None and not has_begun:
+        if (folder / "run.json").exists():
+            raise InputError(f"{folder / 'run.json'}: is damaged; put it back, or delete it")
         return None
+    finished = by_itself and has_begun and record.get("finished") is True
+    if finished and (damage := _find_model_damage(folder, record)):
+        if found is None:
+            raise InputError(
+                f"{folder}: this run is finished, but {damage}, and no checkpoint is left; train "
+                "again with --overwrite_output_dir instead of --resume_from_checkpoint"
+            )
+        say(f"{folder}: this run was finished, but {damage}; it goes on from {found[0].name}")
+        finished = False
     checkpoint, manifest = found or (None, record | {"state": {}})
-    state = TrainState(**manifest["state"])
+    state = read_state(manifest)
     if checkpoint and not by_itself:
         _check_place(folder, checkpoint, manifest["step"])
     best = state.best_checkpoint
-    if checkpoint and config.load_best_model_at_end and best and best != checkpoint.name:
-        try:
-            verify(folder / best)
-        except DamagedCheckpoint as damage:
-            raise InputError(
-                f"{folder / best}: the best checkpoint so far {damage}; put it back, or resume "
-                "from a checkpoint before it"
-            ) from None
+    needs_best = config.load_best_model_at_end and best and not finished
+    if checkpoint and needs_best and (damage := _find_best_damage(folder / best)):
+        raise InputError(
+            f"{folder / best}: the best checkpoint so far {damage}; put it back, or resume "
+            "from a checkpoint before it"
+        )
     return Earlier(
         identity=manifest["identity"],
         global_batch_size=manifest["global_batch_size"],
-        finished=by_itself and record.get("finished", False),
+        finished=finished,
         results=record.get("results", {}),
         checkpoint=checkpoint,
         state=state,
@@ -75,7 +87,7 @@ def find_checkpoint(
         say: told, by name, which newer ones were passed over and why.
 
     Raises:
-        InputError: an explicit folder that is damaged.
+        InputError: an explicit folder that is damaged; `auto`, and all are.
     """
     if resume != "auto":
         try:
@@ -84,26 +96,75 @@ def find_checkpoint(
             raise InputError(
                 f"--resume_from_checkpoint {resume}: {damage}; name another, or auto"
             ) from None
-    for folder in reversed(checkpoint_folders(output_dir)):
+    folders = checkpoint_folders(output_dir)
+    for folder in reversed(folders):
         try:
             return folder, verify(folder)
         except DamagedCheckpoint as damage:
             say(f"passed over {folder}: {damage}")
+    if folders:
+        raise InputError(
+            f"{output_dir}: none of its {len(folders)} checkpoints is whole; put one back, or "
+            "begin anew with --overwrite_output_dir instead of --resume_from_checkpoint"
+        )
     return None
 
 
 def check_best(folder: Path) -> None:
     """Raise RunStopped if the best checkpoint is no longer whole."""
+    if damage := _find_best_damage(folder):
+        raise RunStopped(f"{folder}: the best checkpoint {damage}; put it back")
+
+
+def _find_best_damage(folder: Path) -> str | None:
+    if folder.is_symlink():
+        return "is a link"
     try:
         verify(folder)
     except DamagedCheckpoint as damage:
-        raise RunStopped(f"{folder}: the best checkpoint {damage}; put it back") from None
+        return str(damage)
+    return None
+
+
+def _find_model_damage(folder: Path, record: dict) -> str | None:
+    """What is wrong with the model that a finished run published; None if it is whole."""
+    known = record.get("model_files")
+    if known is None:  # by a version that did not note them
+        return None if any(folder.glob("model*.safetensors")) else "model.safetensors is missing"
+    try:
+        return find_damage(folder, known)
+    except (OSError, *UNREADABLE):
+        return "run.json does not tell its model's files"
+
+
+@contextlib.contextmanager
+def with_remedy(folder: Path) -> Iterator[None]:
+    """Say what helps a run whose numbers are not finite: a resume keeps its options."""
+    try:
+        yield
+    except NotFinite as error:
+        saved = [path for path in checkpoint_folders(folder) if step_of(path) < math.inf]
+        weights = f"--model_name_or_path {saved[-1]} " if saved else ""
+        raise RunStopped(
+            f"{error}. Nothing was saved since the last checkpoint. A resumed run keeps its "
+            f"options; start anew: {weights}--output_dir NEW with a lower --learning_rate, more "
+            "--num_warmup_steps, or bf16 instead of fp16"
+        ) from None
+
+
+def is_at_home(checkpoint: Path, folder: Path) -> bool:
+    """True if a checkpoint lies in the output folder."""
+    return checkpoint.resolve().parent == folder.resolve()
+
+
+def holds_run(folder: Path) -> bool:
+    """True if a run was begun in a folder."""
+    return (folder / "run.json").exists() or bool(checkpoint_folders(folder))
 
 
 def _check_place(folder: Path, checkpoint: Path, step: int) -> None:
     """Refuse to mix the run that goes on from `checkpoint` with another one in `folder`."""
-    at_home = checkpoint.resolve().parent == folder.resolve()
-    if not at_home and any(folder.iterdir()):
+    if not is_at_home(checkpoint, folder) and holds_run(folder):
         raise InputError(
             f"--output_dir {folder}: holds a run of its own; resume that one with "
             "--resume_from_checkpoint auto, or name a new folder"
@@ -123,8 +184,6 @@ def restore(run: Run, earlier: Earlier) -> None:
         InputError: it is not the same run.
     """
     check_same_run(earlier.identity, run.identity, where=run.folder)
-    if earlier.finished:
-        return
     if earlier.checkpoint is None:
         run.say(f"{run.folder}: no checkpoint yet, the run begins anew")
         return

@@ -6,23 +6,34 @@ predictions.txt, predictions.conll
 run.json                           options without secrets, versions, data, device, outcome
 """
 
+import contextlib
 import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from huggingface_hub import HfApi
-from torch import nn
-from transformers import PreTrainedTokenizerFast
 
 from tagloop.config import Config
-from tagloop.errors import InputError
-from tagloop.files import fsync, read_json, write_json, write_text
-from tagloop.output.checkpoint import checkpoint_folders, remove_leftovers, write_model
+from tagloop.errors import InputError, RunStopped
+from tagloop.files import read_json, replace_files, write_json, write_text
+from tagloop.output.checkpoint import (
+    NAME,
+    checkpoint_folders,
+    how_many,
+    is_ours,
+    prune,
+    write_model,
+)
 from tagloop.output.environment import describe_environment
+from tagloop.output.lock import LOCK, PATIENCE, Lock
+from tagloop.output.resume import Earlier, holds_run, is_at_home
 from tagloop.run import Run
+from tagloop.training.processes import decide
 
 OWN_FILES = (
     "run.json", "metrics.jsonl", "all_results.json", "train_results.json", "eval_results.json",
@@ -31,66 +42,128 @@ OWN_FILES = (
 )  # fmt: skip
 
 
-def claim(config: Config) -> Path:
-    """The output folder, made ready for this run. Only the main process may call this.
+@contextlib.contextmanager
+def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
+    """The output folder, this run's alone until the end. Every process must call this.
 
     Raises:
-        InputError: it cannot be written, or holds another run.
+        InputError: on every process: it cannot be written, or another run lives or lies there.
     """
-    folder = Path(config.output_dir) if config.output_dir else _next_free(config.task_name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / "tmp-probe"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"--output_dir {folder}: cannot be written: {error.strerror}") from None
-    if not config.do_train:
+    locks = []
+
+    def take() -> Path:
+        lock, folder = _lock(config)
+        locks.append(lock)
+        if config.do_train:
+            _check_content(config, folder)
         return folder
-    holds_run = (folder / "run.json").exists() or bool(checkpoint_folders(folder))
-    if config.resume_from_checkpoint and not (holds_run or not any(folder.iterdir())):
-        raise InputError(
-            f"--output_dir {folder}: holds something else than a run; name the folder of the run, "
-            "or a new one"
-        )
-    if any(folder.iterdir()) and not (config.overwrite_output_dir or config.resume_from_checkpoint):
-        raise InputError(
-            f"--output_dir {folder}: is not empty; name another folder, replace the run in it "
-            "with --overwrite_output_dir, or go on with --resume_from_checkpoint auto"
-        )
-    return folder
+
+    try:
+        yield decide(accelerator, take)
+    finally:
+        for lock in locks:
+            lock.release()
 
 
-def _next_free(task_name: str) -> Path:
-    """The first of runs/ner-1, runs/ner-2, ... that holds nothing; a refused run left it empty."""
+def _lock(config: Config) -> tuple[Lock, Path]:
+    """Lock --output_dir, or the first of runs/ner-1, runs/ner-2, ... that holds nothing."""
     for number in itertools.count(1):
-        folder = Path("runs", f"{task_name}-{number}")
-        if not folder.exists() or not any(folder.iterdir()):
-            return folder
+        folder = Path(config.output_dir or f"runs/{config.task_name}-{number}")
+        if config.output_dir is None and folder.exists() and _contents(folder):
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            patience = PATIENCE if config.output_dir else 0
+            lock = Lock(folder, patience=patience, say=print)
+        except InputError:
+            if config.output_dir:
+                raise
+            continue  # a run that began a moment ago
+        except OSError as error:
+            raise InputError(
+                f"--output_dir {folder}: cannot be written: {error.strerror}"
+            ) from None
+        if config.output_dir is None and _contents(folder):  # and ended before it was locked
+            lock.release()
+            continue
+        return lock, folder
 
 
-def start(run: Run) -> None:
+def _check_content(config: Config, folder: Path) -> None:
+    """Refuse a folder whose files this run would mix with its own."""
+    found = _contents(folder)
+    if config.resume_from_checkpoint and not holds_run(folder):
+        # A scheduler's log or notes may lie there before the first start.
+        if taken := [name for name in found if name in OWN_FILES]:
+            raise InputError(
+                f"--output_dir {folder}: holds something else than a run ({taken[0]}); name the "
+                "folder of the run, or a new one"
+            )
+    elif found and not (config.overwrite_output_dir or config.resume_from_checkpoint):
+        raise InputError(
+            f"--output_dir {folder}: is not empty, it holds {found[0]}; name another folder, "
+            "replace the run in it with --overwrite_output_dir, or go on with "
+            "--resume_from_checkpoint auto"
+        )
+
+
+def _contents(folder: Path) -> list[str]:
+    """Names in a folder, without what an interrupted write or a killed run left of its own."""
+    return sorted(path.name for path in folder.iterdir() if not _is_leftover(path.name))
+
+
+def _is_leftover(name: str) -> bool:
+    rest = name.removeprefix("tmp-").removeprefix("replaced-").removeprefix("pruned-")
+    ours = rest in (*OWN_FILES, "model") or NAME.fullmatch(rest) is not None
+    return name == LOCK or (name.startswith("tmp-") and ours)
+
+
+def start(run: Run, earlier: Earlier | None) -> None:
     """Record what will be trained; an overwritten run goes first. Main process only."""
     if not run.config.do_train:
         return
     if run.config.overwrite_output_dir:
-        for checkpoint in checkpoint_folders(run.folder):
-            shutil.rmtree(checkpoint)
-        for name in OWN_FILES:
-            (run.folder / name).unlink(missing_ok=True)
-    remove_leftovers(run.folder)
+        _clear(run)
+    for path in list(run.folder.iterdir()):
+        if _is_leftover(path.name) and path.name != LOCK:
+            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+    checkpoint = earlier.checkpoint if earlier else None
+    kept = []
+    if checkpoint:
+        # Killed between publishing and pruning, or the limit is another one now.
+        spare = [checkpoint.name, run.state.best_checkpoint]
+        prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)
+        at_home = is_at_home(checkpoint, run.folder)
+        kept = _lines_until(
+            run.state.step, (run.folder if at_home else checkpoint.parent) / "metrics.jsonl"
+        )
     write_json(run.folder / "run.json", _record(run) | {"finished": False})
     # A resumed run writes again what came after its checkpoint.
+    write_text(run.folder / "metrics.jsonl", "".join(kept))
+
+
+def _clear(run: Run) -> None:
+    """Delete the run that is to be overwritten, and nothing else."""
+    for folder in checkpoint_folders(run.folder):
+        if is_ours(folder):
+            shutil.rmtree(folder)
+        else:
+            run.say(f"{folder}: is left; it has no manifest of a checkpoint")
+    for name in reversed(OWN_FILES):  # run.json last: until then it is known for a run
+        (run.folder / name).unlink(missing_ok=True)
+
+
+def _lines_until(step: int, path: Path) -> list[str]:
+    """The lines of a metrics.jsonl up to a step."""
     kept = []
-    path = run.folder / "metrics.jsonl"
-    if run.state.step and path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                if json.loads(line)["step"] <= run.state.step:
+                if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the last line of a killed run may be cut
-    write_text(path, "".join(kept))
+    return kept
 
 
 def finish(
@@ -109,9 +182,14 @@ def finish(
     Returns:
         all_results.json.
     """
+    model_files = {}
     if weights is not None:
         model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
-        save_model(run.folder, model, weights, run.task.tokenizer)
+
+        def write(into: Path) -> None:
+            write_model(into, model, weights, run.task.tokenizer, original_names=True)
+
+        model_files = replace_files(run.folder, write, name="model")
     for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
@@ -122,23 +200,38 @@ def finish(
         everything |= named
     write_json(run.folder / "all_results.json", everything)
     if run.config.do_train:
-        write_json(
-            run.folder / "run.json", _record(run) | {"finished": True, "results": everything}
-        )
+        outcome = {"finished": True, "results": everything, "model_files": model_files}
+        write_json(run.folder / "run.json", _record(run) | outcome)
+        if not run.config.checkpointing_steps:  # only the best model or a signal needed any
+            for folder in filter(is_ours, checkpoint_folders(run.folder)):
+                shutil.rmtree(folder)
     return everything
 
 
 def push(run: Run) -> None:
-    """Upload the folder without its checkpoints. Main process only."""
+    """Upload the folder without its checkpoints. Main process only.
+
+    Raises:
+        RunStopped: it could not be uploaded; the run is finished and saved.
+    """
     api = HfApi(token=run.config.hub_token)
     name = run.config.hub_model_id or run.folder.resolve().name
-    repository = api.create_repo(name, exist_ok=True).repo_id
-    api.upload_folder(
-        repo_id=repository,
-        folder_path=run.folder,
-        ignore_patterns=["step_*", "epoch_*", "tmp-*"],
-        commit_message="End of training",
-    )
+    private = ["step_*", "epoch_*", "tmp-*", LOCK]
+    try:
+        repository = api.create_repo(name, exist_ok=True).repo_id
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=run.folder,
+            ignore_patterns=private,
+            commit_message="End of training",
+        )
+    except Exception as error:  # whatever the client raises, the run is on the disk
+        reason = (str(error) or repr(error)).strip().splitlines()[0]
+        exclude = " ".join(f"'{pattern}'" for pattern in private[:3])
+        raise RunStopped(
+            f"{run.folder}: the run is finished and saved, but was not uploaded: {reason}; later: "
+            f"hf upload {name} {run.folder} --exclude {exclude}"
+        ) from None
 
 
 def _record(run: Run) -> dict:
@@ -148,23 +241,3 @@ def _record(run: Run) -> dict:
         "options": run.config.public(),
         "environment": describe_environment(run.accelerator),
     }
-
-
-def save_model(
-    folder: Path,
-    model: nn.Module,
-    weights: dict[str, torch.Tensor],
-    tokenizer: PreTrainedTokenizerFast,
-) -> None:
-    """Put the final model into the output folder, each file replaced as a whole and synced."""
-    temporary = folder / "tmp-model"
-    shutil.rmtree(temporary, ignore_errors=True)
-    write_model(temporary, model, weights, tokenizer, original_names=True)
-    for path in sorted(temporary.iterdir()):
-        if path.is_dir():  # a folder cannot be replaced
-            shutil.rmtree(folder / path.name, ignore_errors=True)
-        else:
-            fsync(path)
-        path.replace(folder / path.name)
-    temporary.rmdir()
-    fsync(folder)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from tagloop.errors import RunStopped
+from tagloop.errors import NotFinite
 from tagloop.training.progress import TrainState
 
 
@@ -35,7 +35,7 @@ class UnreadLosses:
         """Bring losses from the device, the loop's only wait for it. Every process must call this.
 
         Raises:
-            RunStopped: a loss or gradient is not finite; every process sees the same sums.
+            NotFinite: a loss or gradient is not finite; every process sees the same sums.
         """
         if not self.updates:
             return
@@ -47,11 +47,9 @@ class UnreadLosses:
             zip(self.updates, loss_sums, norms, strict=True), start=first
         ):
             if not math.isfinite(loss_sum) or not (math.isfinite(norm) or learned.skipped):
-                raise RunStopped(
+                raise NotFinite(
                     f"update {step}: the loss is {loss_sum} and the gradient norm {norm}; it "
-                    f"learned from examples {', '.join(map(str, learned.example_ids.tolist()))}. "
-                    "Nothing was saved since the last checkpoint. A lower --learning_rate, more "
-                    "--num_warmup_steps, or bf16 instead of fp16 may help"
+                    f"learned from examples {', '.join(map(str, learned.example_ids.tolist()))}"
                 )
             state.add_loss(loss_sum, learned.num_targets)
         state.grad_norm = norms[-1] if math.isfinite(norms[-1]) else None  # fp16 overflowed

@@ -33,7 +33,7 @@ class Watch:
         monkeypatch.setattr(train_loop, "train_step", self.step)
 
     def step(self, run, update):
-        self.stream.append(update["window_ids"].tolist())
+        self.stream.append(update.example_ids.tolist())
         if run.lr_scheduler.last_epoch + 1 == self.stop_after:
             os.kill(os.getpid(), self.number)
         return self.real(run, update)
@@ -178,20 +178,23 @@ def test_a_long_preparation_on_one_process_does_not_time_out_the_others(tmp_path
     assert result.stdout.count("slept") == 3, "each of the splits once, whatever the processes"
 
 
-FROZEN = "tests/data/checkpoint-v1"
+@pytest.fixture
+def frozen(tmp_path, monkeypatch):
+    """A run of the first version, in the folder whose name its options have."""
+    folder = tmp_path / "tests" / "data" / "checkpoint-v1"
+    shutil.copytree(REPO / "tests" / "fixtures" / "checkpoint-v1", folder)
+    monkeypatch.chdir(tmp_path)
+    arguments = (folder / "arguments.txt").read_text().split()
+    return folder, [
+        *arguments, f"--output_dir={folder / 'run'}", "--resume_from_checkpoint=auto"
+    ]  # fmt: skip
 
 
-def test_a_checkpoint_of_version_1_still_loads(tmp_path, monkeypatch):
+def test_a_checkpoint_of_version_1_still_loads(frozen):
     """Made by the first version (see its README); later versions read it or say why not."""
-    monkeypatch.chdir(REPO)
-    folder = tmp_path / "run"
-    shutil.copytree(REPO / FROZEN / "run", folder)
-    train_loop.main(
-        [*(REPO / FROZEN / "arguments.txt").read_text().split(), f"--output_dir={folder}",
-         "--resume_from_checkpoint=auto"]
-    )  # fmt: skip
-    lines = read_metrics(folder)
-    expected = read_metrics(REPO / FROZEN)
+    folder, arguments = frozen
+    train_loop.main(arguments)
+    lines, expected = read_metrics(folder / "run"), read_metrics(folder)
     assert [line["step"] for line in lines] == [line["step"] for line in expected]
     for line, other in zip(lines, expected, strict=True):
         assert line.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3)
@@ -208,15 +211,10 @@ def test_a_checkpoint_of_version_1_still_loads(tmp_path, monkeypatch):
     ],
     ids=["data", "labels", "model", "tokenizer"],
 )  # fmt: skip
-def test_other_data_labels_model_or_tokenizer_are_refused(
-    tmp_path, monkeypatch, file, old, new, named
-):
+def test_other_data_labels_model_or_tokenizer_are_refused(frozen, file, old, new, named):
     """The paths are the same, what lies there is not."""
-    shutil.copytree(REPO / FROZEN, tmp_path / FROZEN)
-    monkeypatch.chdir(tmp_path)
-    arguments = (REPO / FROZEN / "arguments.txt").read_text().split()
-    arguments += [f"--output_dir={FROZEN}/run", "--resume_from_checkpoint=auto"]
-    path = tmp_path / FROZEN / file
+    folder, arguments = frozen
+    path = folder / file
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))

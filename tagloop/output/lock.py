@@ -1,0 +1,99 @@
+"""One run at a time in an output folder, and no process outlives its launcher.
+
+The lock is the operating system's, on an open file: it goes with the process that holds it, however
+that ends. Only the main process of a run writes, so it alone holds the lock.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tagloop.errors import InputError
+
+LOCK = "run.lock"
+PATIENCE = 5.0  # seconds that a killed run may take to disappear
+
+_held: set[int] = set()  # descriptors; workers forked from here must not keep the lock alive
+
+
+class Lock:
+    """The folder's lock, taken when made. Main process only.
+
+    Args:
+        patience: seconds to wait for another run to end.
+        say: told when the file system knows no locks; the run goes on without.
+
+    Raises:
+        InputError: another run holds it; names that one.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, patience: float, say: Callable[[str], None]):
+        self.path = folder / LOCK
+        deadline = time.monotonic() + patience
+        while not self._taken(say):
+            if time.monotonic() > deadline:
+                holder = self.path.read_text(encoding="utf-8", errors="replace")[:200].strip()
+                raise InputError(
+                    f"--output_dir {folder}: in use by {holder or 'another run'}; wait for its "
+                    "end, stop it, or name another folder"
+                )
+            time.sleep(0.05)
+        started = time.strftime("%Y-%m-%d %H:%M:%S %z")
+        holder = f"process {os.getpid()} on {socket.gethostname()}, started {started}\n"
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, holder.encode(), 0)
+
+    def _taken(self, say: Callable[[str], None]) -> bool:
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        _held.add(self.descriptor)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._close()
+            return False
+        except OSError as error:
+            say(f"{self.path}: cannot be locked ({error.strerror}); start no second run there")
+            return True
+        try:  # a run that has just ended may have taken the file away
+            if os.path.samestat(os.fstat(self.descriptor), self.path.stat()):
+                return True
+        except FileNotFoundError:
+            pass
+        self._close()
+        return False
+
+    def _close(self) -> None:
+        _held.discard(self.descriptor)
+        os.close(self.descriptor)
+
+    def release(self) -> None:
+        """Give the folder free; nothing of the lock is left in it."""
+        self.path.unlink(missing_ok=True)
+        self._close()
+
+
+def _close_in_fork() -> None:
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_close_in_fork)
+
+
+def die_with_launcher() -> None:
+    """Have the kernel end this process when its launcher dies: it would train on unseen.
+
+    Without a launcher the parent may be a shell that is left. Linux only; elsewhere the lock still
+    refuses a second run while orphans of the first live.
+    """
+    launched = "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
