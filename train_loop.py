@@ -33,18 +33,16 @@ from postprocess import predict_split
 from tagloop.config import Config
 from tagloop.errors import InputError, NotFinite, Preempted, RunStopped, report_error
 from tagloop.output import console, logs, run_folder
-from tagloop.output.checkpoint import find_non_finite, require_finite, save_checkpoint
+from tagloop.output.checkpoint import require_finite, save_checkpoint, whole_weights
 from tagloop.output.identity import build_identity, check_same_options, require_same
-from tagloop.output.loading import load_weights
-from tagloop.output.lock import die_with_launcher
 from tagloop.output.meter import Meter
-from tagloop.output.resume import Earlier, check_best, find_earlier, restore, with_remedy
+from tagloop.output.resume import Earlier, find_earlier, load_best, restore, with_remedy
 from tagloop.run import Run
 from tagloop.streams import open_streams
 from tagloop.tasks import load_task
 from tagloop.training.batching import plan_epoch
 from tagloop.training.dataloader import Update, build_dataloader
-from tagloop.training.dropout import ExampleDropout
+from tagloop.training.dropout import dropout_of
 from tagloop.training.dry_pass import dry_pass
 from tagloop.training.losses import Learned, UnreadLosses
 from tagloop.training.optim import parameter_groups
@@ -58,7 +56,8 @@ from tagloop.training.processes import (
     seed_update,
     together,
 )
-from tagloop.training.progress import Timetable, TrainState
+from tagloop.training.progress import TrainState, build_timetable
+from tagloop.training.vocabulary import compact_vocabulary
 
 
 @closing_group()
@@ -66,7 +65,6 @@ def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
     log_with = logs.check_trackers(config.report_to) if config.with_tracking else None
-    die_with_launcher()
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
     with run_folder.claim(config, accelerator) as folder:
         tell = partial(say, accelerator)
@@ -100,13 +98,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
 
     def load():
         task = load_task(config, pad_to_multiple_of=multiple)
-        if not task.examples:
-            raise InputError("nothing to do: the data has no split for what the --do_ options ask")
-        if config.load_best_model_at_end and "validation" not in task.examples:
-            raise InputError("--load_best_model_at_end: no validation split can tell the best")
         model = task.build_model()
-        if name := find_non_finite(model):
-            raise InputError(f"{config.model_name_or_path}: weights of {name} are not finite")
         found = dry_pass(
             model,
             task.examples.values(),
@@ -118,11 +110,15 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
 
     task, model, found = together(accelerator, load)
     accelerator.ddp_handler.find_unused_parameters = found.has_unused_parameters
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, weight_decay=config.weight_decay),
-        lr=config.learning_rate,
-        fused=True,
+    every_row = config.full_vocabulary or not config.do_train
+    vocabulary = compact_vocabulary(
+        model,
+        None if every_row else [examples.input_ids for examples in task.examples.values()],
+        task.tokenizer.all_special_ids,
+        keep_waiting=accelerator.is_main_process,
     )
+    groups = parameter_groups(model, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
 
     # A resumed run keeps its global batch, whatever the processes and batch sizes are now.
@@ -131,14 +127,12 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         * accelerator.num_processes
         * config.gradient_accumulation_steps
     )  # fmt: skip
-    updates_per_epoch = math.ceil(len(task.examples.get("train", ())) / global_batch_size)
-    num_updates = config.max_train_steps or config.num_train_epochs * updates_per_epoch
-    warmup = config.num_warmup_steps
+    timetable = build_timetable(config, len(task.examples.get("train", ())), global_batch_size)
     lr_scheduler = get_scheduler(
         config.lr_scheduler_type,  # linear, unless asked otherwise
         optimizer.optimizer,  # plain: a prepared one steps once per process
-        num_warmup_steps=int(warmup) if warmup >= 1 else round(warmup * num_updates),
-        num_training_steps=num_updates,
+        num_warmup_steps=timetable.num_warmup_updates,
+        num_training_steps=timetable.num_updates,
     )
     return Run(
         config=config,
@@ -146,17 +140,12 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         folder=folder,
         task=task,
         model=model,
+        vocabulary=vocabulary,
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
         equal_lengths=found.looks_across_padding,
         global_batch_size=global_batch_size,
-        timetable=Timetable(
-            updates_per_epoch,
-            num_updates,
-            config.logging_steps,
-            config.eval_steps,
-            config.checkpointing_steps,
-        ),
+        timetable=timetable,
         identity=build_identity(config, task, accelerator),
         state=TrainState(),
     )
@@ -176,23 +165,14 @@ def train(run: Run, stop: StopSignal) -> dict:
     first_epoch, first_update = run.timetable.position(state.step)
     for epoch in range(first_epoch, run.timetable.num_epochs):
         plan = plan_epoch(
-            examples.lengths,
-            seed=config.seed,
-            epoch=epoch,
-            global_batch_size=run.global_batch_size,
-            group_by_length=config.group_by_length,
-        )
+            examples.lengths, seed=config.seed, epoch=epoch,
+            global_batch_size=run.global_batch_size, group_by_length=config.group_by_length,
+        )  # fmt: skip
         train_dataloader = build_dataloader(
-            examples,
-            plan,
-            num_processes=accelerator.num_processes,
-            process_index=accelerator.process_index,
+            examples, plan, accelerator, start=first_update, equal_lengths=run.equal_lengths,
             per_device_batch_size=config.per_device_train_batch_size,
-            equal_lengths=run.equal_lengths,
             num_workers=config.dataloader_num_workers,
-            pin_memory=accelerator.device.type == "cuda",
-            start=first_update,
-        )
+        )  # fmt: skip
         first_update = 0
         unread = UnreadLosses()  # still on the device
         for update in train_dataloader:
@@ -235,19 +215,13 @@ def train_step(run: Run, update: Update) -> Learned:
     model.train()
     scale = accelerator.num_processes / max(update.num_targets, 1)
     loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
-    for number, (ids, batch) in enumerate(
-        zip(update.micro_batch_ids, update.micro_batches, strict=True), 1
-    ):
+    for number, (ids, batch) in enumerate(update.micro_batches, start=1):
         is_last = number == len(update.micro_batches)
-        own_masks = run.config.dropout == "per_example"
-        dropout = (
-            ExampleDropout(run.config.seed, run.state.step, ids) if own_masks else nullcontext()
-        )
         batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
         labels = batch.pop("labels")
         # Gradients travel between processes once an update, in its last backward.
         with nullcontext() if is_last else accelerator.no_sync(model):
-            with dropout:
+            with dropout_of(run.config, run.state.step, ids):  # the same masks for every cut
                 outputs = model(**batch)
             losses = run.task.losses(outputs, labels)
             loss = losses.sum(dtype=precise_dtype(accelerator))
@@ -263,6 +237,7 @@ def train_step(run: Run, update: Update) -> Learned:
     # Not optimizer_step_was_skipped: fused AdamW skips inside its kernel, unseen by accelerate.
     skipped = scaler is not None and scaler.get_scale() < scale_before
     if not skipped:
+        run.vocabulary.after_update(optimizer)
         run.lr_scheduler.step()
     optimizer.zero_grad()
     return Learned(update.example_ids, update.num_targets, loss_sum, grad_norm, skipped)
@@ -271,13 +246,9 @@ def train_step(run: Run, update: Update) -> Learned:
 def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
     """Scores of a split, and its predicted values, on every process. All must call this."""
     found = predict_split(
-        run.accelerator,
-        run.model,
-        run.task,
-        split,
-        batch_size=run.config.per_device_eval_batch_size,
-        equal_lengths=run.equal_lengths,
-    )
+        run.accelerator, run.model, run.task, split,
+        batch_size=run.config.per_device_eval_batch_size, equal_lengths=run.equal_lengths,
+    )  # fmt: skip
     if found.loss is not None and not math.isfinite(found.loss):
         raise NotFinite(f"update {run.state.step}: the {split} loss is {found.loss}")
 
@@ -298,9 +269,7 @@ def finish(run: Run, measured: dict) -> dict:
         results["train"] = {"loss": logs.significant(run, state.train_loss)} | measured
         results["train"] |= logs.log_ending(run)
         if config.load_best_model_at_end and state.best_checkpoint:
-            best = run.folder / state.best_checkpoint
-            decide(run.accelerator, lambda: check_best(best))
-            load_weights(run.accelerator, run.model, best)
+            load_best(run)
     if "validation" in examples:
         scores = state.best_results if config.load_best_model_at_end else state.last_results
         results["eval"] = scores or evaluate(run, "validation")[0]
@@ -310,7 +279,7 @@ def finish(run: Run, measured: dict) -> dict:
             scores, predictions[split] = evaluate(run, split)
             if split == "test":
                 results["test"] = scores
-    weights = run.accelerator.get_state_dict(run.model) if config.do_train else None
+    weights = whole_weights(run) if config.do_train else None
     return decide(run.accelerator, lambda: run_folder.finish(run, weights, results, predictions))
 
 

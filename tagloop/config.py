@@ -155,6 +155,11 @@ class Config:
         "Masks that are the same for every cut, or torch's own (fused attention on GPUs).",
         formerly="per_process",
     )
+    full_vocabulary: bool = option(
+        False,
+        "Keep rows of the input embedding that the data never shows in the model, too.",
+        may_change=True,
+    )
     mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
         None, "Overrides the launch file's precision."
     )

@@ -11,6 +11,7 @@ from tagloop.errors import Interrupted, Preempted
 from tagloop.tasks.task import Task
 from tagloop.training import processes
 from tagloop.training.progress import Timetable, TrainState
+from tagloop.training.vocabulary import Vocabulary
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Run:
     folder: Path
     task: Task
     model: nn.Module
+    vocabulary: Vocabulary  # rows of the input embedding that the model holds, and the others
     optimizer: optim.Optimizer  # prepared by the accelerator
     lr_scheduler: optim.lr_scheduler.LRScheduler  # plain: it steps once per update
     equal_lengths: bool  # in a batch: the model sees padding

@@ -2,9 +2,9 @@
 
     accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS
 
-CUTS is JSON; a cut is [per-device batch size, accumulation steps, dtype]. For each, FOLDER/B-A-dtype/ holds the
-gradients of the first update, the weights after the epoch, metrics.jsonl, and for every process
-the sentences that it really put through the model in each update.
+CUTS is JSON; a cut is [per-device batch size, accumulation steps, dtype]. For each,
+FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the epoch,
+metrics.jsonl, and for every process the sentences that it really put through the model.
 """
 
 import json

@@ -72,11 +72,13 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
     if is_best:
         run.state.best_checkpoint = folder.name
     accelerator, model = run.accelerator, run.model
-    weights = accelerator.get_state_dict(model)
+    weights = whole_weights(run)
     whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
     scaler = accelerator.scaler
     training = {
-        "optimizer": get_optimizer_state_dict(model, run.optimizer.optimizer, options=whole),
+        "optimizer": run.vocabulary.pack_moments(
+            get_optimizer_state_dict(model, run.optimizer.optimizer, options=whole)
+        ),
         "lr_scheduler": run.lr_scheduler.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else {},
     }
@@ -85,6 +87,7 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
         "state": dataclasses.asdict(run.state),
         "global_batch_size": run.global_batch_size,
         "identity": run.identity,
+        "vocabulary_shrink": run.vocabulary.shrink,
     }
 
     def write(into: Path) -> None:
@@ -104,6 +107,12 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
     if accelerator.is_main_process:
         keep = how_many(run.config)
         prune(run.folder, keep=keep, spare=[folder.name, run.state.best_checkpoint], say=run.say)
+
+
+def whole_weights(run: Run) -> dict[str, torch.Tensor]:
+    """The model's state dict with its whole vocabulary, on the main process. All must call this."""
+    weights = run.accelerator.get_state_dict(run.model)
+    return run.vocabulary.whole(weights) if run.accelerator.is_main_process else weights
 
 
 def require_finite(run: Run) -> None:

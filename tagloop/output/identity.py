@@ -52,7 +52,7 @@ def check_same_run(saved: dict, asked: dict, *, where: Path) -> None:
     """Refuse a resume that would silently be another run.
 
     Args:
-        saved, asked: identities. An option that is younger than the checkpoint is what runs did before.
+        saved, asked: identities. An option younger than the checkpoint is what runs did before.
 
     Raises:
         InputError: every difference, with its name, old and new value.

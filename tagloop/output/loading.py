@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
-from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     set_model_state_dict,
@@ -14,30 +12,32 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from tagloop.errors import InputError
-from tagloop.output.checkpoint import OPTIMIZER, WEIGHTS
+from tagloop.files import read_json
+from tagloop.output.checkpoint import MANIFEST, OPTIMIZER, WEIGHTS
 from tagloop.run import Run
 from tagloop.training.processes import together
 
 
-def load_weights(accelerator: Accelerator, model: nn.Module, folder: Path) -> None:
+def load_weights(run: Run, folder: Path) -> None:
     """Put a checkpoint's weights into the prepared model. Every process must call this.
 
     Raises:
         InputError: on every process; they are not those of this model.
     """
     path = folder / WEIGHTS
-    own = _plain(accelerator.unwrap_model(model).state_dict())
-    tied = getattr(accelerator.unwrap_model(model), "all_tied_weights_keys", {})
+    model = run.accelerator.unwrap_model(run.model)
+    own, tied = _plain(model.state_dict()), getattr(model, "all_tied_weights_keys", {})
 
     def read() -> dict[str, torch.Tensor]:
-        weights = load_file(path)
+        shrink = read_json(folder / MANIFEST).get("vocabulary_shrink", 1.0)
+        weights = run.vocabulary.compact(load_file(path), shrink)
         _require(own.keys() - set(tied) <= weights.keys() <= own.keys(), "other weights")
         _require_shapes(weights, own)
         return weights
 
-    weights = together(accelerator, lambda: _readable(read, path))
+    weights = together(run.accelerator, lambda: _readable(read, path))
     options = StateDictOptions(full_state_dict=True, strict=False)  # tied ones are stored once
-    set_model_state_dict(model, weights, options=options)
+    set_model_state_dict(run.model, weights, options=options)
 
 
 def load_training_state(run: Run, folder: Path) -> None:
@@ -51,6 +51,7 @@ def load_training_state(run: Run, folder: Path) -> None:
 
     def read() -> dict:
         training = torch.load(path, map_location="cpu", weights_only=True)
+        training["optimizer"] = run.vocabulary.unpack_moments(training["optimizer"])
         optimizer, own_groups = training["optimizer"], run.optimizer.param_groups
         # A parameter that never had a gradient has no state.
         _require(optimizer["state"].keys() <= parameters.keys(), "other parameters")

@@ -4,12 +4,9 @@ The lock is the operating system's, on an open file: it goes with the process th
 that ends. Only the main process of a run writes, so it alone holds the lock.
 """
 
-import ctypes
 import fcntl
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,15 +82,3 @@ def _close_in_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_close_in_fork)
-
-
-def die_with_launcher() -> None:
-    """Have the kernel end this process when its launcher dies: it would train on unseen.
-
-    Without a launcher the parent may be a shell that is left. Linux only; elsewhere the lock still
-    refuses a second run while orphans of the first live.
-    """
-    launched = "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
-    if launched and sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

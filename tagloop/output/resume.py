@@ -20,6 +20,7 @@ from tagloop.output.checkpoint import (
 from tagloop.output.identity import check_same_run
 from tagloop.output.loading import load_training_state, load_weights
 from tagloop.run import Run
+from tagloop.training.processes import decide
 from tagloop.training.progress import TrainState
 
 
@@ -110,10 +111,17 @@ def find_checkpoint(
     return None
 
 
-def check_best(folder: Path) -> None:
+def _check_best(folder: Path) -> None:
     """Raise RunStopped if the best checkpoint is no longer whole."""
     if damage := _find_best_damage(folder):
         raise RunStopped(f"{folder}: the best checkpoint {damage}; put it back")
+
+
+def load_best(run: Run) -> None:
+    """Put the weights of the best evaluation into the model. Every process must call this."""
+    best = run.folder / run.state.best_checkpoint
+    decide(run.accelerator, lambda: _check_best(best))
+    load_weights(run, best)
 
 
 def _find_best_damage(folder: Path) -> str | None:
@@ -187,6 +195,6 @@ def restore(run: Run, earlier: Earlier) -> None:
     if earlier.checkpoint is None:
         run.say(f"{run.folder}: no checkpoint yet, the run begins anew")
         return
-    load_weights(run.accelerator, run.model, earlier.checkpoint)
+    load_weights(run, earlier.checkpoint)
     load_training_state(run, earlier.checkpoint)
     run.state = earlier.state

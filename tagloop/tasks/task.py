@@ -36,7 +36,12 @@ def needed_splits(config: Config, splits: dict[str, Dataset]) -> dict[str, Datas
     if config.do_train and "train" not in splits:
         raise InputError(f"{config.dataset_name}: no training split; give --train_file")
     asked = {"train": config.do_train, "validation": config.do_eval}
-    return {split: data for split, data in splits.items() if asked.get(split, config.do_predict)}
+    needed = {split: data for split, data in splits.items() if asked.get(split, config.do_predict)}
+    if not needed:
+        raise InputError("nothing to do: the data has no split for what the --do_ options ask")
+    if config.load_best_model_at_end and "validation" not in needed:
+        raise InputError("--load_best_model_at_end: no validation split can tell the best")
+    return needed
 
 
 class Task(Protocol):

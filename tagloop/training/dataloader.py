@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from tagloop.training.batching import deal_update
@@ -16,15 +17,14 @@ class Update:
 
     Attributes:
         example_ids: int64 [num_examples], of the whole update.
-        micro_batches: of this process; int64 tensors [examples, sub-tokens] by name.
-        micro_batch_ids: int64 [examples] for each of them; empty for a process without work.
+        micro_batches: of this process, each its example ids, int64 [examples] (none for a process
+            without work), and tensors [examples, sub-tokens] by name.
         num_targets: of the whole update. Every process knows every example's number of targets, so
             no collective is needed.
     """
 
     example_ids: np.ndarray
-    micro_batches: list[dict[str, torch.Tensor]]
-    micro_batch_ids: list[np.ndarray]
+    micro_batches: list[tuple[np.ndarray, dict[str, torch.Tensor]]]
     num_targets: int
     num_words: int  # of the whole update
     num_sub_tokens: int  # of this process
@@ -32,7 +32,7 @@ class Update:
 
     def pin_memory(self) -> "Update":
         """Page-locked tensors, which travel to a GPU beside the computation."""
-        for batch in self.micro_batches:
+        for _, batch in self.micro_batches:
             batch |= {name: tensor.pin_memory() for name, tensor in batch.items()}
         return self
 
@@ -67,8 +67,7 @@ class Updates(Dataset):
         shares = deal_update(example_ids, examples.lengths, **self.share)
         return Update(
             example_ids=example_ids,
-            micro_batches=[examples.collate(ids) for ids in shares],
-            micro_batch_ids=shares,
+            micro_batches=[(ids, examples.collate(ids)) for ids in shares],
             num_targets=int(examples.num_targets[example_ids].sum()),
             num_words=int(examples.num_words[example_ids].sum()),
             num_sub_tokens=sum(int(examples.lengths[ids].sum()) for ids in shares),
@@ -79,21 +78,19 @@ class Updates(Dataset):
 def build_dataloader(
     examples: Examples,
     plan: list[np.ndarray],
+    accelerator: Accelerator,
     *,
-    num_processes: int,
-    process_index: int,
     per_device_batch_size: int,
-    num_workers: int,
-    pin_memory: bool,
-    start: int,
+    num_workers: int = 0,
+    start: int = 0,
     equal_lengths: bool = False,
 ) -> DataLoader:
     """The updates of an epoch from `start` on: a resumed epoch skips indices, never data."""
     updates = Updates(
         examples,
         plan,
-        num_processes=num_processes,
-        process_index=process_index,
+        num_processes=accelerator.num_processes,
+        process_index=accelerator.process_index,
         per_device_batch_size=per_device_batch_size,
         equal_lengths=equal_lengths,
     )
@@ -102,6 +99,6 @@ def build_dataloader(
         batch_size=None,
         sampler=range(start, len(updates)),
         num_workers=num_workers,
-        pin_memory=pin_memory,
+        pin_memory=accelerator.device.type == "cuda",
         generator=torch.Generator(),  # else every epoch draws a number from the global generator
     )

@@ -26,6 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from tagloop.config import Config
+
 # Odd constants of the golden ratio and of murmur3's finalizer, as int32.
 GOLDEN, MURMUR_1, MURMUR_2 = 0x9E3779B1 - 2**32, 0x85EBCA6B - 2**32, 0xC2B2AE35 - 2**32
 
@@ -127,7 +129,7 @@ class ExampleDropout(TorchFunctionMode):
         else:
             self.example_keys = self.example_keys.to(input.device)
             row = (self.example_keys ^ call).view(_along(example_dim, input.ndim)) + places
-        return row.addcmul(row, row, value=2), entries
+        return row, entries
 
 
 def recompute_alike() -> tuple[contextlib.AbstractContextManager, ...]:
@@ -197,3 +199,12 @@ def _along(dim: int, ndim: int) -> tuple[int, ...]:
 def _signed(number: int) -> int:
     """The int32 of a number's lowest 32 bits."""
     return (number + 2**31) % 2**32 - 2**31
+
+
+def dropout_of(
+    config: Config, step: int, example_ids: Sequence[int]
+) -> contextlib.AbstractContextManager:
+    """What has to be around a forward of update `step`, as --dropout says."""
+    if config.dropout == "per_process":
+        return contextlib.nullcontext()
+    return ExampleDropout(config.seed, step, example_ids)

@@ -22,12 +22,14 @@ class Examples(Protocol):
         num_targets: int32 [num_examples]; an update's loss is divided by their sum.
         num_words: int32 [num_examples], for the words per second of the log.
         prediction_offsets: int64 [num_examples + 1], where an example's predicted values lie.
+        input_ids: int32 [...], every id that the model is shown; padding need not be among them.
     """
 
     lengths: np.ndarray
     num_targets: np.ndarray
     num_words: np.ndarray
     prediction_offsets: np.ndarray
+    input_ids: np.ndarray
 
     def __len__(self) -> int: ...
 

@@ -1,8 +1,10 @@
 """Processes that act as one: how many there are, what the main one decides, when to stop."""
 
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -43,6 +45,19 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
 
 
+def die_with_launcher() -> None:
+    """Have the kernel tell this process when its launcher dies: it would train on unseen.
+
+    SIGUSR1 saves and leaves, and ends a process that is not training yet. Without a launcher the
+    parent may be a shell that is left. Linux only; elsewhere the lock still refuses a second run
+    while orphans of the first live.
+    """
+    launched = "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGUSR1)
+
+
 def build_accelerator(*, mixed_precision: str | None, log_with: str | None) -> Accelerator:
     """The one object that knows about devices and processes.
 
@@ -53,6 +68,7 @@ def build_accelerator(*, mixed_precision: str | None, log_with: str | None) -> A
     Raises:
         InputError: what was asked for is not what the launch gave.
     """
+    die_with_launcher()
     try:
         accelerator = Accelerator(
             # Without `cpu=`, processes on a machine without GPU each believe they are alone.

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+from tagloop.config import Config
+
 
 @dataclass
 class TrainState:
@@ -83,6 +85,7 @@ class Timetable:
     logging_steps: int
     eval_steps: int | None = None  # None: after every epoch
     checkpointing_steps: str | None = None  # a number, or "epoch"
+    num_warmup_updates: int = 0
 
     @property
     def num_epochs(self) -> int:
@@ -107,3 +110,18 @@ class Timetable:
             end_epoch=end_epoch,
             end_run=end_run,
         )
+
+
+def build_timetable(config: Config, num_examples: int, global_batch_size: int) -> Timetable:
+    """The timetable of a run; a warm-up below 1 is a share of it."""
+    updates_per_epoch = -(-num_examples // global_batch_size)
+    num_updates = config.max_train_steps or config.num_train_epochs * updates_per_epoch
+    warmup = config.num_warmup_steps
+    return Timetable(
+        updates_per_epoch,
+        num_updates,
+        config.logging_steps,
+        config.eval_steps,
+        config.checkpointing_steps,
+        num_warmup_updates=int(warmup) if warmup >= 1 else round(warmup * num_updates),
+    )

@@ -78,6 +78,11 @@ class Vocabulary:
             return f"{len(self.rows):,} of {self.num_rows:,} rows"
         return f"all rows ({self.why_full})" if self.why_full else f"all {self.num_rows:,} rows"
 
+    @property
+    def num_waiting(self) -> int:
+        """Parameters in the rows that wait."""
+        return len(self.absent) * self.embedding.embedding_dim if self.is_compact else 0
+
     def after_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Decay the waiting rows as AdamW did the others: after a step, before the schedule's."""
         if not self.is_compact or not self.embedding.weight.requires_grad:
