@@ -113,8 +113,10 @@ def log_ending(run: Run) -> dict:
             f"evaluations had no better {run.task.best_metric}"
         )
     if config.load_best_model_at_end and state.best_checkpoint:
-        folder = run.folder / state.best_checkpoint
-        run.say(f"the model is that of update {state.best_step}, the best; {folder} stays")
+        stays = (
+            f"; {run.folder / state.best_checkpoint} stays" if config.checkpointing_steps else ""
+        )
+        run.say(f"the model is that of update {state.best_step}, the best{stays}")
     elif state.best_step is not None:
         run.say(f"the model is that of update {state.step}; the best was after {state.best_step}")
     return facts

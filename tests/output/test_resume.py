@@ -186,7 +186,8 @@ def frozen(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = (folder / "arguments.txt").read_text().split()
     return folder, [
-        *arguments, f"--output_dir={folder / 'run'}", "--resume_from_checkpoint=auto"
+        *arguments, f"--output_dir={folder / 'run'}", "--resume_from_checkpoint=auto",
+        "--dropout=per_process",  # all that version 1 knew
     ]  # fmt: skip
 
 

@@ -257,7 +257,8 @@ def test_every_file_has_the_mode_that_the_user_chose(tmp_path):
 
 
 def test_weights_that_are_not_finite_are_never_published(tmp_path, capfd):
-    for number, options in enumerate(([], ["--checkpointing_steps=1"], ["--do_train"])):
+    save = "--checkpointing_steps=1"
+    for number, options in enumerate(([], [save], ["--do_train"], ["--do_train", save])):
         folder = tmp_path / str(number)
         error = refused(
             capfd, *SMALL, "--max_train_steps=1", "--learning_rate=1e38", f"--output_dir={folder}",
