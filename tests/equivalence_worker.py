@@ -52,7 +52,7 @@ def main(folder: Path, data: str, model: str, task: str, cuts: list) -> None:
                     [row[mask.bool()].tolist() for row, mask in zip(ids, masks, strict=True)]
                     for ids, masks in (
                         (batch["input_ids"], batch["attention_mask"])
-                        for batch in update.micro_batches
+                        for _, batch in update.micro_batches
                         if (batch["labels"] != -100).any() or update.num_targets == 0
                     )
                 ]

@@ -23,8 +23,6 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
-from torch.distributed.tensor import DTensor
-from torch.optim import Optimizer
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.config import Config
@@ -39,6 +37,7 @@ from tagloop.files import (
 )
 from tagloop.run import Run
 from tagloop.training.progress import TrainState
+from tagloop.training.weights import find_non_finite
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"(step|epoch)_\d+")
@@ -124,17 +123,6 @@ def require_finite(run: Run) -> None:
     found = [name for name in gather_object([find_non_finite(run.model, run.optimizer)]) if name]
     if found:
         raise NotFinite(f"update {run.state.step}: weights or moments of {found[0]} are not finite")
-
-
-def find_non_finite(model: nn.Module, optimizer: Optimizer | None = None) -> str | None:
-    """Name of a parameter that is, or has a moment that is, not finite in this process' part."""
-    for name, parameter in model.named_parameters():
-        moments = optimizer.state.get(parameter, {}) if optimizer else {}
-        for tensor in (parameter, *filter(torch.is_tensor, moments.values())):
-            local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-            if not local.isfinite().all():
-                return name
-    return None
 
 
 def write_model(

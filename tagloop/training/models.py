@@ -24,7 +24,12 @@ from tagloop.training.dropout import recompute_alike
 from tagloop.training.examples import Examples
 from tagloop.training.pretrained import errors_of_transformers, first_line, load_pretrained
 from tagloop.training.tokenizers import tokenizer_digest
-from tagloop.training.weights import describe_faults, find_head, new_weights_of_head
+from tagloop.training.weights import (
+    describe_faults,
+    find_head,
+    find_non_finite,
+    new_weights_of_head,
+)
 
 UNLIMITED = 1_000_000  # sub-tokens; a model without a limit takes any sentence whole
 
@@ -193,6 +198,8 @@ def load_model(
     torch.manual_seed(config.seed)
     if config.model_name_or_path:
         model, new = _load_weights(config, auto_class, model_config, warnings)
+        if bad := find_non_finite(model):
+            raise InputError(f"{_name(config)}: weights of {bad} are not finite; name another")
     else:
         model = _build(config, auto_class, model_config)
         new = {name for name, _ in model.named_parameters()}

@@ -6,7 +6,10 @@ pooler counts as one: it is trained with a head, and checkpoints without that he
 
 from typing import Any
 
+import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
 SHOWN = 3  # names in a message
 
@@ -86,3 +89,14 @@ def _some(names: list[str]) -> str:
 
 def _shape(shape: Any) -> str:
     return "x".join(map(str, shape))
+
+
+def find_non_finite(model: nn.Module, optimizer: Optimizer | None = None) -> str | None:
+    """Name of a parameter that is, or has a moment that is, not finite in this process' part."""
+    for name, parameter in model.named_parameters():
+        moments = optimizer.state.get(parameter, {}) if optimizer else {}
+        for tensor in (parameter, *filter(torch.is_tensor, moments.values())):
+            local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            if not local.isfinite().all():
+                return name
+    return None

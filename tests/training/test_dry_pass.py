@@ -111,7 +111,7 @@ def gradient(model, examples, *, num_processes, batch_size, equal_lengths):
             per_device_batch_size=batch_size,
             equal_lengths=equal_lengths,
         )
-        for batch in update.micro_batches:
+        for _, batch in update.micro_batches:
             labels = batch.pop("labels")
             losses = Tagging.losses(None, model(**batch), labels)
             (losses.sum() / update.num_targets).backward()
