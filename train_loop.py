@@ -40,6 +40,7 @@ from tagloop.output.resume import Earlier, find_earlier, load_best, restore, wit
 from tagloop.run import Run
 from tagloop.streams import open_streams
 from tagloop.tasks import load_task
+from tagloop.training.background import Background
 from tagloop.training.batching import plan_epoch
 from tagloop.training.dataloader import Update, build_dataloader
 from tagloop.training.dropout import dropout_of
@@ -81,7 +82,7 @@ def main(argv: list[str] | None = None) -> dict:
         decide(accelerator, lambda: run_folder.start(run, earlier))
         logs.start_trackers(run)
         console.print_header(run)
-        with StopSignal() as stop, with_remedy(folder):
+        with StopSignal() as stop, with_remedy(folder), run.background:
             measured = train(run, stop) if config.do_train else {}
             results = finish(run, measured)
         console.print_footer(run, results)
@@ -148,6 +149,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         timetable=timetable,
         identity=build_identity(config, task, accelerator),
         state=TrainState(),
+        background=Background(accelerator, in_thread=config.async_checkpoints),
     )
 
 
@@ -183,6 +185,7 @@ def train(run: Run, stop: StopSignal) -> dict:
             due, is_best = run.timetable.due(state.step), False
             if due:
                 unread.read(accelerator, state)
+                run.background.check()
             if due.log:
                 meter.show(logs.log_training(run))
             if due.end_epoch:
@@ -199,6 +202,7 @@ def train(run: Run, stop: StopSignal) -> dict:
             if run.is_over:
                 return meter.close()
             if stop_asked:
+                run.background.wait()
                 raise run.stopped(saved=bool(keeps))
     return meter.close()
 
@@ -251,17 +255,15 @@ def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
     )  # fmt: skip
     if found.loss is not None and not math.isfinite(found.loss):
         raise NotFinite(f"update {run.state.step}: the {split} loss is {found.loss}")
-
-    def score() -> dict:
-        return run.task.score(split, found.predictions) | {"loss": found.loss}
-
-    return decide(run.accelerator, score), found.predictions
+    scores = decide(run.accelerator, lambda: run.task.score(split, found.predictions))
+    return scores | {"loss": found.loss}, found.predictions
 
 
 def finish(run: Run, measured: dict) -> dict:
     """Best weights, last scores, predictions; then the main process writes it all."""
     config, state, examples = run.config, run.state, run.task.examples
     results = {}
+    run.background.wait()
     require_finite(run)
     if config.do_train:
         if state.epoch_num_labels or state.train_loss is None:  # the run ended inside an epoch

@@ -50,13 +50,15 @@ def main() -> None:
             train_loop.train_step(run, update)
             seconds.append(time.perf_counter() - started)
         update_time = statistics.median(seconds[1:])
-        saves = []
+        stalls, saves = [], []
         for number in range(SAVES):
             started = time.perf_counter()
             run.state.step = number + 1
             train_loop.save_checkpoint(run, epoch=None, is_best=False)
+            stalls.append(time.perf_counter() - started)
+            run.background.wait()  # nothing else runs: how long it takes where training waits
             saves.append(time.perf_counter() - started)
-        save_time = statistics.median(saves)
+        stall, save_time = statistics.median(stalls), statistics.median(saves)
         size = sum(path.stat().st_size for path in Path(folder, f"step_{SAVES}").iterdir())
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     print(f"model       {parameters / 1e6:.0f} M parameters, checkpoint {size / 2**30:.2f} GiB")
@@ -64,7 +66,8 @@ def main() -> None:
     print(
         f"checkpoint  {save_time:.2f} s (median of {SAVES}: {', '.join(f'{s:.2f}' for s in saves)})"
     )
-    share = save_time / (EPOCH * update_time + save_time)
+    share = stall / (EPOCH * update_time + stall)
+    print(f"stall       {stall:.2f} s ({', '.join(f'{s:.2f}' for s in stalls)}): all that training waits")
     print(f"share       {share:.2%} of the time of an epoch of {EPOCH} updates")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
 

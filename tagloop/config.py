@@ -207,6 +207,9 @@ class Config:
     checkpointing_steps: str | None = option(
         None, 'Save a checkpoint every N updates, or "epoch".', may_change=True
     )
+    async_checkpoints: bool = option(
+        True, "Write checkpoints beside training; else training waits.", may_change=True
+    )
     checkpoints_total_limit: int | None = option(
         None, "Keep the newest N checkpoints (and the best one).", least=1, may_change=True
     )

@@ -10,6 +10,7 @@ from tagloop.config import Config
 from tagloop.errors import Interrupted, Preempted
 from tagloop.tasks.task import Task
 from tagloop.training import processes
+from tagloop.training.background import Background
 from tagloop.training.progress import Timetable, TrainState
 from tagloop.training.vocabulary import Vocabulary
 
@@ -31,6 +32,7 @@ class Run:
     timetable: Timetable
     identity: dict  # what a resumed run must have in common with the one it resumes
     state: TrainState
+    background: Background  # checkpoints are written beside training
 
     @property
     def is_over(self) -> bool:

@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.config import Config
-from tagloop.errors import NotFinite, RunStopped
+from tagloop.errors import NotFinite
 from tagloop.files import (
     WRITE_ERRORS,
     find_damage,
@@ -53,30 +53,32 @@ class DamagedCheckpoint(Exception):
 
 
 def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
-    """Publish where the training is, then prune. Every process must call this.
+    """Copy where the training is, and publish it beside training. Every process must call this.
 
-    The state is gathered whole, so it does not depend on the number of processes.
+    The state is gathered whole, so it does not depend on the number of processes. Its copy takes
+    the memory of the weights and twice that for the moments, until it is written.
 
     Args:
         epoch: the one that has just ended, if any.
         is_best: this evaluation was the best so far.
 
     Raises:
-        RunStopped: on every process, if the main process could not write, or weights or moments
-            are not finite. Nothing was published.
+        RunStopped: on every process, if the checkpoint before this one could not be written, or
+            weights or moments are not finite. Nothing was published.
     """
     require_finite(run)
+    run.background.wait()  # before memory is taken for another copy
     by_epoch = run.config.checkpointing_steps == "epoch" and epoch is not None
     folder = run.folder / (f"epoch_{epoch}" if by_epoch else f"step_{run.state.step}")
     if is_best:
         run.state.best_checkpoint = folder.name
     accelerator, model = run.accelerator, run.model
-    weights = whole_weights(run)
+    weights = {name: tensor.to("cpu", copy=True) for name, tensor in whole_weights(run).items()}
     whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
     scaler = accelerator.scaler
     training = {
         "optimizer": run.vocabulary.pack_moments(
-            get_optimizer_state_dict(model, run.optimizer.optimizer, options=whole)
+            _copied(get_optimizer_state_dict(model, run.optimizer.optimizer, options=whole))
         ),
         "lr_scheduler": run.lr_scheduler.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else {},
@@ -89,23 +91,32 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
         "vocabulary_shrink": run.vocabulary.shrink,
     }
 
+    facts = json.loads(json.dumps(facts, default=str))  # as it is now
+    unwrapped, spare = accelerator.unwrap_model(model), [folder.name, run.state.best_checkpoint]
+
     def write(into: Path) -> None:
-        write_model(into, accelerator.unwrap_model(model), weights, run.task.tokenizer)
+        write_model(into, unwrapped, weights, run.task.tokenizer)
         torch.save(training, into / OPTIMIZER)
 
-    failure = [None]
-    if accelerator.is_main_process:
+    def publish_and_prune() -> str | None:
         try:
             publish(folder, write, facts)
         except WRITE_ERRORS as error:
             reason = getattr(error, "strerror", None) or error
-            failure = [f"{folder}: the checkpoint could not be written: {reason}"]
-    broadcast_object_list(failure)
-    if failure[0]:
-        raise RunStopped(failure[0])
-    if accelerator.is_main_process:
-        keep = how_many(run.config)
-        prune(run.folder, keep=keep, spare=[folder.name, run.state.best_checkpoint], say=run.say)
+            return f"{folder}: the checkpoint could not be written: {reason}"
+        prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)
+        return None
+
+    run.background.start(publish_and_prune)
+
+
+def _copied(optimizer_state: dict) -> dict:
+    """The same state dict with tensors of its own: torch's may be the optimizer's on a CPU."""
+    state = {
+        name: {key: torch.clone(value) for key, value in moments.items()}
+        for name, moments in optimizer_state["state"].items()
+    }
+    return optimizer_state | {"state": state}
 
 
 def whole_weights(run: Run) -> dict[str, torch.Tensor]:

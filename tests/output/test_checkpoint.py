@@ -162,6 +162,7 @@ CHANGED = {  # another valid value for every option
     "pad_to_max_length": True, "model_name_or_path": "x", "config_name": "x",
     "tokenizer_name": "x", "model_type": "bert", "ignore_mismatched_sizes": True,
     "allow_partial_weights": True, "dropout": "per_process", "full_vocabulary": True,
+    "async_checkpoints": False,
     "trust_remote_code": True, "per_device_train_batch_size": 4, "per_device_eval_batch_size": 4,
     "gradient_accumulation_steps": 3, "learning_rate": 1e-4, "weight_decay": 0.1,
     "max_grad_norm": 2.0, "num_train_epochs": 7, "max_train_steps": 9,
@@ -243,7 +244,8 @@ def test_a_failing_disk_stops_the_run_and_leaves_the_last_checkpoint(
 
             with monkeypatch.context() as patch:
                 patch.setattr(target, fail)
-                return real_save(run, **options)
+                real_save(run, **options)
+                run.background.wait()
         return real_save(run, **options)
 
     monkeypatch.setattr(train_loop, "save_checkpoint", save)
