@@ -36,7 +36,7 @@ def main(folder: Path, data: str, model: str, task: str, cuts: list) -> None:
         )  # fmt: skip
         accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
         run = train_loop.build(config, accelerator, out, None)
-        decide(accelerator, lambda run=run: run_folder.start(run))
+        decide(accelerator, lambda run=run: run_folder.start(run, None))
         gradients, stream = {}, []
 
         def keep_gradients(*_, gradients=gradients, run=run):

@@ -73,7 +73,9 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
     if is_best:
         run.state.best_checkpoint = folder.name
     accelerator, model = run.accelerator, run.model
-    weights = {name: tensor.to("cpu", copy=True) for name, tensor in whole_weights(run).items()}
+    weights = whole_weights(run)
+    if accelerator.is_main_process:
+        weights = {name: tensor.to("cpu", copy=True) for name, tensor in weights.items()}
     whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
     scaler = accelerator.scaler
     training = {
@@ -111,10 +113,13 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
 
 
 def _copied(optimizer_state: dict) -> dict:
-    """The same state dict with tensors of its own: torch's may be the optimizer's on a CPU."""
+    """The same state dict with tensors of its own: torch's may be the optimizer's on a CPU.
+
+    Only the main process has any.
+    """
     state = {
         name: {key: torch.clone(value) for key, value in moments.items()}
-        for name, moments in optimizer_state["state"].items()
+        for name, moments in optimizer_state.get("state", {}).items()
     }
     return optimizer_state | {"state": state}
 
