@@ -104,7 +104,7 @@ def test_chosen_rows_and_real_sentences(corpora, tmp_path):
             tokens.append([])
             tags.append([])
     kept = np.random.default_rng(0).permutation(len(tokens))[:500]
-    tokenizer, template = tokenizer_of("bert"), None
+    tokenizer = tokenizer_of("bert")
     template = probe_template(tokenizer)
     encoding.encode_sentences(
         tmp_path,
