@@ -63,7 +63,7 @@ def write_corpus(path: Path, num_sentences: int) -> int:
     num_words = 0
     with path.open("w", encoding="utf-8") as file:
         for length in random.integers(1, 29, num_sentences):
-            ranks = random.zipf(1.2, length) % 1_000_000
+            ranks = random.zipf(1.3, length) % 1_000_000
             is_name = random.random(length) < 1 / 6
             for rank, tag in zip(ranks, np.where(is_name, "B-PER", "O"), strict=True):
                 file.write(f"{spelled(int(rank))} {tag}\n")

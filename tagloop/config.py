@@ -109,7 +109,7 @@ class Config:
     )
     preprocessing_num_workers: int | None = option(
         None,
-        "Processes that cut words into sub-tokens, where there is much to do. Default: one.",
+        "Processes that cut words into sub-tokens; for 2 million sentences or more. Default: one.",
         least=1,
         may_change=True,
     )
