@@ -107,6 +107,12 @@ class Config:
     pad_to_max_length: bool = option(
         False, "Pad every batch to max_length (static shapes) instead of its longest."
     )
+    preprocessing_num_workers: int | None = option(
+        None,
+        "Processes that cut words into sub-tokens; for 2 million sentences or more. Default: one.",
+        least=1,
+        may_change=True,
+    )
 
     model_name_or_path: str | None = option(None, "Encoder to fine-tune.", group="Model")
     config_name: str | None = option(

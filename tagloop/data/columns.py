@@ -68,7 +68,10 @@ def tabs_separate(words: list[str]) -> bool:
 
 def split_line(line: str, tab: bool) -> list[str]:
     """The columns of a line; where spaces separate them, a tab here and there does so, too."""
-    return line.split("\t") if tab else [part for part in re.split("[ \t]+", line) if part]
+    if tab:
+        return line.split("\t")
+    parts = line.replace("\t", " ").split(" ")
+    return [part for part in parts if part] if "" in parts else parts
 
 
 def read_columns(path: Path, reading: Reading, tagged: bool, conllu: bool) -> Iterator[Row]:
@@ -78,8 +81,9 @@ def read_columns(path: Path, reading: Reading, tagged: bool, conllu: bool) -> It
     text, label = layout.text, layout.label
     tagger = Tagger(reading, None, tagged)
     tokens, tags, lines, document = [], [], [], -1
+    name = str(path)  # once: a Path takes longer to write itself than a line to be split
     for number, line in read_lines(path):
-        place = f"{path}:{number}"
+        place = f"{name}:{number}"
         boundary = line.startswith("# newdoc" if conllu else DOCUMENT_START)
         if boundary or is_blank(line):
             if tokens:

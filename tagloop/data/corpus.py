@@ -187,12 +187,13 @@ def _convert(
     rows: Iterable[tuple], scheme: str | None, labels: set[str], digest: Any
 ) -> Iterator[tuple]:
     """Yield the rows with IOB2 tags; collect the labels and hash the rows on the way."""
+    encode = json.JSONEncoder(separators=(",", ":")).encode
     for row in itertools.starmap(Row, rows):
         tokens, tags, document = row.tokens, row.tags, row.document
         if scheme is not None:
             tags = schemes.to_iob2(tags, scheme, place=row.place_of)
         labels.update(tag for tag in tags if tag is not None)
-        digest.update(json.dumps([tokens, tags], separators=(",", ":")).encode() + b"\n")
+        digest.update(encode([tokens, tags]).encode() + b"\n")
         yield tokens, tags, document
 
 

@@ -62,6 +62,8 @@ def tokenize_words(
     string) has an empty list here.
     """
     sentences = [list(words) for words in sentences]
+    if not sentences:  # the tokenizer would take [] for one sentence without words
+        return []
     encodings = tokenizer(
         sentences, is_split_into_words=True, add_special_tokens=False, truncation=False,
         return_attention_mask=False, return_token_type_ids=False, verbose=False,
@@ -74,6 +76,30 @@ def tokenize_words(
                 pieces[word_id].append(token_id)
         result.append(pieces)
     return result
+
+
+class WordPieces:
+    """Sub-token ids of distinct words. What was asked for lately is not tokenized again.
+
+    A word alone has the ids that it has in any sentence: `tokenizers` normalizes, splits and
+    encodes words that are already split one by one.
+    """
+
+    MOST = 1 << 18  # words kept: some 60 MB
+    TOGETHER = 64  # words given as one sentence, to keep calls few and threads busy
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast):
+        self.tokenizer = tokenizer
+        self.known: dict[str, list[int]] = {}
+
+    def __call__(self, words: Sequence[str]) -> list[list[int]]:
+        if len(self.known) > self.MOST:
+            self.known.clear()
+        new = [word for word in words if word not in self.known]
+        rows = [new[at : at + self.TOGETHER] for at in range(0, len(new), self.TOGETHER)]
+        for row, pieces in zip(rows, tokenize_words(self.tokenizer, rows), strict=True):
+            self.known.update(zip(row, pieces, strict=True))
+        return [self.known[word] for word in words]
 
 
 def glues_words(tokenizer: PreTrainedTokenizerFast) -> bool:

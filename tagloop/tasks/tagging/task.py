@@ -167,6 +167,7 @@ def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
             label_all_tokens=config.label_all_tokens,
             pad_to_max_length=config.pad_to_max_length,
             pad_to_multiple_of=pad_to_multiple_of,
+            num_workers=config.preprocessing_num_workers or 1,
         )
         for split, dataset in needed_splits(config, corpus.splits).items()
     }

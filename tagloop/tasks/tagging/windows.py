@@ -7,8 +7,6 @@ A process holds the lengths and label counts of the windows (8 bytes each); all 
 """
 
 import json
-from array import array
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,27 +17,14 @@ import tokenizers
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.data import schemes
 from tagloop.data.store import build_once, source_digest
-from tagloop.tasks.tagging import alignment
+from tagloop.tasks.tagging.encoding import ARRAY_TYPES, encode_sentences
 from tagloop.training.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.training.tokenizers import (
     Template,
     probe_template,
-    tokenize_words,
     tokenizer_digest,
 )
-
-ARRAY_TYPES = {  # array.array's type codes: i int32, h int16, q int64
-    "input_ids": "i",
-    "labels": "h",
-    "offsets": "q",
-    "num_labels": "i",
-    "first_sub_token": "i",
-    "word_offsets": "q",
-    "references": "h",
-    "sentence_offsets": "q",
-}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,6 +109,7 @@ def load_windows(
     label_all_tokens: bool,
     pad_to_max_length: bool,
     pad_to_multiple_of: int,
+    num_workers: int = 1,
 ) -> Windows:
     """The windows of one split, built once per machine.
 
@@ -131,6 +117,7 @@ def load_windows(
         dataset: columns `tokens` and `tags`; `fingerprint` stands for its rows.
         max_length: sub-tokens in a window, special tokens included.
         stride: sub-tokens that neighbouring windows share; None: a quarter of a window.
+        num_workers: processes that build them; they change no byte.
     """
     template = probe_template(tokenizer)
     budget = max_length - template.num_special
@@ -148,10 +135,9 @@ def load_windows(
     }
 
     def build(folder: Path) -> None:
-        sentences = dataset.iter(batch_size=1000)
-        arrays, facts = encode_sentences(sentences, tokenizer, template, **how)
-        for name, values in arrays.items():
-            np.save(folder / f"{name}.npy", values)
+        facts = encode_sentences(
+            folder, dataset, tokenizer, template, **how, num_workers=num_workers
+        )
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
     folder = build_once("windows", key, build)
@@ -164,70 +150,3 @@ def load_windows(
         pad_to_max_length=pad_to_max_length,
         pad_to_multiple_of=pad_to_multiple_of,
     )
-
-
-def encode_sentences(
-    batches: Iterable[dict[str, list]],
-    tokenizer: PreTrainedTokenizerFast,
-    template: Template,
-    *,
-    label2id: dict[str, int],
-    budget: int,
-    stride: int,
-    label_all_tokens: bool,
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Tokenize, cut and label sentences.
-
-    Args:
-        batches: dicts of `tokens` and `tags` (None: no gold tag), lists of sentences.
-        budget: sub-tokens of words in a window.
-
-    Returns:
-        The arrays of `Windows` by name, and the facts to report.
-    """
-    arrays = {name: array(code) for name, code in ARRAY_TYPES.items()}
-    facts = {"words_without_sub_tokens": 0, "words_shortened": 0, "sentences_cut": 0}
-    for name in ("offsets", "word_offsets", "sentence_offsets"):
-        arrays[name].append(0)
-    # A word that the tokenizer makes nothing of still has to be predicted.
-    stand_in = next(
-        token_id
-        for token_id in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
-        if token_id is not None
-    )
-    for batch in batches:
-        pieces_of_batch = tokenize_words(tokenizer, batch["tokens"])
-        for pieces, tags in zip(pieces_of_batch, batch["tags"], strict=True):
-            facts["words_without_sub_tokens"] += sum(not word for word in pieces)
-            facts["words_shortened"] += sum(len(word) > budget for word in pieces)
-            pieces = [word[:budget] or [stand_in] for word in pieces]
-            counts = [len(word) for word in pieces]
-            windows = alignment.cut_windows(counts, budget=budget, stride=stride) if counts else []
-            facts["sentences_cut"] += len(windows) > 1
-            for window in windows:
-                _append_window(arrays, window, pieces, tags, template, label2id, label_all_tokens)
-            arrays["references"].extend(
-                IGNORE_INDEX if tag is None else label2id[tag] for tag in tags
-            )
-            arrays["sentence_offsets"].append(len(arrays["references"]))
-    return {name: np.frombuffer(values, values.typecode) for name, values in arrays.items()}, facts
-
-
-def _append_window(arrays, window, pieces, tags, template, label2id, label_all_tokens) -> None:
-    ids, labels = list(template.prefix), [IGNORE_INDEX] * len(template.prefix)
-    for word in range(window.start, window.end):
-        word_labels = [IGNORE_INDEX] * len(pieces[word])
-        if window.own_start <= word < window.own_end:
-            arrays["first_sub_token"].append(len(ids))
-            if tags[word] is not None:
-                word_labels[0] = label2id[tags[word]]
-                if label_all_tokens:
-                    later = label2id.get(schemes.continuation(tags[word]), word_labels[0])
-                    word_labels[1:] = [later] * (len(word_labels) - 1)
-        ids += pieces[word]
-        labels += word_labels
-    arrays["input_ids"].extend(ids + template.suffix)
-    arrays["labels"].extend(labels + [IGNORE_INDEX] * len(template.suffix))
-    arrays["num_labels"].append(sum(label != IGNORE_INDEX for label in labels))
-    arrays["offsets"].append(len(arrays["input_ids"]))
-    arrays["word_offsets"].append(len(arrays["first_sub_token"]))

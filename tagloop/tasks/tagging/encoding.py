@@ -1,0 +1,282 @@
+"""Sentences -> windows of sub-token ids, a thousand at a time, on one process or several.
+
+    facts = encode_sentences(folder, dataset, tokenizer, template, ...)  # one .npy file an array
+
+A distinct word is tokenized once, all else is arithmetic on arrays. Memory does not grow with the
+corpus, and the bytes written do not depend on the number of processes.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from transformers import PreTrainedTokenizerFast
+
+from tagloop.data import schemes
+from tagloop.data.store import ArrayFile
+from tagloop.errors import RunStopped
+from tagloop.tasks.tagging import alignment
+from tagloop.training.examples import IGNORE_INDEX
+from tagloop.training.tokenizers import Template, WordPieces
+
+BATCH = 1000  # sentences
+BATCHES_AT_ONCE = 10  # of a process
+WORTH_PROCESSES = 2_000_000  # sentences; a process takes 3 s to start, a million sentences 8 s
+ARRAY_TYPES = {
+    "input_ids": np.int32,
+    "labels": np.int16,
+    "offsets": np.int64,
+    "num_labels": np.int32,
+    "first_sub_token": np.int32,
+    "word_offsets": np.int64,
+    "references": np.int16,
+    "sentence_offsets": np.int64,
+}
+OFFSETS = ("offsets", "word_offsets", "sentence_offsets")  # a batch has lengths instead
+FACTS = ("words_without_sub_tokens", "words_shortened", "sentences_cut")
+
+Arrays = dict[str, np.ndarray]
+
+
+def encode_sentences(
+    folder: Path,
+    dataset: datasets.Dataset,
+    tokenizer: PreTrainedTokenizerFast,
+    template: Template,
+    *,
+    label2id: dict[str, int],
+    budget: int,
+    stride: int,
+    label_all_tokens: bool,
+    num_workers: int = 1,
+) -> dict[str, int]:
+    """Tokenize, cut and label sentences; write the arrays of `Windows` as `<name>.npy`.
+
+    Args:
+        dataset: columns `tokens` and `tags` (None: no gold tag).
+        budget: sub-tokens of words in a window.
+        num_workers: processes; one does all where more would not pay.
+
+    Returns:
+        The facts to report.
+
+    Raises:
+        RunStopped: a process was killed, most likely for want of memory.
+    """
+    # A word that the tokenizer makes nothing of still has to be predicted.
+    stand_in = next(
+        token_id
+        for token_id in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
+        if token_id is not None
+    )
+    encoder = Encoder(
+        WordPieces(tokenizer), template, stand_in, label2id, budget, stride, label_all_tokens
+    )
+    facts, ends = dict.fromkeys(FACTS, 0), dict.fromkeys(OFFSETS, 0)
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(ArrayFile(folder / f"{name}.npy", dtype))
+            for name, dtype in ARRAY_TYPES.items()
+        }
+        for name in OFFSETS:
+            files[name].append(np.zeros(1))
+        for arrays, seen in _encoded(encoder, dataset.with_format("arrow"), num_workers):
+            for name, values in arrays.items():
+                if name in OFFSETS:
+                    values = ends[name] + values.cumsum(dtype=np.int64)
+                    ends[name] = values[-1] if len(values) else ends[name]
+                files[name].append(values)
+            facts = {name: facts[name] + seen[name] for name in FACTS}
+    return facts
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How a table of sentences becomes windows; see `encode_sentences`."""
+
+    pieces_of: WordPieces
+    template: Template
+    stand_in: int
+    label2id: dict[str, int]
+    budget: int
+    stride: int
+    label_all_tokens: bool
+
+    def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
+        """The arrays and the facts of some sentences; lengths in place of offsets."""
+        sizes, distinct, numbers = _indexed(table["tokens"])
+        pieces = self.pieces_of(distinct)
+        full_counts = _lengths(pieces)[numbers]
+        pieces = [word[: self.budget] or [self.stand_in] for word in pieces]
+        piece_counts = _lengths(pieces)
+        piece_ids = np.fromiter(chain.from_iterable(pieces), np.int32)
+        counts, begins = piece_counts[numbers], (piece_counts.cumsum() - piece_counts)[numbers]
+        first, later = self._labels(table["tags"])
+        windows = self._windows(sizes, counts)
+        arrays = self._assemble(windows, piece_ids, begins, counts, first, later)
+        arrays |= {"references": first, "sentence_offsets": sizes}
+        facts = {
+            "words_without_sub_tokens": int(np.count_nonzero(full_counts == 0)),
+            "words_shortened": int(np.count_nonzero(full_counts > self.budget)),
+            "sentences_cut": int(np.count_nonzero(_sums(counts, sizes) > self.budget)),
+        }
+        return arrays, facts
+
+    def _labels(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels of every word's first and later sub-tokens, int16 [num_words]."""
+        _, tags, numbers = _indexed(column)
+        first = [self.label2id[tag] for tag in tags]
+        later = [IGNORE_INDEX] * len(tags)
+        if self.label_all_tokens:
+            known = zip(tags, first, strict=True)
+            later = [self.label2id.get(schemes.continuation(tag), same) for tag, same in known]
+        nothing = [IGNORE_INDEX]  # behind the others: the number of a word without a tag
+        return tuple(np.array(ids + nothing, dtype=np.int16)[numbers] for ids in (first, later))
+
+    def _windows(self, sizes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Fields of `alignment.Window` in words of the batch, int64 [num_windows, 4]."""
+        ends = sizes.cumsum()
+        begins = ends - sizes
+        is_cut = _sums(counts, sizes) > self.budget
+        whole = np.stack([begins, ends, begins, ends], axis=1)[(sizes > 0) & ~is_cut]
+        parts = [whole]
+        for begin, end in zip(begins[is_cut], ends[is_cut], strict=True):
+            cut = alignment.cut_windows(
+                counts[begin:end].tolist(), budget=self.budget, stride=self.stride
+            )
+            parts.append([(w.start, w.end, w.own_start, w.own_end) for w in cut] + begin)
+        windows = np.concatenate(parts)
+        return windows[windows[:, 0].argsort()]
+
+    def _assemble(
+        self,
+        windows: np.ndarray,
+        piece_ids: np.ndarray,
+        begins: np.ndarray,
+        counts: np.ndarray,
+        first: np.ndarray,
+        later: np.ndarray,
+    ) -> Arrays:
+        """The sub-tokens and labels of windows.
+
+        Args:
+            piece_ids: sub-tokens of the distinct words, one after the other.
+            begins, counts: where there, and how many, are those of a word, [num_words].
+        """
+        prefix, suffix = self.template.prefix, self.template.suffix
+        starts, ends, own_starts, own_ends = windows.T
+        words = _ranges(starts, ends - starts)  # a word is there once for each of its windows
+        window_of = np.repeat(np.arange(len(windows)), ends - starts)
+        is_own = (own_starts[window_of] <= words) & (words < own_ends[window_of])
+        counts = counts[words]
+        body = _sums(counts, ends - starts)
+        lengths = len(prefix) + body + len(suffix)
+        offsets = lengths.cumsum() - lengths
+        at = _ranges(offsets + len(prefix), body)
+        first_at = at[counts.cumsum() - counts]
+
+        input_ids = np.empty(lengths.sum(), dtype=np.int32)
+        input_ids[at] = piece_ids[_ranges(begins[words], counts)]
+        for column, token_id in enumerate(prefix):
+            input_ids[offsets + column] = token_id
+        for column, token_id in enumerate(suffix, start=-len(suffix)):
+            input_ids[offsets + lengths + column] = token_id
+        labels = np.full(len(input_ids), IGNORE_INDEX, dtype=np.int16)
+        if self.label_all_tokens:
+            labels[at] = np.repeat(np.where(is_own, later[words], IGNORE_INDEX), counts)
+        labels[first_at] = np.where(is_own, first[words], IGNORE_INDEX)
+        return {
+            "input_ids": input_ids,
+            "labels": labels,
+            "offsets": lengths,
+            "num_labels": _sums(labels != IGNORE_INDEX, lengths),
+            "first_sub_token": (first_at - offsets[window_of])[is_own],
+            "word_offsets": own_ends - own_starts,
+        }
+
+
+def _indexed(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Lists of strings as their lengths, the distinct strings, and the number of each there.
+
+    A null has the number behind the last.
+    """
+    lists = column.combine_chunks()
+    flat = lists.flatten().dictionary_encode()
+    numbers = flat.indices.fill_null(len(flat.dictionary))
+    sizes = pc.list_value_length(lists)
+    return (
+        sizes.to_numpy(zero_copy_only=False).astype(np.int64),
+        flat.dictionary.to_pylist(),
+        numbers.to_numpy(zero_copy_only=False),
+    )
+
+
+def _lengths(lists: list[list[int]]) -> np.ndarray:
+    return np.fromiter(map(len, lists), np.int64, len(lists))
+
+
+def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`begin, begin + 1, ...`, `count` numbers of each, one range after the other."""
+    behind = counts.cumsum()
+    return np.arange(counts.sum()) + np.repeat(begins - (behind - counts), counts)
+
+
+def _sums(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The sum of the first `counts[0]` values, of the next `counts[1]`, and so on."""
+    totals = np.concatenate([[0], values.cumsum()])
+    behind = counts.cumsum()
+    return totals[behind] - totals[behind - counts]
+
+
+# --- processes ---
+
+
+def _encoded(
+    encoder: Encoder, dataset: datasets.Dataset, num_workers: int
+) -> Iterator[tuple[Arrays, dict[str, int]]]:
+    """What `Encoder.encode` makes of every batch, in order."""
+    starts = range(0, len(dataset), BATCH)
+    if num_workers == 1 or len(dataset) < WORTH_PROCESSES:
+        yield from (encoder.encode(dataset[start : start + BATCH]) for start in starts)
+        return
+    try:
+        with ProcessPoolExecutor(
+            num_workers,
+            # A fork would copy locks that the threads of the libraries may hold.
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(encoder, dataset),
+        ) as pool:
+            yield from pool.map(_encode_batch, starts, chunksize=BATCHES_AT_ONCE)
+    except BrokenProcessPool as error:
+        raise RunStopped(
+            "a process that prepares data was killed, maybe for want of memory; give a smaller "
+            "--preprocessing_num_workers"
+        ) from error
+
+
+def _start_worker(encoder: Encoder, dataset: datasets.Dataset) -> None:
+    global _work
+    _work = encoder, dataset
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _encode_batch(start: int) -> tuple[Arrays, dict[str, int]]:
+    encoder, dataset = _work
+    return encoder.encode(dataset[start : start + BATCH])

@@ -1,0 +1,71 @@
+"""The windows of a corpus, put together word by word: slow, and easy to check by eye."""
+
+import numpy as np
+
+from tagloop.data import schemes
+from tagloop.tasks.tagging import alignment
+from tagloop.training.examples import IGNORE_INDEX
+from tagloop.training.tokenizers import tokenize_words
+
+ARRAY_TYPES = {
+    "input_ids": "int32",
+    "labels": "int16",
+    "offsets": "int64",
+    "num_labels": "int32",
+    "first_sub_token": "int32",
+    "word_offsets": "int64",
+    "references": "int16",
+    "sentence_offsets": "int64",
+}
+
+
+def encode_sentences(
+    batches, tokenizer, template, *, label2id, budget, stride, label_all_tokens
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """The arrays and facts of tagloop.tasks.tagging.encoding.encode_sentences.
+
+    Args:
+        batches: dicts of `tokens` and `tags`, lists of sentences.
+    """
+    arrays = {name: [] for name in ARRAY_TYPES}
+    facts = {"words_without_sub_tokens": 0, "words_shortened": 0, "sentences_cut": 0}
+    for name in ("offsets", "word_offsets", "sentence_offsets"):
+        arrays[name].append(0)
+    known = (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
+    stand_in = next(token_id for token_id in known if token_id is not None)
+    for batch in batches:
+        pieces_of_batch = tokenize_words(tokenizer, batch["tokens"])
+        for pieces, tags in zip(pieces_of_batch, batch["tags"], strict=True):
+            facts["words_without_sub_tokens"] += sum(not word for word in pieces)
+            facts["words_shortened"] += sum(len(word) > budget for word in pieces)
+            pieces = [word[:budget] or [stand_in] for word in pieces]
+            counts = [len(word) for word in pieces]
+            windows = alignment.cut_windows(counts, budget=budget, stride=stride) if counts else []
+            facts["sentences_cut"] += len(windows) > 1
+            for window in windows:
+                _append_window(arrays, window, pieces, tags, template, label2id, label_all_tokens)
+            arrays["references"].extend(
+                IGNORE_INDEX if tag is None else label2id[tag] for tag in tags
+            )
+            arrays["sentence_offsets"].append(len(arrays["references"]))
+    return {name: np.array(arrays[name], dtype) for name, dtype in ARRAY_TYPES.items()}, facts
+
+
+def _append_window(arrays, window, pieces, tags, template, label2id, label_all_tokens) -> None:
+    ids, labels = list(template.prefix), [IGNORE_INDEX] * len(template.prefix)
+    for word in range(window.start, window.end):
+        word_labels = [IGNORE_INDEX] * len(pieces[word])
+        if window.own_start <= word < window.own_end:
+            arrays["first_sub_token"].append(len(ids))
+            if tags[word] is not None:
+                word_labels[0] = label2id[tags[word]]
+                if label_all_tokens:
+                    later = label2id.get(schemes.continuation(tags[word]), word_labels[0])
+                    word_labels[1:] = [later] * (len(word_labels) - 1)
+        ids += pieces[word]
+        labels += word_labels
+    arrays["input_ids"].extend(ids + template.suffix)
+    arrays["labels"].extend(labels + [IGNORE_INDEX] * len(template.suffix))
+    arrays["num_labels"].append(sum(label != IGNORE_INDEX for label in labels))
+    arrays["offsets"].append(len(arrays["input_ids"]))
+    arrays["word_offsets"].append(len(arrays["first_sub_token"]))
