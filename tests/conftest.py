@@ -40,7 +40,7 @@ def no_dropout(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
-    """A small saved model that finds entities, in windows so small that most sentences have some."""
+    """A small saved model that finds entities, in windows so small that sentences have several."""
     import train_loop
 
     folder = tmp_path_factory.mktemp("trained") / "run"

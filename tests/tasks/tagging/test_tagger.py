@@ -80,7 +80,8 @@ def test_entities_are_those_of_the_pipeline(trained, tagger):
 
 
 def test_entities_are_the_text_exactly_in_any_script(tagger):
-    pieces = ["Ann", "Oslo", "Siemens", "AG", "👍🏽", "🇩🇪", "👨‍👩‍👧", "नरेंद्र", "上海", "e\u0301té", "𝒳",
+    pieces = ["Ann", "Oslo", "Siemens", "AG", "👍🏽", "🇩🇪", "👨‍👩‍👧", "नरेंद्र",
+              "上海", "e\u0301té", "𝒳",
               "\u00a0", "\u2028", "\u3000", "\u200b",
               "\u062f\u200c\u0631", "Ω", "(", ")", ".", "'s", "\t", "\x00"]  # fmt: skip
     rng = random.Random(0)
