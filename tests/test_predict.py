@@ -223,11 +223,7 @@ MISTAKES = [
     ("a.jsonl", '{"txt": "a"}\n', "a.jsonl:1: no tokens or words or text or sentence"),
     ("a.jsonl", '{"tokens": ["a", 1]}\n', "a.jsonl:1: tokens holds ['a', 1]"),
     ("a.jsonl", '{"text": "\\ud800"}\n', "a.jsonl:1: half a character"),
-    (
-        "a.conll",
-        "Ann B-PER\nwon O\nit O\nlives\n",
-        "a.conll:4: 1 column, but the lines before have 2",
-    ),
+    ("a.conll", "won O\n" * 20 + "it\n", "a.conll:21: 1 column, but the lines before have 2"),
     ("a.conllu", "1\tAnn\n", "a.conllu:1: 2 columns, but CoNLL-U has 10"),
     ("a.csv", "id,text\n1,a,b\n", "a.csv:2: 3 cells, but the header has 2"),
     ("a.csv", 'id,text\n1,"a\n', "a.csv:2: not readable as CSV"),
