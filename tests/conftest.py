@@ -36,3 +36,13 @@ def no_dropout(tmp_path_factory) -> Path:
     config = folder / "config.json"
     config.write_text(re.sub(r'("\w*dropout\w*": )[\d.]+', r"\g<1>0.0", config.read_text()))
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A small saved model that finds entities, in windows so small that sentences have several."""
+    import train_loop
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train_loop.main([*SMALL, "--max_length=20", "--stride=6", f"--output_dir={folder}"])
+    return folder

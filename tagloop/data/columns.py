@@ -108,6 +108,13 @@ def find_layout(path: Path, reading: Reading, tagged: bool, conllu: bool) -> Lay
     Notes what a user may not expect, and the columns taken, in `reading`.
     """
     lines = [line for _, line in islice(read_lines(path), SNIFFED_LINES)]
+    return layout_of(lines, path, reading, tagged, conllu)
+
+
+def layout_of(
+    lines: list[str], path: Path, reading: Reading, tagged: bool, conllu: bool
+) -> Layout | None:
+    """find_layout of lines that are read already; `path` is for messages."""
     lines = ["" if line.startswith(DOCUMENT_START) else line for line in lines]
     sure = [line for line in lines if not line.startswith("#")]
     words = [line for line in sure if not is_blank(line)]

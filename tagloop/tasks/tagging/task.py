@@ -1,5 +1,6 @@
 """Tagging: a tag for every word. The first task, and what the others are measured by."""
 
+import copy
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from tagloop.config import Config
 from tagloop.data.corpus import Corpus, load_corpus
 from tagloop.data.sources import SPLITS
+from tagloop.data.text import detect_way
 from tagloop.errors import InputError
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
@@ -59,7 +61,7 @@ class Tagging:
     def build_model(self) -> nn.Module:
         train = self.examples.get("train")
         num_labels = len(self.model_config.id2label)
-        return models.load_model(
+        model = models.load_model(
             self.config,
             AutoModelForTokenClassification,
             self.model_config,
@@ -67,6 +69,15 @@ class Tagging:
             train.label_counts(num_labels) if train is not None else None,
             self.warnings,
         )
+        if train is not None:  # what tagging of new text needs to know; saved in config.json
+            model.config = copy.copy(model.config)  # the identity describes the other one
+            model.config.tagloop = {
+                "task": self.config.task_name,
+                "words": detect_way(self.corpus.splits["train"]["tokens"]),
+                "max_length": train.max_length,
+                "stride": self.config.stride,
+            }
+        return model
 
     def losses(self, outputs: TokenClassifierOutput, labels: Tensor) -> Tensor:
         return cross_entropy(
@@ -155,6 +166,7 @@ def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     )
     head = AutoModelForTokenClassification
     model_config = models.load_model_config(config, head, corpus.labels, tokenizer)
+    vars(model_config).pop("tagloop", None)  # of the run that made this model
     max_length = models.max_input_length(config, head, model_config, tokenizer)
     examples = {
         split: load_windows(

@@ -1,0 +1,125 @@
+"""Tag text with a trained model: entities with character offsets, or a tag for every word.
+
+    python predict.py runs/mine --text "Ann Lee lives in Oslo."
+    python predict.py runs/mine --file in.conll --output out.conll
+    accelerate launch --config_file accelerate_configs/multi_gpu.yaml predict.py runs/mine \\
+        --file in.txt --output out.jsonl
+
+A line of a text file is a document and becomes one line of JSON: text, tokens, tags and entities
+({start, end, label, text, score}; text[start:end] in characters). Column files keep their lines
+and gain a column (CoNLL-U: NER=... in MISC); rows keep their other keys and gain tags.
+"""
+
+import argparse
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from tagloop.data.document_files import DocumentFiles
+from tagloop.data.documents import FORMATS
+from tagloop.data.text import WAYS
+from tagloop.errors import InputError, RunStopped, report_error
+from tagloop.streams import open_streams
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help shows all options")
+
+
+def parse_options(argv: list[str] | None) -> argparse.Namespace:
+    """Command line -> options. Raises InputError."""
+    parser = _Parser(
+        prog="predict.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model_dir", type=Path, help="output folder of a training run")
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--text", nargs="+", help="tag this text (each one, if there are several)")
+    given.add_argument("--file", default="-", help="tag this file (default: -, standard input)")
+    parser.add_argument("--output", default="-", help="file to write (default: -, standard output)")
+    parser.add_argument(
+        "--input_format", choices=FORMATS, help="default: by the file's name; - is txt"
+    )
+    parser.add_argument(
+        "--output_format",
+        choices=FORMATS,
+        help="default: by the file's name; for - the input's, jsonl for txt",
+    )
+    parser.add_argument(
+        "--text_column_name", help="of the words or text: a name, in conll the column's number"
+    )
+    parser.add_argument(
+        "--words",
+        choices=WAYS,
+        help="how text is split into words (default: as the training words looked)",
+    )
+    parser.add_argument("--scores", action="store_true", help="rows gain the words' probabilities")
+    parser.add_argument("--batch_size", type=int, default=32, help="windows at once (default: 32)")
+    parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), help="default: no")
+    options = parser.parse_args(argv)
+    if options.batch_size < 1:
+        raise InputError(f"--batch_size {options.batch_size}: must be at least 1")
+    return options
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Tag everything, a bounded unit of documents per process at a time."""
+    options = parse_options(argv)
+    from accelerate.utils import gather_object  # imports that take seconds come after --help
+
+    from tagloop.tasks.tagging.tagger import load_tagger
+    from tagloop.training.processes import (
+        build_accelerator,
+        closing_group,
+        decide,
+        together,
+    )
+
+    accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
+    with closing_group(), ExitStack() as stack:
+        # The main process alone reads and writes.
+        files = DocumentFiles(stack, progress=accelerator.is_main_process)
+
+        def open_files() -> None:  # before the model loads: mistakes show at once
+            files.open_input(
+                options.text or options.file, options.input_format, options.text_column_name
+            )
+            files.open_output(options.output, options.output_format)
+
+        decide(accelerator, open_files)
+        tagger = together(
+            accelerator,
+            lambda: load_tagger(
+                options.model_dir,
+                words=options.words,
+                batch_size=options.batch_size,
+                device=accelerator.device,
+                mixed_precision=accelerator.mixed_precision,
+            ),
+        )
+        while True:
+            units = decide(accelerator, lambda: files.read(accelerator.num_processes))
+            if not units[0]:
+                break
+            tagged = gather_object([tagger(units[accelerator.process_index])])
+            how = {"task": tagger.task, "with_scores": options.scores}
+            decide(accelerator, partial(files.write, tagged, **how))
+        decide(accelerator, stack.close)  # now the output is there, whole
+
+
+def cli(argv: list[str] | None = None) -> int:
+    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
+    open_streams()
+    try:
+        main(argv)
+    except (InputError, RunStopped, KeyboardInterrupt) as error:
+        return report_error(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

@@ -1,0 +1,131 @@
+"""What is tagged and what comes of it: opened, read piece by piece, written whole or not at all."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from tqdm import tqdm
+
+from tagloop.data.documents import (
+    Document,
+    Tagged,
+    check_formats,
+    format_document,
+    format_header,
+    guess_format,
+    read_documents,
+)
+from tagloop.errors import InputError, RunStopped
+from tagloop.files import whole_file
+
+UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
+
+
+class DocumentFiles:
+    """Input and output of a tagging run. One process alone opens, reads and writes.
+
+    Args:
+        stack: closes the files. An output file appears when it is closed without an error.
+        progress: show a bar, if the standard error stream is a terminal.
+    """
+
+    def __init__(self, stack: ExitStack, *, progress: bool):
+        self.stack, self.progress = stack, progress
+        self.units: list[list[Document]] = []
+        self.header_written = False
+
+    def open_input(self, source: list[str] | str, kind: str | None, column: str | None) -> None:
+        """Open texts, a file, or standard input ("-").
+
+        Args:
+            kind: the format; None: by the file's name.
+            column: see read_documents.
+
+        Raises:
+            InputError: it cannot be read, or has an unknown format.
+        """
+        size = None
+        if isinstance(source, list):
+            self.source = "txt"
+            texts = [
+                text.encode(errors="surrogateescape").decode(errors="replace") for text in source
+            ]
+            self.documents = (Document("txt", text, {"text": text}) for text in texts)
+        elif source == "-":
+            self.source = kind or "txt"
+            self.documents = read_documents(sys.stdin.buffer, "standard input", self.source, column)
+        else:
+            self.source = kind or guess_format(source)
+            self.file: BinaryIO = self._opened("--file", Path(source).open, "rb")
+            size = os.fstat(self.file.fileno()).st_size
+            self.documents = read_documents(self.file, source, self.source, column)
+        self.bar = self.stack.enter_context(
+            tqdm(
+                total=size,
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                disable=None if self.progress and size else True,
+            )
+        )
+
+    def open_output(self, name: str, kind: str | None) -> None:
+        """Open a file or standard output ("-"), after the input.
+
+        Raises:
+            InputError: it cannot be written, or the input cannot become such a file.
+        """
+        default = "jsonl" if self.source == "txt" else self.source
+        self.target = kind or (default if name == "-" else guess_format(name))
+        check_formats(self.source, self.target)
+        if name == "-":
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
+            self.output: TextIO = sys.stdout
+        else:
+            self.output = self._opened("--output", whole_file, Path(name))
+
+    def _opened(
+        self, option: str, opening: Callable[..., AbstractContextManager], *how: Any
+    ) -> Any:
+        try:
+            return self.stack.enter_context(opening(*how))
+        except OSError as error:
+            raise InputError(f"{option} {error.filename}: {error.strerror}") from None
+
+    def read(self, num_units: int) -> list[list]:
+        """What to tag next: the contents of so many units of documents; empty at the end."""
+        self.units = [list(self._next_unit()) for _ in range(num_units)]
+        return [[document.content for document in unit] for unit in self.units]
+
+    def _next_unit(self) -> Iterator[Document]:
+        characters = 0
+        for document in islice(self.documents, UNIT_DOCUMENTS):
+            yield document
+            characters += document.size
+            if characters > UNIT_CHARACTERS:
+                return
+
+    def write(self, tagged: list[list[Tagged]], *, task: str, with_scores: bool) -> None:
+        """Write the documents that were read last, with their tags.
+
+        Raises:
+            RunStopped: nobody reads the standard output any more.
+        """
+        options = {"task": task, "with_scores": with_scores}
+        try:
+            for unit, results in zip(self.units, tagged, strict=True):
+                for document, result in zip(unit, results, strict=True):
+                    if not self.header_written:
+                        self.output.write(format_header(document, self.target, **options))
+                        self.header_written = True
+                    self.output.write(format_document(document, result, self.target, **options))
+            self.output.flush()
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it once more)
+            raise RunStopped("standard output was closed before everything was written") from None
+        if self.bar.total:
+            self.bar.update(self.file.tell() - self.bar.n)

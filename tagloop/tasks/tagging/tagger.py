@@ -1,0 +1,227 @@
+"""A trained folder -> tags and entities of new text.
+
+    tagger = load_tagger("runs/mine")
+    tagger(["Ann Lee lives in Oslo."])[0].entities
+    tagger([["Ann", "Lee", "lives"]])[0].tags
+
+Tags are those of the training run's own predictions, and those of `transformers.pipeline(...,
+aggregation_strategy="first")` where that splits the text into the same words.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerFast
+
+from tagloop.config import Config
+from tagloop.data import schemes
+from tagloop.data.documents import Entity, Tagged
+from tagloop.data.text import WordsWay, find_words, split_text
+from tagloop.errors import InputError
+from tagloop.tasks.tagging.predictions import sub_tokens_of_words, words_of
+from tagloop.tasks.tagging.windows import Windows, encode_sentences
+from tagloop.training.batching import plan_evaluation
+from tagloop.training.models import max_input_length
+from tagloop.training.tokenizers import probe_template
+
+DIGITS = 4  # of a probability; the last ones of float32 depend on the padding
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Tagger:
+    """Tags texts and sentences of words; see load_tagger, which makes one."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        words: WordsWay,
+        task: str,
+        max_length: int,
+        stride: int | None,
+        batch_size: int,
+        mixed_precision: str,
+    ):
+        self.model, self.tokenizer = model, tokenizer
+        self.words, self.task = words, task
+        self.max_length, self.stride, self.batch_size = max_length, stride, batch_size
+        self.mixed_precision = mixed_precision
+        self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        self.template = probe_template(tokenizer)
+
+    def __call__(self, inputs: Sequence[str | Sequence[str]]) -> list[Tagged]:
+        """Tag texts, sentences of words, or (text, its words); any mixture of them.
+
+        Memory grows with the number of inputs: give a long file piece by piece.
+        """
+        sentences = [self._split(item) for item in inputs]
+        label_ids, scores = self._label([tokens for _, tokens, _ in sentences])
+        results, at = [], 0
+        for text, tokens, offsets in sentences:
+            end = at + len(tokens)
+            tags = [self.labels[index] for index in label_ids[at:end].tolist()]
+            probabilities = scores[at:end].tolist()
+            entities = self._entities(text, tags, probabilities, offsets)
+            rounded = [round(score, DIGITS) for score in probabilities]
+            results.append(Tagged(text, tokens, tags, rounded, entities))
+            at = end
+        return results
+
+    def _split(self, item: Any) -> tuple[str, list[str], list[tuple[int, int]]]:
+        """Text, words, and where each of them lies in the text."""
+        if isinstance(item, str):
+            offsets = split_text(item, self.words)
+            return item, [item[start:end] for start, end in offsets], offsets
+        if isinstance(item, tuple) and len(item) == 2 and not isinstance(item[1], str):
+            text, tokens = item[0], list(item[1])
+            offsets = find_words(text, tokens)
+            if offsets is not None:
+                return text, tokens, offsets
+        else:
+            tokens = list(item)
+        text, end, offsets = " ".join(tokens), 0, []
+        for token in tokens:
+            offsets.append((end, end + len(token)))
+            end += len(token) + 1
+        return text, tokens, offsets
+
+    @torch.inference_mode()
+    def _label(self, sentences: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+        """Label id and its probability of every word: int64 and float32 [num_words]."""
+        num_words = sum(map(len, sentences))
+        label_ids, scores = np.zeros(num_words, np.int64), np.zeros(num_words, np.float32)
+        if num_words == 0:
+            return label_ids, scores
+        windows, device = self._windows(sentences), self.model.device
+        autocast = torch.autocast(
+            device.type, AUTOCAST.get(self.mixed_precision), self.mixed_precision in AUTOCAST
+        )
+        for ids in plan_evaluation(windows.lengths, batch_size=self.batch_size):
+            batch = windows.collate(ids)
+            del batch["labels"]
+            rows, columns = map(torch.from_numpy, sub_tokens_of_words(windows, ids))
+            with autocast:
+                logits = self.model(**{k: v.to(device) for k, v in batch.items()}).logits
+            logits = logits[rows.to(device), columns.to(device)].float()
+            best = logits.argmax(-1, keepdim=True)
+            places = words_of(windows, ids)
+            label_ids[places] = best[:, 0].cpu().numpy()
+            scores[places] = logits.softmax(-1).gather(-1, best)[:, 0].cpu().numpy()
+        return label_ids, scores
+
+    def _windows(self, sentences: list[list[str]]) -> Windows:
+        budget = self.max_length - self.template.num_special
+        batch = {"tokens": sentences, "tags": [[None] * len(tokens) for tokens in sentences]}
+        arrays, facts = encode_sentences(
+            [batch],
+            self.tokenizer,
+            self.template,
+            label2id={},
+            budget=budget,  # and stride: as load_windows has them
+            stride=budget // 4 if self.stride is None else min(self.stride, budget // 2),
+            label_all_tokens=False,
+        )
+        on_gpu = self.model.device.type == "cuda" and self.mixed_precision in AUTOCAST
+        return Windows(
+            **arrays,
+            facts=facts,
+            template=self.template,
+            pad_token_id=self.tokenizer.pad_token_id or 0,
+            max_length=self.max_length,
+            pad_to_max_length=False,
+            pad_to_multiple_of=8 if on_gpu else 1,
+        )
+
+    def _entities(
+        self, text: str, tags: list[str], scores: list[float], offsets: list[tuple[int, int]]
+    ) -> list[Entity]:
+        if self.task == "pos":
+            return []
+        entities = []
+        for first, end, label in schemes.spans(tags):
+            begin, stop = offsets[first][0], offsets[end - 1][1]
+            score = round(sum(scores[first:end]) / (end - first), DIGITS)
+            entities.append(
+                Entity(start=begin, end=stop, label=label, text=text[begin:stop], score=score)
+            )
+        return entities
+
+
+def load_tagger(
+    folder: str | Path,
+    *,
+    words: WordsWay | None = None,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    mixed_precision: str = "no",
+) -> Tagger:
+    """The tagger of a folder that a training run left, or of any other trained model.
+
+    Args:
+        words: how running text is split; None: as the training words looked, which the folder
+            says, else "punctuation".
+        batch_size: windows that go through the model at once.
+        device: None: a GPU if there is one.
+        mixed_precision: no (float32), bf16 or fp16.
+
+    Raises:
+        InputError: no saved model there, no trained head, or a tokenizer that does not tell words.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    how = config.get("tagloop") or {}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, info = AutoModelForTokenClassification.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:  # damaged files raise all kinds
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{folder}: not a model that can tag: {reason}") from error
+    kinds = [name for name in config.get("architectures") or () if "TokenClass" not in name]
+    missing = kinds or sorted(
+        {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    )
+    if missing:
+        raise InputError(
+            f"{folder}: no trained head for tags, {missing[0]} is missing; train one first: "
+            f"train_loop.py --model_name_or_path {folder}"
+        )
+    if not tokenizer.is_fast:
+        raise InputError(f"{folder}: a slow tokenizer, which cannot tell words; save a fast one")
+    if device is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        device = accelerator or "cpu"
+    model.to(device).eval()
+    tags = list(model.config.id2label.values())
+    marks_spans = all(tag == "O" or (tag[:2] in ("B-", "I-") and tag[2:]) for tag in tags)
+    return Tagger(
+        model,
+        tokenizer,
+        words=words or how.get("words") or "punctuation",
+        task=how.get("task") or ("ner" if marks_spans else "pos"),
+        max_length=how.get("max_length")
+        or max_input_length(Config(), AutoModelForTokenClassification, model.config, tokenizer),
+        stride=how.get("stride"),
+        batch_size=batch_size,
+        mixed_precision=mixed_precision,
+    )
+
+
+def _read_config(folder: Path) -> dict:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the output folder of a training run")
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: holds no config.json, so it is no saved model; name the output folder of "
+            "a training run that has ended"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'config.json'}: cannot be read: {error}") from None

@@ -1,0 +1,286 @@
+"""predict.py: every format in and out, order and bytes kept, one clear line for each mistake."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from launches import REPO, launch
+
+import predict
+from tagloop.data import document_files
+from tagloop.tasks.tagging.tagger import load_tagger
+
+TEXTS = [
+    "Ann Lee lives in Oslo.",
+    "",
+    "👍🏽 Siemens AG\u2028won\u00a0it!",
+    "In Alderedstan, Bob left.",
+]
+CONLL = (
+    "-DOCSTART- -X- O\n\n# a comment of its own\nAnn NNP B-PER\r\nlives VB O\n\n\n"
+    "# and\nin IN O\nOslo NNP B-LOC\n# NN O\n"
+)
+CONLLU = (
+    "# sent_id = 1\n# text = Ann's in Oslo\n1-2\tAnn's\t_\t_\t_\t_\t_\t_\t_\t_\n"
+    "1\tAnn\tAnn\tPROPN\t_\t_\t0\troot\t_\t_\n2\t's\tbe\tAUX\t_\t_\t1\tcop\t_\tSpaceAfter=No\n"
+    "2.1\tin\t_\t_\t_\t_\t_\t_\t_\t_\n3\tOslo\tOslo\tPROPN\t_\t_\t1\tobl\t_\tNER=x|A=b\n\n"
+)
+
+
+@pytest.fixture
+def tag(trained, tmp_path):
+    """Write a file, tag it, return what came out."""
+
+    def tag(name, content, output, *options):
+        source = tmp_path / name
+        source.write_text(content, encoding="utf-8", newline="")
+        target = tmp_path / output
+        assert run(trained, "--file", source, "--output", target, *options) == 0
+        assert not list(tmp_path.glob("tmp-*"))
+        return target.read_bytes().decode()
+
+    return tag
+
+
+@pytest.fixture(scope="module")
+def tagger(trained):
+    return load_tagger(trained)
+
+
+def run(*arguments) -> int:
+    return predict.cli([str(argument) for argument in arguments])
+
+
+def test_a_line_of_text_becomes_a_line_of_json(tag, tagger):
+    rows = [json.loads(line) for line in tag("a.txt", "\n".join(TEXTS), "a.jsonl").split("\n")[:-1]]
+    assert [row["text"] for row in rows] == TEXTS
+    for row, result in zip(rows, tagger(TEXTS), strict=True):
+        assert list(row) == ["text", "tokens", "tags", "entities"]
+        assert (row["tokens"], row["tags"]) == (result.tokens, result.tags)
+        assert row["entities"] == result.entities
+    assert any(row["entities"] for row in rows)
+
+
+def test_text_and_standard_streams(trained, tagger, monkeypatch, capsys):
+    assert run(trained, "--text", *TEXTS) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.split("\n")[:-1]]
+    assert [row["tags"] for row in rows] == [result.tags for result in tagger(TEXTS)]
+    done = subprocess.run(
+        [sys.executable, "predict.py", trained, "--scores"], cwd=REPO, capture_output=True,
+        input="\n".join(TEXTS).encode(), check=True, env=os.environ | {"LC_ALL": "C"},
+    )  # fmt: skip
+    piped = [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]]
+    assert [row.pop("scores") for row in piped] == [result.scores for result in tagger(TEXTS)]
+    assert piped == rows
+    assert done.stderr == b""
+
+
+def test_column_files_keep_their_lines_and_gain_a_column(tag, tagger):
+    first, second = tagger([["Ann", "lives"], ["in", "Oslo", "#"]])
+    tags = iter([*first.tags, *second.tags])
+    expected = [
+        "-DOCSTART- -X- O O\n", "\n", "# a comment of its own\n", f"Ann NNP B-PER {next(tags)}\r\n",
+        f"lives VB O {next(tags)}\n", "\n", "\n", "# and\n", f"in IN O {next(tags)}\n",
+        f"Oslo NNP B-LOC {next(tags)}\n", f"# NN O {next(tags)}\n",
+    ]  # fmt: skip
+    assert tag("a.conll", CONLL, "b.conll") == "".join(expected)
+    assert tag("a.conll", CONLL.replace(" ", "\t"), "b.conll") == "".join(expected).replace(
+        " ", "\t"
+    )
+    assert tag("a.conll", CONLL, "b.txt") == f"{' '.join(first.tags)}\n{' '.join(second.tags)}\n"
+    rows = [json.loads(line) for line in tag("a.conll", CONLL, "b.jsonl").splitlines()]
+    assert rows == [{"tokens": r.tokens, "tags": r.tags} for r in (first, second)]
+
+
+def test_conllu_gains_a_key_of_misc(tag, tagger):
+    a, b, c = tagger([["Ann", "'s", "Oslo"]])[0].tags
+    expected = CONLLU.replace("root\t_\t_", f"root\t_\tNER={a}").replace("x|A=b", f"A=b|NER={c}")
+    expected = expected.replace("NER=A=b", "A=b").replace("Ann's\t_\t_\tNER", "Ann's\t_\t_\t_")
+    expected = expected.replace("SpaceAfter=No", f"SpaceAfter=No|NER={b}")
+    once = tag("a.conllu", CONLLU, "b.conllu")
+    assert once == expected
+    assert tag("c.conllu", once, "d.conllu") == once
+
+
+def test_rows_keep_their_other_keys(tag, tagger):
+    rows = [
+        {"id": 7, "tokens": ["Ann", "Oslo"], "ner_tags": ["B-PER", "O"]},
+        {"text": TEXTS[2], "meta": {"a": [1, None]}},
+        {"tokens": ["Ann", "Oslo"], "text": "Ann  Oslo", "tags": ["old", "old"]},
+    ]
+    lines = "\n".join(json.dumps(row) for row in rows) + "\n\n"
+    one, two, three = [
+        json.loads(line) for line in tag("a.jsonl", lines, "b.jsonl").split("\n")[:-1]
+    ]
+    words, text, both = tagger([rows[0]["tokens"], TEXTS[2], ("Ann  Oslo", ["Ann", "Oslo"])])
+    assert one == rows[0] | {"tags": words.tags}
+    assert two == rows[1] | {"tokens": text.tokens, "tags": text.tags, "entities": text.entities}
+    assert three == rows[2] | {"tags": both.tags, "entities": both.entities}
+
+
+def test_csv_rows_gain_columns(tag, tagger):
+    content = 'id,text\n1,"Ann, of\nOslo"\n2,Bob\n'
+    lines = tag("a.csv", content, "b.csv")
+    assert lines.startswith('id,text,tokens,tags,entities\n1,"Ann, of\nOslo","[""Ann"", "",""')
+    rows = [json.loads(line) for line in tag("a.csv", content, "b.jsonl").splitlines()]
+    assert [row["tags"] for row in rows] == [r.tags for r in tagger(["Ann, of\nOslo", "Bob"])]
+    words = tag("a.tsv", 'tokens\tid\nAnn Lee\t1\n["Ann", "a b"]\t2\n', "b.jsonl")
+    assert [json.loads(line)["tokens"] for line in words.splitlines()] == [
+        ["Ann", "Lee"], ["Ann", "a b"],
+    ]  # fmt: skip
+
+
+def test_other_input_becomes_conll_columns(tag, tagger):
+    results = tagger(TEXTS[:2])
+    expected = "".join(
+        "".join(f"{w} {t}\n" for w, t in zip(r.tokens, r.tags, strict=True)) + "\n" for r in results
+    )
+    assert tag("a.txt", "\n".join(TEXTS[:2]) + "\n", "b.conll") == expected
+
+
+def test_the_runs_own_predictions_come_back(trained, tmp_path):
+    target = tmp_path / "a.txt"
+    assert run(trained, "--file", trained / "predictions.conll", "--output", target) == 0
+    assert target.read_bytes() == (trained / "predictions.txt").read_bytes()
+
+
+def test_pieces_change_nothing(tag, monkeypatch):
+    content = "\n".join(TEXTS * 5)
+    whole = tag("a.txt", content, "a.jsonl")
+    monkeypatch.setattr(document_files, "UNIT_DOCUMENTS", 3)
+    assert tag("a.txt", content, "b.jsonl") == whole
+    monkeypatch.setattr(document_files, "UNIT_CHARACTERS", 1)
+    assert tag("a.txt", content, "c.jsonl") == whole
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same_file_in_order(trained, tmp_path):
+    """More than two units, so that each process has some and the last one none."""
+    source = tmp_path / "a.txt"
+    source.write_text("\n".join(f"{TEXTS[n % 4]} {n}" for n in range(2500)), encoding="utf-8")
+    for processes in (1, 2):
+        target = tmp_path / f"{processes}.jsonl"
+        launch(
+            str(trained), f"--file={source}", f"--output={target}",
+            script="predict.py", processes=processes,
+        )  # fmt: skip
+    assert (tmp_path / "1.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
+    assert len((tmp_path / "1.jsonl").read_text(encoding="utf-8").split("\n")) == 2501
+
+
+@pytest.mark.slow
+def test_one_error_line_from_several_processes(trained, tmp_path):
+    done = launch(
+        str(trained),
+        f"--file={tmp_path / 'none.txt'}",
+        script="predict.py",
+        processes=2,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stdout.count("error: --file") == 1
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(trained, tmp_path):
+    """Six times the file may not cost more than some MiB: only a unit is held at once."""
+    code = (
+        "import sys, predict\n"
+        "assert predict.cli(sys.argv[1:]) == 0\n"
+        "print(*[line for line in open('/proc/self/status') if line.startswith('VmHWM')])"
+    )
+    peaks = []
+    for lines in (2_000, 12_000):
+        source = tmp_path / f"{lines}.jsonl"
+        row = json.dumps({"tokens": ["Ann"], "note": "x" * 10_000})
+        source.write_text((row + "\n") * lines, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", code, trained, "--file", source, "--output", tmp_path / "o.txt"],
+            cwd=REPO, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        peaks.append(int(done.stdout.split()[1]) / 1024)
+    assert peaks[1] - peaks[0] < 50  # MiB; the larger file has 120
+
+
+def test_help_comes_before_slow_imports():
+    code = (
+        "import sys, predict\n"
+        "try:\n    predict.cli(['--help'])\n"
+        "finally:\n    print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True
+    )
+    assert "--words" in done.stdout
+    assert done.stdout.endswith("[]\n")
+
+
+MISTAKES = [
+    ("a.jsonl", '{"text": "a"}\n{"text": \n', "a.jsonl:2: not valid JSON"),
+    ("a.jsonl", '{"text": "a"}\n["a"]\n', "a.jsonl:2: holds ['a'], not a row"),
+    ("a.jsonl", '{"txt": "a"}\n', "a.jsonl:1: no tokens or words or text or sentence"),
+    ("a.jsonl", '{"tokens": ["a", 1]}\n', "a.jsonl:1: tokens holds ['a', 1]"),
+    ("a.jsonl", '{"text": "\\ud800"}\n', "a.jsonl:1: half a character"),
+    ("a.conll", "won O\n" * 20 + "it\n", "a.conll:21: 1 column, but the lines before have 2"),
+    ("a.conllu", "1\tAnn\n", "a.conllu:1: 2 columns, but CoNLL-U has 10"),
+    ("a.csv", "id,text\n1,a,b\n", "a.csv:2: 3 cells, but the header has 2"),
+    ("a.csv", 'id,text\n1,"a\n', "a.csv:2: not readable as CSV"),
+    ("a.docx", "x", "unknown format '.docx'"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), MISTAKES)
+def test_a_mistake_in_the_file_is_one_line_and_leaves_the_output(
+    trained, tmp_path, capsys, name, content, message
+):
+    source, target = tmp_path / name, tmp_path / "out.jsonl"
+    source.write_text(content, encoding="utf-8")
+    target.write_text("old")
+    assert run(trained, "--file", source, "--output", target) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert target.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "out.jsonl"])
+
+
+def test_mistakes_on_the_command_line(trained, tmp_path, capsys):
+    source = tmp_path / "a.txt"
+    source.write_text("a")
+    (tmp_path / "latin.txt").write_bytes(b"M\xfcller")
+    for arguments, message in [
+        ([tmp_path, "--text", "a"], "holds no config.json"),
+        ([trained, "--text", "a", "--file", source], "not allowed with"),
+        ([trained, "--file", tmp_path / "b.txt"], "--file"),
+        ([trained, "--file", tmp_path, "--input_format", "txt"], "Is a directory"),
+        ([trained, "--file", tmp_path / "latin.txt"], "latin.txt:1: not UTF-8"),
+        ([trained, "--file", source, "--output", tmp_path / "no" / "b.jsonl"], "--output"),
+        ([trained, "--file", source, "--output", tmp_path / "b.conllu"], "only for input of"),
+        ([trained, "--file", source, "--output", tmp_path / "b.doc"], "unknown format"),
+        ([trained, "--text", "a", "--batch_size", "0"], "--batch_size 0"),
+        ([trained, "--text", "a", "--words", "syllables"], "--words"),
+        ([], "model_dir"),
+    ]:  # fmt: skip
+        assert run(*arguments) == 2, arguments
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+        assert error.startswith("error: ")
+    assert not (tmp_path / "b.jsonl").exists()
+
+
+def test_a_closed_pipe_is_no_traceback(trained, tmp_path):
+    source = tmp_path / "a.txt"
+    source.write_text("Ann\n" * 5000)
+    process = subprocess.Popen(
+        [sys.executable, "predict.py", trained, "--file", source],
+        cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.readline()
+    process.stdout.close()
+    error = process.stderr.read().decode()
+    assert process.wait() == 3
+    assert error == "error: standard output was closed before everything was written\n"
