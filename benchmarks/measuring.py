@@ -284,6 +284,8 @@ def paired_ratio(blocks: dict[str, list[dict]], name: str, of: str, rate) -> str
     Args:
         rate: a block's report -> units per second.
     """
+    if of not in blocks:  # it failed, and that was said
+        return ""
     pairs = zip(blocks[of], blocks[name], strict=True)
     return spread([rate(one) / rate(other) for one, other in pairs], 2)
 

@@ -22,7 +22,7 @@ def train_tagloop(inputs, gate, options) -> None:
 
 def evaluate_tagloop(inputs, gate, options) -> None:
     """Score the validation split again and again, as training does between its updates."""
-    extra = [f"--validation_file={inputs}/validation.jsonl"]
+    extra = ["--do_eval", f"--validation_file={inputs}/validation.jsonl"]
     config = train_loop.parse_config([*arguments(inputs, options), *extra])
     accelerator = train_loop.build_accelerator(
         mixed_precision=config.mixed_precision, log_with=None

@@ -44,7 +44,6 @@ PEERS = {
     "flair": "flair",
     "spaCy": "spacy",
 }
-BF16_PEERS = ("Trainer, tuned",)
 MODULES = {"flair": "flair", "spaCy": "spacy_transformers"}
 
 
@@ -64,7 +63,7 @@ def main() -> None:
             with Measurement(Path(name), options.threads) as measurement:
                 blocks = measurement.interleave(variants, repeats=options.repeats, fresh=fresh)
             measured[batch_size] = blocks
-            sections.append(f"### {encoder}, batch {batch_size}\n\n{describe(blocks)}")
+            sections.append(f"### {encoder}, batch {batch_size}\n\n{describe(blocks, variants)}")
     legend = (
         f"Median (range) of {options.repeats} blocks of {options.updates} updates each, all loops "
         "in turn. × tagloop: tagloop's rate over this loop's in the same round. Padding: share of "
@@ -97,17 +96,22 @@ def build_variants(options: argparse.Namespace, inputs: Path, batch_size: int) -
     steps = (options.repeats + 1) * options.updates + 1
     sizes += ["--updates", str(options.updates), "--max_steps", str(steps)]
     variants = {
-        name: {"command": [*WORKER, "tagloop", *sizes, f"--tagloop={BF16} {lever}"]}
+        name: {
+            "command": [*WORKER, "tagloop", *sizes, f"--tagloop={BF16} {lever}"],
+            "precision": "bf16",
+        }
         for name, lever in LEVERS.items()
         if has_option(lever)
     }
-    variants["tagloop, float32"] = {"command": [*WORKER, "tagloop", *sizes]}
+    no = "--tagloop=--mixed_precision=no"
+    variants["tagloop, float32"] = {"command": [*WORKER, "tagloop", *sizes, no]}
     for name, loop in PEERS.items():
         python = options.peers_python if name in MODULES else sys.executable
         if name in MODULES and not can_import(python, MODULES[name]):
             progress(f"{name}: left out, {python} cannot import {MODULES[name]}")
             continue
         variants[name] = {"command": [python, WORKER[1], loop, *sizes]}
+    variants["Trainer, tuned"]["precision"] = "bf16"
     wanted = options.variants or list(variants)
     unknown = set(wanted) - set(variants)
     if unknown:
@@ -134,8 +138,8 @@ def rate(block: dict) -> float:
     return block["sub_tokens"] / block["seconds"]
 
 
-def describe(blocks: dict[str, list[dict]]) -> str:
-    """One row per loop."""
+def describe(blocks: dict[str, list[dict]], variants: dict[str, dict]) -> str:
+    """One row per loop that was measured."""
     first = next(iter(blocks))  # tagloop, unless it was not asked for
     header = [
         "loop", "precision", "real sub-tokens a second", f"× {first}", "ms an update", "padding",
@@ -143,12 +147,11 @@ def describe(blocks: dict[str, list[dict]]) -> str:
     ]  # fmt: skip
     rows = []
     for name, reports in blocks.items():
-        in_bf16 = name in BF16_PEERS or (name in LEVERS)
         cells, real = (sum(report[of] for report in reports) for of in ("cells", "sub_tokens"))
         rows.append(
             [
                 name,
-                "bf16" if in_bf16 else "float32",
+                variants[name].get("precision", "float32"),
                 spread([rate(report) for report in reports]),
                 paired_ratio(blocks, name, first, rate),
                 spread([1000 * report["seconds"] / report["updates"] for report in reports]),
