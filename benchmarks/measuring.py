@@ -4,9 +4,9 @@
         blocks = measurement.interleave({"tagloop": [...], "course": [...]}, repeats=5)
 
 A loop calls `gate.update()` before each of its updates (Gate). At the end of a block the gate
-reports how long the block took and holds the loop until the next block is asked for, so only one
-loop computes at a time, all see the same state of the machine, and each has a peak memory of its
-own. The first block of a process warms it up and is thrown away.
+reports how long the block took and waits for the next; meanwhile the process is stopped. So only
+one loop computes at a time, all see the same state of the machine, and each has a peak memory of
+its own. The first block of a process warms it up and is thrown away.
 """
 
 import argparse
@@ -149,6 +149,7 @@ class Worker:
 
     def measure(self) -> dict:
         """Let the loop take one block of updates; the gate's report."""
+        self._signal(signal.SIGCONT)
         self.channel.sendall(b"go\n")
         return self._read()
 
@@ -158,8 +159,7 @@ class Worker:
             self.channel.close()
             self.lines.close()
         self.listener.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self.process.wait()
 
     def fail(self) -> None:
@@ -178,7 +178,13 @@ class Worker:
             line = ""
         if not line:
             self.fail()
+        self._signal(signal.SIGSTOP)  # a waiting second process or a spinning thread would disturb
         return json.loads(line)
+
+    def _signal(self, number: int) -> None:
+        """Send a signal to the process and all it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 class WorkerFailed(Exception):

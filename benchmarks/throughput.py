@@ -51,7 +51,8 @@ def main() -> None:
     """Measure every batch size and print a table each."""
     options = parse_options()
     encoder = "multilingual" if options.multilingual else options.encoder
-    fresh = options.fresh or encoder in ("multilingual", "xlm-r-base")
+    large = encoder in ("multilingual", "xlm-r-base")
+    fresh = large if options.fresh is None else options.fresh
     from inputs import build_inputs
 
     measured, sections = {}, []
@@ -82,7 +83,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[8, 16, 32])
     parser.add_argument("--updates", type=int, default=50, help="in a block")
     parser.add_argument("--variants", nargs="+", help="only these (default: all there are)")
-    parser.add_argument("--fresh", action="store_true", help="a new process for every block")
+    parser.add_argument(
+        "--fresh",
+        action=argparse.BooleanOptionalAction,
+        help="a new process for every block, because all do not fit in memory (default: if large)",
+    )
     parser.add_argument("--peers_python", default=sys.executable, help="has flair and spaCy")
     parser.add_argument("--suffix", default="", help="of the results' names")
     add_common_options(parser)
@@ -113,10 +118,10 @@ def build_variants(options: argparse.Namespace, inputs: Path, batch_size: int) -
         variants[name] = {"command": [python, WORKER[1], loop, *sizes]}
     variants["Trainer, tuned"]["precision"] = "bf16"
     wanted = options.variants or list(variants)
-    unknown = set(wanted) - set(variants)
+    unknown = set(wanted) - {*LEVERS, *PEERS, *variants}
     if unknown:
-        sys.exit(f"--variants: not here: {', '.join(sorted(unknown))}; are: {', '.join(variants)}")
-    return {name: variants[name] for name in wanted}
+        sys.exit(f"--variants: no such loop: {', '.join(sorted(unknown))}")
+    return {name: variants[name] for name in wanted if name in variants}
 
 
 def has_option(lever: str) -> bool:
