@@ -31,7 +31,6 @@ from measuring import (
     Measurement,
     add_common_options,
     progress,
-    spread,
     table,
     write_results,
 )
@@ -251,7 +250,7 @@ def measure_waits(
     rows = []
     for name, (report,) in blocks.items():
         places = sorted(report["syncs"].items(), key=lambda item: -item[1])
-        per_update = spread([sum(report["syncs"].values()) / report["updates"]], 2).split(" ")[0]
+        per_update = f"{sum(report['syncs'].values()) / report['updates']:.2f}"
         rows.append([name, per_update, ", ".join(f"{p} ({n})" for p, n in places[:6]) or "none"])
     return table(["loop", "waits per update", "where (times in the block)"], rows), blocks
 

@@ -71,10 +71,10 @@ class Gate:
 
     def _end_block(self) -> None:
         """Report the block, wait for the next one, and start the clock."""
-        synchronize()
-        now = time.perf_counter()
         if self.block:
             self.block.__exit__(None, None, None)
+        synchronize()
+        now = time.perf_counter()
         report = {"at": time.time(), "peak_mib": peak_memory()} | self.notes
         if self.taken >= 0:
             report |= {"seconds": now - self.started, "updates": self.taken}
