@@ -1,8 +1,8 @@
-# make train | test | test-fast | check: each sets up .venv first, from the pinned requirements.
+# make train | test | test-fast | check | bench: each sets up .venv first, from the pinned requirements.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-fast check clean
+.PHONY: train test test-fast check bench clean
 
 train: .venv/ready
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train_loop.py
@@ -17,6 +17,19 @@ check: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The quick benchmarks, under 20 minutes on two cores; benchmarks/README.md has the others.
+BENCH := $(BIN)/python benchmarks
+MULTILINGUAL := tagloop "tagloop, whole vocabulary" "Trainer, tuned" "course loop"
+bench: .venv/ready-bench
+	$(BENCH)/throughput.py --batch_sizes 16 --updates 15
+	$(BENCH)/throughput.py --batch_sizes 16 --updates 10 --multilingual --no-fresh \
+	    --variants $(MULTILINGUAL)
+	$(BENCH)/roofline.py --updates 15
+	$(BENCH)/scaling.py --updates 15
+	$(BENCH)/evaluation.py
+	$(BENCH)/startup.py --repeats 3
+	$(BENCH)/equivalence.py --dropout 0.1
+
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache
 
@@ -29,4 +42,8 @@ clean:
 
 .venv/ready-dev: requirements-dev.txt .venv/ready
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+.venv/ready-bench: benchmarks/requirements.txt .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
 	touch $@

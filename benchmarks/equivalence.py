@@ -1,11 +1,12 @@
 """One global batch, cut six ways: is the first update the same?
 
     python benchmarks/equivalence.py
+    python benchmarks/equivalence.py --dropout 0.1
 
-Three systems learn from the same 16 sentences with the same small BERT (float32, no dropout, the
-same first weights): tagloop's own train_step, transformers.Trainer, and the loop of the Hugging
-Face course. Only the cut differs: processes × sentences in a micro-batch × micro-batches per
-update. On the CPU, without network, in one to two minutes on two cores.
+Three systems learn from the same 16 sentences with the same small BERT (float32, the same first
+weights, no dropout unless it is asked for): tagloop's own train_step, transformers.Trainer, and
+the loop of the Hugging Face course. Only the cut differs: processes × sentences in a micro-batch ×
+micro-batches per update. On the CPU, without network, in one to two minutes on two cores.
 """
 
 import argparse
@@ -50,18 +51,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worker", choices=SYSTEMS, help="the script starts itself with this")
     parser.add_argument("--folder", type=Path, help="and with this")
+    parser.add_argument("--dropout", type=float, default=0.0, help="rate of all dropout layers")
     options = parser.parse_args()
     if options.worker:
         run_worker(options.worker, options.folder)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_inputs(folder)
+        write_inputs(folder, options.dropout)
         measured = {name: launch(name, folder, 1) | launch(name, folder, 2) for name in SYSTEMS}
-    print_report(measured)
+    print(describe(measured, options.dropout))
 
 
-def write_inputs(folder: Path) -> None:
+def write_inputs(folder: Path, dropout: float = 0.0) -> None:
     """Save what all systems start from: a model, its tokenizer and 16 sentences."""
     from tagloop.sample.corpus import build_sample_corpus
     from tagloop.sample.model import build_sample_model_config, build_sample_tokenizer
@@ -77,7 +79,7 @@ def write_inputs(folder: Path) -> None:
     tokenizer = build_sample_tokenizer([sentence["tokens"] for sentence in corpus])
     tags = sorted({tag for sentence in corpus for tag in sentence["ner_tags"]})
     config = build_sample_model_config(tokenizer)
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     config.id2label = dict(enumerate(tags))
     config.label2id = {tag: index for index, tag in enumerate(tags)}
     torch.manual_seed(SEED)
@@ -86,19 +88,26 @@ def write_inputs(folder: Path) -> None:
     tokenizer.save_pretrained(folder / "model")
 
 
-def launch(system: str, folder: Path, num_processes: int) -> dict[Cut, dict]:
+def launch(
+    system: str, folder: Path, num_processes: int, *, on_gpu: bool = False
+) -> dict[Cut, dict]:
     """Measure one system under `accelerate launch`: loss and grad_norm by cut."""
+    launch_file = "single_gpu.yaml" if on_gpu else LAUNCH_FILES[num_processes]
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0",
-        "--config_file", REPO / "accelerate_configs" / LAUNCH_FILES[num_processes],
+        "--config_file", REPO / "accelerate_configs" / launch_file, "--mixed_precision", "no",
         __file__, "--worker", system, "--folder", folder,
     ]  # fmt: skip
-    environment = os.environ | {
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "TAGLOOP_CACHE": str(folder / "cache"),
-    }
+    environment = (
+        os.environ
+        | {
+            "HF_DATASETS_CACHE": str(folder / "datasets"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "TAGLOOP_CACHE": str(folder / "cache"),
+        }
+        | ({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""})
+    )
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{system} with {num_processes} processes failed:\n{done.stdout}\n{done.stderr}")
@@ -182,15 +191,17 @@ SYSTEMS = {
 }
 
 
-def print_report(measured: dict[str, dict[Cut, dict]]) -> None:
+def describe(measured: dict[str, dict[Cut, dict]], dropout: float) -> str:
     """The table in markdown, its legend, and one line per system."""
     titles = [SYSTEMS[name].title for name in measured]
-    print("| cut | " + " | ".join(f"{title}: loss | gradient norm" for title in titles) + " |")
-    print("|---|" + "---:|---:|" * len(titles))
-    for cut in CUTS:
+    lines = [
+        "| cut | " + " | ".join(f"{title}: loss | gradient norm" for title in titles) + " |",
+        "|---|" + "---:|---:|" * len(titles),
+    ]
+    for cut in next(iter(measured.values())):
         row = [rows[cut][value] for rows in measured.values() for value in ("loss", "grad_norm")]
-        print(f"| {cut} | " + " | ".join(f"{value:.6f}" for value in row) + " |")
-    print(
+        lines.append(f"| {cut} | " + " | ".join(f"{value:.6f}" for value in row) + " |")
+    lines.append(
         f"\nCut: processes × sentences in a micro-batch × micro-batches per update; always the "
         f"same {len(NUM_WORDS)} sentences of {min(NUM_WORDS)} to {max(NUM_WORDS)} labels. Gradient "
         "norm: of the first update, before clipping. Loss: as tagloop and Trainer log it; for the "
@@ -202,9 +213,12 @@ def print_report(measured: dict[str, dict[Cut, dict]]) -> None:
         reading = (
             "the same update for every cut" if spread < 1.00001 else SYSTEMS[name].if_different
         )
-        print(f"- {SYSTEMS[name].title}: {reading} (gradient norm, max/min: {spread:.6f}).")
+        lines.append(f"- {SYSTEMS[name].title}: {reading} (gradient norm, max/min: {spread:.6f}).")
     versions = [f"{m.__name__} {m.__version__}" for m in (torch, transformers, accelerate)]
-    print(f"\n{', '.join(versions)}; CPU, float32.")
+    masks = f"dropout {dropout:g}" if dropout else "no dropout"
+    device = "GPU" if torch.cuda.is_available() else "CPU"
+    lines.append(f"\n{', '.join(versions)}; {device}, float32, {masks}.")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

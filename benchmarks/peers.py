@@ -1,19 +1,21 @@
-"""The loops users would pick instead of tagloop, as they write them, for equivalence.py.
+"""The loops users would pick instead of tagloop, as they write them.
 
-    loss_and_norm = measure_trainer(cut, folder)   # in every process of a launch
+    loss_and_norm = measure_trainer(cut, folder)   # equivalence.py, in every process of a launch
+    train_course(inputs, gate, options)            # worker.py, one process
 
-`folder` holds model/ (with its tokenizer) and train.jsonl (tokens and ner_tags), which is one
-global batch; `cut` says how to compute it.
+A folder holds model/ (with its tokenizer) and train.jsonl (tokens and ner_tags). For
+equivalence.py that is one global batch, and `cut` says how to compute it. Under worker.py a loop
+calls `gate.update()` before each update, and is otherwise what its authors wrote.
 """
 
-import json
 from pathlib import Path
 
 import accelerate
 import torch
 import transformers
-from datasets import Dataset
+from datasets import load_dataset
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -23,6 +25,7 @@ from transformers import (
 )
 
 SEED = 42
+ON_CPU = not torch.cuda.is_available()
 
 
 def measure_trainer(cut, folder: Path) -> dict[str, float]:
@@ -37,7 +40,7 @@ def measure_trainer(cut, folder: Path) -> dict[str, float]:
         save_strategy="no",
         report_to="none",
         seed=SEED,
-        use_cpu=True,
+        use_cpu=ON_CPU,
         ddp_backend="gloo" if cut.num_processes > 1 else None,
     )
     trainer = Trainer(model, args, data_collator, train_dataset=dataset, processing_class=tokenizer)
@@ -55,7 +58,7 @@ def measure_course(cut, folder: Path) -> dict[str, float]:
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
     lr_scheduler = transformers.get_scheduler("linear", optimizer, 0, num_training_steps=1)
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=cut.accumulation)
+    accelerator = accelerate.Accelerator(cpu=ON_CPU, gradient_accumulation_steps=cut.accumulation)
     model, optimizer, train_dataloader, lr_scheduler = accelerator.prepare(
         model, optimizer, train_dataloader, lr_scheduler
     )
@@ -77,21 +80,181 @@ def measure_course(cut, folder: Path) -> dict[str, float]:
     return {"loss": sum(losses) / len(losses), "grad_norm": grad_norm}
 
 
-def build_usual_parts(folder: Path) -> tuple:
+def train_course(inputs: Path, gate, options) -> None:
+    """The Hugging Face course's loop (chapter 7, token classification), without evaluation."""
+    transformers.set_seed(options.seed)
+    model, _, dataset, data_collator = build_usual_parts(inputs)
+    train_dataloader = DataLoader(
+        dataset, shuffle=True, collate_fn=data_collator, batch_size=options.batch_size
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
+    accelerator = accelerate.Accelerator()
+    model, optimizer, train_dataloader = accelerator.prepare(model, optimizer, train_dataloader)
+    lr_scheduler = transformers.get_scheduler(
+        "linear", optimizer=optimizer, num_warmup_steps=0, num_training_steps=options.max_steps
+    )
+    progress_bar = tqdm(range(options.max_steps))
+    model.train()
+    while progress_bar.n < options.max_steps:
+        for batch in train_dataloader:
+            gate.update()
+            gate.count(batch["attention_mask"])
+            outputs = model(**batch)
+            loss = outputs.loss
+            accelerator.backward(loss)
+            optimizer.step()
+            lr_scheduler.step()
+            optimizer.zero_grad()
+            progress_bar.update(1)
+
+
+def train_run_ner(inputs: Path, gate, options) -> None:
+    """The loop of transformers' run_ner_no_trainer.py, with its defaults."""
+    accelerate.utils.set_seed(options.seed)
+    accelerator = accelerate.Accelerator()
+    model, _, dataset, data_collator = build_usual_parts(inputs)
+    train_dataloader = DataLoader(
+        dataset, shuffle=True, collate_fn=data_collator, batch_size=options.batch_size
+    )
+    no_decay = ["bias", "LayerNorm.weight"]
+    named = list(model.named_parameters())
+    decayed = [p for n, p in named if not any(nd in n for nd in no_decay)]
+    others = [p for n, p in named if any(nd in n for nd in no_decay)]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.0}], lr=5e-5
+    )
+    lr_scheduler = transformers.get_scheduler(
+        name="linear",
+        optimizer=optimizer,
+        num_warmup_steps=0,
+        num_training_steps=options.max_steps,
+    )
+    model, optimizer, train_dataloader, lr_scheduler = accelerator.prepare(
+        model, optimizer, train_dataloader, lr_scheduler
+    )
+    progress_bar = tqdm(range(options.max_steps), disable=not accelerator.is_local_main_process)
+    while progress_bar.n < options.max_steps:
+        model.train()
+        for batch in train_dataloader:
+            gate.update()
+            gate.count(batch["attention_mask"])
+            outputs = model(**batch)
+            loss = outputs.loss / 1  # gradient_accumulation_steps
+            accelerator.backward(loss)
+            optimizer.step()
+            lr_scheduler.step()
+            optimizer.zero_grad()
+            progress_bar.update(1)
+
+
+def train_trainer(inputs: Path, gate, options, **tuned) -> None:
+    """Trainer; its training_step is where an update begins, since it accumulates nothing here."""
+
+    class GatedTrainer(Trainer):
+        def training_step(self, model, batch, *args, **kwargs):
+            gate.update()
+            gate.count(batch["attention_mask"])
+            return super().training_step(model, batch, *args, **kwargs)
+
+    model, tokenizer, dataset, data_collator = build_usual_parts(inputs)
+    args = TrainingArguments(
+        output_dir=inputs / "trainer",
+        per_device_train_batch_size=options.batch_size,
+        max_steps=options.max_steps,
+        save_strategy="no",
+        report_to="none",
+        seed=options.seed,
+        use_cpu=ON_CPU,
+        torch_compile=options.compile,
+        **tuned,
+    )
+    GatedTrainer(
+        model, args, data_collator, train_dataset=dataset, processing_class=tokenizer
+    ).train()
+
+
+def train_trainer_tuned(inputs: Path, gate, options) -> None:
+    """Trainer with all that its documentation offers for speed."""
+    train_trainer(
+        inputs,
+        gate,
+        options,
+        train_sampling_strategy="group_by_length",
+        bf16=True,
+        optim="adamw_torch_fused",
+        dataloader_pin_memory=not ON_CPU,
+    )
+
+
+def evaluate_course(inputs: Path, gate, options) -> None:
+    """The course's evaluation, again and again; what its metric computes is called directly."""
+    model, _, dataset, data_collator = build_usual_parts(inputs, "validation")
+    label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    eval_dataloader = DataLoader(dataset, collate_fn=data_collator, batch_size=8)
+    accelerator = accelerate.Accelerator()
+    model, eval_dataloader = accelerator.prepare(model, eval_dataloader)
+
+    def postprocess(predictions, labels):
+        predictions = predictions.detach().cpu().clone().numpy()
+        labels = labels.detach().cpu().clone().numpy()
+        true_labels = [[label_names[i] for i in label if i != -100] for label in labels]
+        true_predictions = [
+            [label_names[p] for (p, i) in zip(prediction, label, strict=True) if i != -100]
+            for prediction, label in zip(predictions, labels, strict=True)
+        ]
+        return true_labels, true_predictions
+
+    while True:
+        gate.update()
+        model.eval()
+        all_labels, all_predictions = [], []
+        for batch in eval_dataloader:
+            gate.count(batch["attention_mask"])
+            with torch.no_grad():
+                outputs = model(**batch)
+            predictions = outputs.logits.argmax(dim=-1)
+            labels = batch["labels"]
+            predictions = accelerator.pad_across_processes(predictions, dim=1, pad_index=-100)
+            labels = accelerator.pad_across_processes(labels, dim=1, pad_index=-100)
+            predictions_gathered = accelerator.gather(predictions)
+            labels_gathered = accelerator.gather(labels)
+            true_labels, true_predictions = postprocess(predictions_gathered, labels_gathered)
+            all_labels += true_labels
+            all_predictions += true_predictions
+        gate.notes["f1"] = score_as_seqeval(all_labels, all_predictions)
+
+
+def score_as_seqeval(labels: list[list[str]], predictions: list[list[str]]) -> float:
+    """F1 by the calls that evaluate's seqeval makes; evaluate would fetch it from the hub."""
+    import seqeval.metrics
+
+    report = seqeval.metrics.classification_report(
+        y_true=labels, y_pred=predictions, output_dict=True, zero_division=0
+    )
+    seqeval.metrics.accuracy_score(y_true=labels, y_pred=predictions)
+    return float(report["micro avg"]["f1-score"])
+
+
+def build_usual_parts(folder: Path, split: str = "train") -> tuple:
     """Model, tokenizer, dataset and collator as tutorials build them: first sub-tokens labelled."""
     model = AutoModelForTokenClassification.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
 
-    def tokenize_and_align_labels(example: dict) -> dict:
-        encoding = tokenizer(example["tokens"], is_split_into_words=True)
-        labels, previous = [], None
-        for word_id in encoding.word_ids():
-            is_first = word_id is not None and word_id != previous
-            tag = example["ner_tags"][word_id] if is_first else None
-            labels.append(model.config.label2id[tag] if is_first else -100)
-            previous = word_id
-        return {**encoding, "labels": labels}
+    def tokenize_and_align_labels(examples: dict) -> dict:
+        tokenized_inputs = tokenizer(examples["tokens"], truncation=True, is_split_into_words=True)
+        new_labels = []
+        for index, tags in enumerate(examples["ner_tags"]):
+            labels, previous = [], None
+            for word_id in tokenized_inputs.word_ids(index):
+                is_first = word_id is not None and word_id != previous
+                labels.append(model.config.label2id[tags[word_id]] if is_first else -100)
+                previous = word_id
+            new_labels.append(labels)
+        tokenized_inputs["labels"] = new_labels
+        return tokenized_inputs
 
-    lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    dataset = Dataset.from_list([tokenize_and_align_labels(json.loads(line)) for line in lines])
+    raw_dataset = load_dataset("json", data_files=str(folder / f"{split}.jsonl"), split="train")
+    dataset = raw_dataset.map(
+        tokenize_and_align_labels, batched=True, remove_columns=raw_dataset.column_names
+    )
     return model, tokenizer, dataset, DataCollatorForTokenClassification(tokenizer)
