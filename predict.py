@@ -21,7 +21,7 @@ from tagloop.data.document_files import DocumentFiles
 from tagloop.data.documents import FORMATS
 from tagloop.data.text import WAYS
 from tagloop.errors import InputError, RunStopped, report_error
-from tagloop.streams import open_streams
+from tagloop.streams import leave, open_streams
 
 
 class _Parser(argparse.ArgumentParser):
@@ -122,4 +122,4 @@ def cli(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli())
+    leave(cli())

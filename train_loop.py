@@ -38,7 +38,7 @@ from tagloop.output.identity import build_identity, check_same_options, require_
 from tagloop.output.meter import Meter
 from tagloop.output.resume import Earlier, find_earlier, load_best, restore, with_remedy
 from tagloop.run import Run
-from tagloop.streams import open_streams
+from tagloop.streams import leave, open_streams
 from tagloop.tasks import load_task
 from tagloop.training.background import Background
 from tagloop.training.batching import plan_epoch
@@ -296,4 +296,4 @@ def cli(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli())
+    leave(cli())

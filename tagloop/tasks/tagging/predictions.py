@@ -46,17 +46,23 @@ def write_predictions(
 ) -> None:
     """predictions.txt (the tags of a sentence on a line) and predictions.conll.
 
-    predictions.conll has the columns word, gold tag if there is one, predicted tag; the official
-    conlleval script scores it. Columns are separated by a space, so a space inside a word becomes
-    an underscore, and so does an empty word.
+    predictions.conll has the columns word, gold tag, predicted tag, so that the official conlleval
+    script gives our scores: where some words have a gold tag, those without are left out, as they
+    are from the scores. Where none has, the columns are word and predicted tag. Columns are
+    separated by a space, so a space inside a word becomes an underscore, and so does an empty word.
     """
-    tags, columns = [], []
+    lines, scored, bare = [], [], []
     for sentence, predicted in zip(sentences, predictions, strict=True):
-        tags.append(" ".join(predicted) + "\n")
-        tagged = any(gold is not None for gold in sentence["tags"])
+        lines.append(" ".join(predicted) + "\n")
+        num_scored = len(scored)
         for word, gold, tag in zip(sentence["tokens"], sentence["tags"], predicted, strict=True):
             word = "".join("_" if letter.isspace() else letter for letter in word) or "_"
-            columns.append(f"{word} {gold or 'O'} {tag}\n" if tagged else f"{word} {tag}\n")
-        columns.append("\n")
-    write_text(folder / "predictions.txt", "".join(tags))
-    write_text(folder / "predictions.conll", "".join(columns))
+            bare.append(f"{word} {tag}\n")
+            if gold is not None:
+                scored.append(f"{word} {gold} {tag}\n")
+        bare.append("\n")
+        if len(scored) > num_scored or not sentence["tokens"]:
+            scored.append("\n")
+    has_gold = any(line != "\n" for line in scored)
+    write_text(folder / "predictions.txt", "".join(lines))
+    write_text(folder / "predictions.conll", "".join(scored if has_gold else bare))
