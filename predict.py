@@ -11,7 +11,6 @@ and gain a column (CoNLL-U: NER=... in MISC); rows keep their other keys and gai
 """
 
 import argparse
-import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path

@@ -18,7 +18,6 @@ if __name__ == "__main__":  # --help and bad options are answered before torch i
 
 import math
 import signal
-import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path

@@ -9,14 +9,13 @@ import sys
 import warnings
 from collections import Counter
 from itertools import chain
-from pathlib import Path
 
 import pytest
+from launches import REPO
 from sklearn.metrics import f1_score
 
 from tagloop.tasks.tagging.scores import TokenScores
 
-REPO = Path(__file__).resolve().parent.parent
 IOB2_TAGS = ["O", "O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
 
 
