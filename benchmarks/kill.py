@@ -115,9 +115,12 @@ def _in_fork(program, arguments: list[str], environment: dict, log: Path) -> Non
     sys.exit(program(arguments))
 
 
-def start_tagloop(folder: Path, *, resume: bool, processes: int, launched: bool = False):
+def start_tagloop(
+    folder: Path, *, resume: bool, processes: int, launched: bool = False, task: str = "ner"
+):
     """train_loop.py, forked or through `accelerate launch`."""
-    arguments = [*RUN, f"--per_device_train_batch_size={BATCH // processes}"]
+    arguments = [*RUN, f"--task_name={task}"]
+    arguments += [f"--per_device_train_batch_size={BATCH // processes}"]
     arguments += ["--output_dir", str(folder)]
     arguments += ["--resume_from_checkpoint", "auto"] if resume else []
     log = folder.with_suffix(".log")
@@ -195,10 +198,10 @@ def _save_state(arguments: list[str]) -> int:
     return 0
 
 
-def tagloop(processes: int, *, launched: bool = False) -> System:
+def tagloop(processes: int, *, launched: bool = False, task: str = "ner") -> System:
     return System(
         f"tagloop, {processes} process{'es' * (processes > 1)}{', accelerate launch' * launched}",
-        partial(start_tagloop, processes=processes, launched=launched),
+        partial(start_tagloop, processes=processes, launched=launched, task=task),
         "tmp-step_",
         is_torn=lambda folder: folder.exists(),
         result=partial(digests, names=("model.safetensors", "metrics.jsonl")),

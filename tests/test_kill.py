@@ -16,14 +16,19 @@ import kill
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+@pytest.fixture(
+    scope="module",
+    params=[(1, "ner"), (2, "ner"), (1, "classification")],
+    ids=["one process", "two processes", "classification"],
+)
 def undisturbed(request, tmp_path_factory):
     """A system and what its run comes to when nobody disturbs it."""
     random.seed(7)
     cache = tmp_path_factory.getbasetemp() / "tagloop-cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TAGLOOP_CACHE", str(cache))
-        system = kill.tagloop(request.param)
+        processes, task = request.param
+        system = kill.tagloop(processes, task=task)
         return system, kill.measure_reference(system, tmp_path_factory.mktemp("kill") / "run")
 
 

@@ -18,7 +18,10 @@ MEASURED = ("train_runtime", "train_words_per_second", "train_padding_share")  #
 
 def contents(folder):
     """What two runs that are the same must have in common, to the byte."""
-    names = ("model.safetensors", "metrics.jsonl", "predictions.conll")
+    predictions = "predictions.conll"
+    if not (folder / predictions).exists():
+        predictions = "predictions.tsv"
+    names = ("model.safetensors", "metrics.jsonl", predictions)
     results = read_json(folder / "all_results.json")
     scores = {name: value for name, value in results.items() if name not in MEASURED}
     return {name: (folder / name).read_bytes() for name in names} | {"scores": scores}
@@ -44,34 +47,37 @@ CUTS = {
     "accumulated": ["--per_device_train_batch_size=4", "--gradient_accumulation_steps=3"],
 }
 EVALUATION = {"evaluated": ["--eval_steps=5"], "not evaluated": ["--do_train", "--do_predict"]}
+CASES = {
+    f"{task} {cut} {evaluation}": [f"--task_name={task}", *CUTS[cut], *EVALUATION[evaluation]]
+    for task, cut, evaluation in (
+        ("ner", "whole", "evaluated"), ("ner", "whole", "not evaluated"),
+        ("ner", "accumulated", "evaluated"), ("ner", "accumulated", "not evaluated"),
+        ("classification", "accumulated", "evaluated"),
+    )
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """For each cut, with and without evaluation: files and windows of a run nobody stopped."""
+    """For each case: files and windows of a run nobody stopped."""
     done = {}
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for cut in CUTS:
-            for evaluation in EVALUATION:
-                folder = tmp_path_factory.mktemp("whole") / "run"
-                watch = Watch(monkeypatch)
-                options = [*SMALL, *CUTS[cut], *EVALUATION[evaluation]]
-                train_loop.main([*options, f"--output_dir={folder}"])
-                monkeypatch.undo()
-                done[cut, evaluation] = contents(folder), watch.stream
+        for case, options in CASES.items():
+            folder = tmp_path_factory.mktemp("whole") / "run"
+            watch = Watch(monkeypatch)
+            train_loop.main([*SMALL, *options, f"--output_dir={folder}"])
+            monkeypatch.undo()
+            done[case] = contents(folder), watch.stream
     return done
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("evaluation", EVALUATION)
-@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("stop_after", range(1, 13))
-def test_stopped_after_any_update(
-    uninterrupted, tmp_path, monkeypatch, stop_after, cut, evaluation, capfd
-):
+def test_stopped_after_any_update(uninterrupted, tmp_path, monkeypatch, stop_after, case, capfd):
     """Mid-epoch, at the epoch's end (6), at the last update (12): dropout is on."""
-    expected, expected_stream = uninterrupted[cut, evaluation]
-    arguments = [*SMALL, *CUTS[cut], *EVALUATION[evaluation], f"--output_dir={tmp_path / 'run'}"]
+    expected, expected_stream = uninterrupted[case]
+    arguments = [*SMALL, *CASES[case], f"--output_dir={tmp_path / 'run'}"]
     first = Watch(monkeypatch, stop_after)
     code = train_loop.cli(arguments)
     monkeypatch.undo()
