@@ -67,9 +67,8 @@ def main() -> None:
         f"checkpoint  {save_time:.2f} s (median of {SAVES}: {', '.join(f'{s:.2f}' for s in saves)})"
     )
     share = stall / (EPOCH * update_time + stall)
-    print(
-        f"stall       {stall:.2f} s ({', '.join(f'{s:.2f}' for s in stalls)}): all that training waits"
-    )
+    each = ", ".join(f"{seconds:.2f}" for seconds in stalls)
+    print(f"stall       {stall:.2f} s ({each}): all that training waits")
     print(f"share       {share:.2%} of the time of an epoch of {EPOCH} updates")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
 
