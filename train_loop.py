@@ -79,10 +79,10 @@ def main(argv: list[str] | None = None) -> dict:
         if earlier:
             restore(run, earlier)
         decide(accelerator, lambda: run_folder.start(run, earlier))
-        logs.start_trackers(run)
         console.print_header(run)
-        with StopSignal() as stop, with_remedy(folder), run.background:
-            measured = train(run, stop) if config.do_train else {}
+        with logs.trackers(run), with_remedy(folder), run.background:
+            with StopSignal() as stop:
+                measured = train(run, stop) if config.do_train else {}
             results = finish(run, measured)
         console.print_footer(run, results)
         accelerator.end_training()
@@ -114,7 +114,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
     vocabulary = compact_vocabulary(
         model,
         None if every_row else [examples.input_ids for examples in task.examples.values()],
-        task.tokenizer.all_special_ids,
+        [*task.tokenizer.all_special_ids, 0],  # 0 pads where there is no padding token
         keep_waiting=accelerator.is_main_process,
     )
     groups = parameter_groups(model, weight_decay=config.weight_decay)
@@ -176,6 +176,8 @@ def train(run: Run, stop: StopSignal) -> dict:
         )  # fmt: skip
         first_update = 0
         unread = UnreadLosses()  # still on the device
+        if config.dataloader_num_workers:
+            run.background.wait()  # its thread must not be forked into them
         for update in train_dataloader:
             unread.add(train_step(run, update))
             state.step += 1

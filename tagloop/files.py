@@ -84,14 +84,16 @@ def sync_files(folder: Path) -> dict[str, dict]:
     Returns:
         {name: {"size": bytes, "sha256": hex digest}}, in the order of the names.
     """
-    umask = os.umask(0)
-    os.umask(umask)
+    probe = folder / "tmp-mode"  # os.umask can only be read by setting it, for all threads
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
     known = {}
     for path in sorted(folder.iterdir()):
         if path.is_dir():  # a tokenizer's spare templates: nothing that is read back
             shutil.rmtree(path)
             continue
-        path.chmod(0o666 & ~umask)  # safetensors makes files that nobody else may read
+        path.chmod(mode)  # safetensors makes files that nobody else may read
         fsync(path)
         known[path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
     fsync(folder)

@@ -40,9 +40,9 @@ class Rows:
     warnings: list[str]
 
     def class_of(self, cell: str | None, name: str) -> str | None:
-        """The class that a cell names; None for none (empty, or -1 as in GLUE's test splits)."""
+        """The class that a cell names; None for none (empty, or -1 of a ClassLabel, as in GLUE)."""
         cell, names = (cell or "").strip(), self.class_names.get(name)
-        if cell in ("", "-1"):
+        if cell == "" or (names and cell == "-1"):
             return None
         return names[int(cell)] if names else cell
 

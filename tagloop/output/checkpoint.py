@@ -10,6 +10,7 @@ Nothing in it is ever unpickled with code: weights are safetensors, the optimize
 with `weights_only=True`, all else is JSON.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -106,7 +107,8 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
         except WRITE_ERRORS as error:
             reason = getattr(error, "strerror", None) or error
             return f"{folder}: the checkpoint could not be written: {reason}"
-        prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)
+        with contextlib.suppress(OSError):  # what is left over is pruned the next time
+            prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)
         return None
 
     run.background.start(publish_and_prune)
@@ -127,6 +129,8 @@ def _copied(optimizer_state: dict) -> dict:
 def whole_weights(run: Run) -> dict[str, torch.Tensor]:
     """The model's state dict with its whole vocabulary, on the main process. All must call this."""
     weights = run.accelerator.get_state_dict(run.model)
+    # A compiled module's prefix; no model knows such a name.
+    weights = {name.replace("_orig_mod.", ""): tensor for name, tensor in weights.items()}
     return run.vocabulary.whole(weights) if run.accelerator.is_main_process else weights
 
 

@@ -1,6 +1,8 @@
 """What a run reports while it goes: metrics.jsonl, the screen, trackers."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from accelerate.tracking import get_available_trackers
@@ -23,10 +25,23 @@ def check_trackers(report_to: str) -> str:
     return report_to
 
 
-def start_trackers(run: Run) -> None:
-    """Experiment trackers, their files under the output folder. Every process must call this."""
-    if not run.config.with_tracking:
-        return
+@contextlib.contextmanager
+def trackers(run: Run) -> Iterator[None]:
+    """Experiment trackers, their files under the output folder; closed if the run breaks off.
+
+    Every process must call this.
+    """
+    if run.config.with_tracking:
+        _start_trackers(run)
+    try:
+        yield
+    except BaseException:
+        for tracker in run.accelerator.trackers:
+            tracker.finish()
+        raise
+
+
+def _start_trackers(run: Run) -> None:
     accelerator = run.accelerator
     accelerator.project_configuration.logging_dir = str(run.folder)
     plain = (int, float, str, bool)  # TensorBoard takes neither None nor lists

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from tagloop.errors import RunStopped
+from tagloop.errors import Preempted, RunStopped
 
 
 class Background:
     """What the main process does beside training. As a context manager, it leaves nothing undone.
+
+    Where all processes stop, they wait for the main one: a launcher kills those that linger.
 
     Args:
         in_thread: False: do it at once, and let training wait.
@@ -66,5 +68,7 @@ class Background:
     def __enter__(self) -> "Background":
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, kind: type | None, *raised: object) -> None:
         self._join()
+        if kind is not None and issubclass(kind, (RunStopped, Preempted)):
+            broadcast_object_list([None])

@@ -47,10 +47,11 @@ def encode_texts(
     }
 
     def build(folder: Path) -> None:
+        has_pairs = any(cell is not None for cell in dataset["pair"])
         ids, types, words, offsets, cut = array("i"), array("b"), array("i"), array("q", [0]), 0
         for batch in dataset.iter(BATCH):
             texts = [text or "" for text in batch["text"]]
-            pairs = None if batch["pair"][0] is None else [pair or "" for pair in batch["pair"]]
+            pairs = [pair or "" for pair in batch["pair"]] if has_pairs else None
             for encoding in tokenizer(
                 texts, pairs, truncation=True, max_length=max_length, verbose=False
             ).encodings:

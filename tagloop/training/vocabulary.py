@@ -93,8 +93,9 @@ class Vocabulary:
 
     def whole(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The model's own state dict, but for a new and whole table on the CPU, [num_rows, dim]."""
-        if not self.is_compact or self.name not in weights:  # FSDP gives only one process any
+        if not self.is_compact or not weights:  # FSDP gives only one process any
             return weights
+        assert self.name in weights, "the table has another name here"
         assert self.waiting is not None, "this process dropped the waiting rows"
         kept = weights[self.name].detach().cpu()
         table = kept.new_empty(self.num_rows, kept.shape[1])

@@ -117,15 +117,45 @@ def test_scores_are_those_of_the_written_predictions(encoder, tmp_path):
     assert results["test_macro_f1"] == pytest.approx(f1_score(gold, predicted, average="macro"))
 
 
-@pytest.mark.parametrize("missing", ["", "-1"])
-def test_rows_without_a_label_are_predicted_but_not_scored(missing, encoder, tmp_path):
+def test_rows_without_a_label_are_predicted_but_not_scored(encoder, tmp_path):
     train = write_csv(tmp_path / "train.csv", ["text", "label"], [row[::2] for row in ROWS])
-    test = write_csv(
-        tmp_path / "test.csv", ["text", "label"], [("who knows", missing), ("Good", "good")]
-    )
+    test = write_csv(tmp_path / "test.csv", ["text", "label"], [("who", ""), ("Good", "good")])
     results = run(tmp_path / "run", encoder, f"--train_file={train}", f"--test_file={test}")
     assert results["test_accuracy"] in (0, 1)
     assert len((tmp_path / "run" / "predictions.tsv").read_text().splitlines()) == 2
+
+
+def test_minus_one_is_no_label_of_named_classes_and_a_class_elsewhere(encoder, tmp_path):
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    rows = [{"text": row[0], "label": number % 3 - 1} for number, row in enumerate(ROWS)]
+    data = datasets.Dataset.from_list(rows, features=features)
+    datasets.DatasetDict({"train": data, "validation": data}).save_to_disk(tmp_path / "saved")
+    results = run(tmp_path / "named", encoder, f"--dataset_name={tmp_path / 'saved'}")
+    eighths = results["eval_accuracy"] * 8
+    assert eighths == round(eighths), "four rows of twelve have no label"
+    file = write_csv(
+        tmp_path / "a.csv", ["text", "label"], [(row["text"], row["label"]) for row in rows]
+    )
+    run(tmp_path / "numbers", encoder, f"--train_file={file}")
+    labels = read_json(tmp_path / "numbers" / "config.json")["label2id"]
+    assert labels == {"-1": 0, "0": 1, "1": 2}
+
+
+def test_a_missing_second_text_does_not_hide_the_others(encoder, tmp_path):
+    """Two files that differ in second texts only, and the first row has none."""
+    weights = set()
+    for number in range(2):
+        rows = [("one", "", "good")] + [(one, f"{two} {number}", x) for one, two, x in ROWS]
+        header = ["sentence1", "sentence2", "label"]
+        records = [dict(zip(header, row, strict=True)) for row in rows]
+        records[0]["sentence2"] = None
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+        run(tmp_path / str(number), encoder, f"--train_file={file}")
+        weights.add((tmp_path / str(number) / "model.safetensors").read_bytes())
+    assert len(weights) == 2
 
 
 def test_texts_without_labels_can_be_predicted(encoder, tmp_path):
