@@ -47,24 +47,7 @@ def encode_texts(
     }
 
     def build(folder: Path) -> None:
-        has_pairs = any(cell is not None for cell in dataset["pair"])
-        ids, types, words, offsets, cut = array("i"), array("b"), array("i"), array("q", [0]), 0
-        for batch in dataset.iter(BATCH):
-            texts = [text or "" for text in batch["text"]]
-            pairs = [pair or "" for pair in batch["pair"]] if has_pairs else None
-            for encoding in tokenizer(
-                texts, pairs, truncation=True, max_length=max_length, verbose=False
-            ).encodings:
-                ids.extend(encoding.ids)
-                types.extend(encoding.type_ids)
-                offsets.append(len(ids))
-                cut += bool(encoding.overflowing)
-            whole = texts if pairs is None else map(" ".join, zip(texts, pairs, strict=True))
-            words.extend(len(text.split()) for text in whole)
-        flat = {"input_ids": ids, "type_ids": types, "num_words": words, "offsets": offsets}
-        for name, values in flat.items():
-            np.save(folder / f"{name}.npy", np.frombuffer(values, values.typecode))
-        (folder / "facts.json").write_text(json.dumps({"cut": cut}), encoding="utf-8")
+        _write_rows(folder, dataset, tokenizer, max_length)
 
     folder = build_once("texts", key, build)
     arrays = {
@@ -88,3 +71,26 @@ def encode_texts(
         pad_to_multiple_of=pad_to_multiple_of,
     )
     return rows, json.loads((folder / "facts.json").read_text(encoding="utf-8"))["cut"]
+
+
+def _write_rows(
+    folder: Path, dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> None:
+    ids, types, words, offsets, cut = array("i"), array("b"), array("i"), array("q", [0]), 0
+    has_pairs = any(cell is not None for cell in dataset["pair"])
+    for batch in dataset.iter(BATCH):
+        texts = [text or "" for text in batch["text"]]
+        pairs = [pair or "" for pair in batch["pair"]] if has_pairs else None
+        for encoding in tokenizer(
+            texts, pairs, truncation=True, max_length=max_length, verbose=False
+        ).encodings:
+            ids.extend(encoding.ids)
+            types.extend(encoding.type_ids)
+            offsets.append(len(ids))
+            cut += bool(encoding.overflowing)
+        whole = texts if pairs is None else map(" ".join, zip(texts, pairs, strict=True))
+        words.extend(len(text.split()) for text in whole)
+    flat = {"input_ids": ids, "type_ids": types, "num_words": words, "offsets": offsets}
+    for name, values in flat.items():
+        np.save(folder / f"{name}.npy", np.frombuffer(values, values.typecode))
+    (folder / "facts.json").write_text(json.dumps({"cut": cut}), encoding="utf-8")
