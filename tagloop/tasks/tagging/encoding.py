@@ -74,14 +74,13 @@ def encode_sentences(
     Raises:
         RunStopped: a process was killed, most likely for want of memory.
     """
-    # A word that the tokenizer makes nothing of still has to be predicted.
-    stand_in = next(
-        token_id
-        for token_id in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
-        if token_id is not None
-    )
-    encoder = Encoder(
-        WordPieces(tokenizer), template, stand_in, label2id, budget, stride, label_all_tokens
+    encoder = build_encoder(
+        tokenizer,
+        template,
+        label2id=label2id,
+        budget=budget,
+        stride=stride,
+        label_all_tokens=label_all_tokens,
     )
     facts, ends = dict.fromkeys(FACTS, 0), dict.fromkeys(OFFSETS, 0)
     with ExitStack() as stack:
@@ -101,6 +100,26 @@ def encode_sentences(
     return facts
 
 
+def build_encoder(
+    tokenizer: PreTrainedTokenizerFast,
+    template: Template,
+    *,
+    label2id: dict[str, int],
+    budget: int,
+    stride: int,
+    label_all_tokens: bool,
+) -> "Encoder":
+    """An encoder of sentences; arguments as of `encode_sentences`."""
+    # A word that the tokenizer makes nothing of still has to be predicted.
+    stand_in = next(
+        token_id
+        for token_id in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
+        if token_id is not None
+    )
+    pieces_of = WordPieces(tokenizer)
+    return Encoder(pieces_of, template, stand_in, label2id, budget, stride, label_all_tokens)
+
+
 @dataclass(frozen=True)
 class Encoder:
     """How a table of sentences becomes windows; see `encode_sentences`."""
@@ -112,6 +131,16 @@ class Encoder:
     budget: int
     stride: int
     label_all_tokens: bool
+
+    def encode_words(self, sentences: list[list[str]]) -> tuple[Arrays, dict[str, int]]:
+        """The arrays of `Windows` and the facts of a few sentences without tags, in memory."""
+        strings = pa.list_(pa.string())
+        no_tags = [[None] * len(words) for words in sentences]
+        columns = {"tokens": pa.array(sentences, strings), "tags": pa.array(no_tags, strings)}
+        arrays, facts = self.encode(pa.table(columns))
+        for name in OFFSETS:
+            arrays[name] = np.concatenate([[0], arrays[name].cumsum(dtype=np.int64)])
+        return {name: arrays[name].astype(dtype) for name, dtype in ARRAY_TYPES.items()}, facts
 
     def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
         """The arrays and the facts of some sentences; lengths in place of offsets."""

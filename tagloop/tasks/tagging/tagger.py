@@ -22,8 +22,9 @@ from tagloop.data import schemes
 from tagloop.data.documents import Entity, Tagged
 from tagloop.data.text import WordsWay, find_words, split_text
 from tagloop.errors import InputError
+from tagloop.tasks.tagging.encoding import build_encoder
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, words_of
-from tagloop.tasks.tagging.windows import Windows, encode_sentences
+from tagloop.tasks.tagging.windows import Windows
 from tagloop.training.batching import plan_evaluation
 from tagloop.training.models import max_input_length
 from tagloop.training.tokenizers import probe_template
@@ -49,10 +50,19 @@ class Tagger:
     ):
         self.model, self.tokenizer = model, tokenizer
         self.words, self.task = words, task
-        self.max_length, self.stride, self.batch_size = max_length, stride, batch_size
+        self.max_length, self.batch_size = max_length, batch_size
         self.mixed_precision = mixed_precision
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.template = probe_template(tokenizer)
+        budget = max_length - self.template.num_special
+        self.encoder = build_encoder(
+            tokenizer,
+            self.template,
+            label2id={},
+            budget=budget,  # and stride: as load_windows has them
+            stride=budget // 4 if stride is None else min(stride, budget // 2),
+            label_all_tokens=False,
+        )
 
     def __call__(self, inputs: Sequence[str | Sequence[str]]) -> list[Tagged]:
         """Tag texts, sentences of words, or (text, its words); any mixture of them.
@@ -115,17 +125,7 @@ class Tagger:
         return label_ids, scores
 
     def _windows(self, sentences: list[list[str]]) -> Windows:
-        budget = self.max_length - self.template.num_special
-        batch = {"tokens": sentences, "tags": [[None] * len(tokens) for tokens in sentences]}
-        arrays, facts = encode_sentences(
-            [batch],
-            self.tokenizer,
-            self.template,
-            label2id={},
-            budget=budget,  # and stride: as load_windows has them
-            stride=budget // 4 if self.stride is None else min(self.stride, budget // 2),
-            label_all_tokens=False,
-        )
+        arrays, facts = self.encoder.encode_words(sentences)
         on_gpu = self.model.device.type == "cuda" and self.mixed_precision in AUTOCAST
         return Windows(
             **arrays,

@@ -53,9 +53,11 @@ def test_a_long_text_is_tagged_in_the_windows_of_training(trained, tagger, tmp_p
     own = (folder / "predictions.txt").read_text(encoding="utf-8").split()
     assert tagger([words])[0].tags == own
     assert load_tagger(trained, batch_size=3)([words])[0].tags == own
-    tagger_of_pieces = load_tagger(trained)
-    tagger_of_pieces.max_length = 200
-    assert tagger_of_pieces([words])[0].tags != own, "the windows make no difference here"
+    other = shutil.copytree(trained, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    config["tagloop"]["max_length"] = 200
+    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert load_tagger(other)([words])[0].tags != own, "the windows make no difference here"
 
 
 def test_entities_are_those_of_the_pipeline(trained, tagger):
