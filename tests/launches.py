@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPO = Path(__file__).resolve().parent.parent
 ON_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 SMALL = [  # a few seconds' worth of the sample
@@ -92,3 +94,12 @@ def read_metrics(folder: Path) -> list[dict]:
 def read_json(path: Path) -> dict:
     """One of the results files."""
     return json.loads(path.read_text())
+
+
+def assert_same_metrics(found: list[dict], expected: list[dict]) -> None:
+    """Lines of metrics.jsonl of two cuts: the last digit of a rounded loss or norm may differ."""
+    assert [line.keys() for line in found] == [line.keys() for line in expected]
+    for line, known in zip(found, expected, strict=True):
+        for name, value in known.items():
+            rounded = name.endswith(("loss", "grad_norm"))
+            assert line[name] == (pytest.approx(value, rel=2e-3) if rounded else value), name

@@ -49,7 +49,7 @@ class Corpus:
 
     splits: memory-mapped, columns `tokens` (strings), `tags` (strings, IOB2 for ner and chunk, null
         where a word has no gold tag), `document` (index, counts -DOCSTART- lines).
-    labels: the tags of all splits that the options name, asked for or not, sorted.
+    labels: the tags of train, validation and test, asked for or not, sorted.
     scheme: the one found or given; None for pos, or if there are no tags.
     fingerprints: per split, a hash of its rows; paths and formats have no part in it.
     columns: what was taken for words and tags, by split ("words from column 0, tags ...").
@@ -99,7 +99,8 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
             loaded[split], fingerprints[split] = take_rows(
                 folder / f"{source}.arrow", facts["fingerprints"][source], rows
             )
-    labels = sorted(set().union(*facts["labels"].values()))
+    # Words to tag may have gold tags of another kind; nobody learns or scores them.
+    labels = sorted(set().union(*(of for s, of in facts["labels"].items() if s != "predict")))
     return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings)
 
 

@@ -164,4 +164,6 @@ def probe_template(tokenizer: PreTrainedTokenizerFast) -> Template:
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
     """sha256 of everything that decides a fast tokenizer's ids."""
+    tokenizer.backend_tokenizer.no_truncation()  # what the last call asked for has no part in it
+    tokenizer.backend_tokenizer.no_padding()
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

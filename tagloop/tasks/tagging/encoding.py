@@ -165,7 +165,7 @@ class Encoder:
     def _labels(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """Labels of every word's first and later sub-tokens, int16 [num_words]."""
         _, tags, numbers = _indexed(column)
-        first = [self.label2id[tag] for tag in tags]
+        first = [self.label2id.get(tag, IGNORE_INDEX) for tag in tags]  # of words to tag: any
         later = [IGNORE_INDEX] * len(tags)
         if self.label_all_tokens:
             known = zip(tags, first, strict=True)
