@@ -1,4 +1,4 @@
-"""metrics/token_scores.py: what is counted, and that it needs neither network nor files."""
+"""tagloop/tasks/tagging/scores.py: what is counted, and that it needs neither network nor files."""
 
 import json
 import math
@@ -288,7 +288,7 @@ from tagloop.tasks.tagging.scores import TokenScores
 data = {"predictions": [["B-PER", "O"]], "references": [["B-PER", "B-LOC"]]}
 direct = TokenScores(keep_in_memory=False).compute(**data)
 after_direct = files()
-loaded = evaluate.load("./metrics/token_scores.py").compute(**data)
+loaded = evaluate.load("./tagloop/tasks/tagging/scores.py").compute(**data)
 data_files = [path for path in files() if not path.startswith(os.environ["HF_HOME"] + "/modules")]
 print(json.dumps([direct, after_direct, loaded, data_files]))
 """
