@@ -64,13 +64,13 @@ def test_a_job_asked_to_stop_saves_and_goes_back_into_the_queue(environment, tmp
             assert time.monotonic() < deadline
             time.sleep(0.1)
         job.send_signal(signal.SIGUSR1)
-        output, _ = job.communicate(timeout=60)
+        output, _ = job.communicate(timeout=300)
         assert other.poll() is None, "a training of somebody else was signalled"
     finally:
         other.kill()
         if job.poll() is None:
             os.killpg(job.pid, signal.SIGTERM)
-            job.communicate(timeout=60)
+            job.communicate(timeout=300)
     assert job.returncode not in (0, 128 + signal.SIGUSR1), output
     assert "error: stopped by a signal after update" in output
     assert len([checkpoint.verify(path) for path in checkpoint.checkpoint_folders(folder)]) == 1
