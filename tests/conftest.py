@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
@@ -24,6 +25,19 @@ def corpora() -> Path:
 def _own_caches(tmp_path_factory, monkeypatch):
     """Keep prepared data of tests out of the user's cache."""
     monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path_factory.getbasetemp() / "tagloop-cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_signals():
+    """A stopped run ignores further signals until its process ends; here the process goes on.
+
+    What is ignored is inherited, and a shell cannot trap what it inherited as ignored.
+    """
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    found = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in found.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
