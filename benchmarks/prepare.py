@@ -122,9 +122,8 @@ def write_windows(stage: str, corpus, tokenizer) -> None:
             np.save(Path(stage, f"{name}.npy"), values)
         return
     encoding.WORTH_PROCESSES = 0
-    encoding.encode_sentences(
-        Path(stage), dataset, tokenizer, template, **how, num_workers=int(stage)
-    )
+    encoder = encoding.build_encoder(tokenizer, template, **how)
+    encoding.encode_sentences(Path(stage), dataset, encoder, num_workers=int(stage))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from launches import ON_CPU, REPO
 
 sys.path.insert(0, str(REPO / "benchmarks"))
 import kill
+import killed
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ def undisturbed(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TAGLOOP_CACHE", str(cache))
         processes, task = request.param
-        system = kill.tagloop(processes, task=task)
+        system = killed.tagloop(processes, task=task)
         return system, kill.measure_reference(system, tmp_path_factory.mktemp("kill") / "run")
 
 
@@ -65,17 +66,17 @@ def test_a_signal_saves_and_leaves_with_75(name, undisturbed, tmp_path):
 def test_more_signals_until_the_interpreter_has_ended_change_nothing(tmp_path):
     folder = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "train_loop.py", *kill.RUN, f"--output_dir={folder}"],
+        [sys.executable, "train_loop.py", *killed.RUN, f"--output_dir={folder}"],
         cwd=REPO,
         env=os.environ | ON_CPU,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while process.poll() is None and kill.last_step(folder) < 5:
+    while process.poll() is None and killed.last_step(folder) < 5:
         time.sleep(0.001)
     while process.poll() is None:
         process.send_signal(random.choice([signal.SIGTERM, signal.SIGUSR1]))
         time.sleep(0.005)
     assert process.returncode == 75, process.stderr.read()
-    assert kill.newest_saved(folder) < kill.NUM_UPDATES
+    assert killed.newest_saved(folder) < killed.NUM_UPDATES

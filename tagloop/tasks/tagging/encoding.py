@@ -1,6 +1,7 @@
 """Sentences -> windows of sub-token ids, a thousand at a time, on one process or several.
 
-    facts = encode_sentences(folder, dataset, tokenizer, template, ...)  # one .npy file an array
+    encoder = build_encoder(tokenizer, template, ...)
+    facts = encode_sentences(folder, dataset, encoder)  # one .npy file an array
 
 A distinct word is tokenized once, all else is arithmetic on arrays. Memory does not grow with the
 corpus, and the bytes written do not depend on the number of processes.
@@ -50,22 +51,12 @@ Arrays = dict[str, np.ndarray]
 
 
 def encode_sentences(
-    folder: Path,
-    dataset: datasets.Dataset,
-    tokenizer: PreTrainedTokenizerFast,
-    template: Template,
-    *,
-    label2id: dict[str, int],
-    budget: int,
-    stride: int,
-    label_all_tokens: bool,
-    num_workers: int = 1,
+    folder: Path, dataset: datasets.Dataset, encoder: "Encoder", *, num_workers: int = 1
 ) -> dict[str, int]:
     """Tokenize, cut and label sentences; write the arrays of `Windows` as `<name>.npy`.
 
     Args:
         dataset: columns `tokens` and `tags` (None: no gold tag).
-        budget: sub-tokens of words in a window.
         num_workers: processes; one does all where more would not pay.
 
     Returns:
@@ -74,14 +65,6 @@ def encode_sentences(
     Raises:
         RunStopped: a process was killed, most likely for want of memory.
     """
-    encoder = build_encoder(
-        tokenizer,
-        template,
-        label2id=label2id,
-        budget=budget,
-        stride=stride,
-        label_all_tokens=label_all_tokens,
-    )
     facts, ends = dict.fromkeys(FACTS, 0), dict.fromkeys(OFFSETS, 0)
     with ExitStack() as stack:
         files = {
@@ -109,7 +92,13 @@ def build_encoder(
     stride: int,
     label_all_tokens: bool,
 ) -> "Encoder":
-    """An encoder of sentences; arguments as of `encode_sentences`."""
+    """An encoder of sentences.
+
+    Args:
+        budget: sub-tokens of words in a window.
+        stride: of these, how many the next window repeats.
+        label_all_tokens: whether a word's later sub-tokens are learned from, too.
+    """
     # A word that the tokenizer makes nothing of still has to be predicted.
     stand_in = next(
         token_id
@@ -122,7 +111,7 @@ def build_encoder(
 
 @dataclass(frozen=True)
 class Encoder:
-    """How a table of sentences becomes windows; see `encode_sentences`."""
+    """How a table of sentences becomes windows; see `build_encoder`."""
 
     pieces_of: WordPieces
     template: Template

@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.data.store import build_once, source_digest
-from tagloop.tasks.tagging.encoding import ARRAY_TYPES, encode_sentences
+from tagloop.tasks.tagging.encoding import ARRAY_TYPES, build_encoder, encode_sentences
 from tagloop.training.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.training.tokenizers import (
     Template,
@@ -135,9 +135,8 @@ def load_windows(
     }
 
     def build(folder: Path) -> None:
-        facts = encode_sentences(
-            folder, dataset, tokenizer, template, **how, num_workers=num_workers
-        )
+        encoder = build_encoder(tokenizer, template, **how)
+        facts = encode_sentences(folder, dataset, encoder, num_workers=num_workers)
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
     folder = build_once("windows", key, build)

@@ -49,12 +49,13 @@ def options(*, budget: int = 30, stride: int = 7, label_all_tokens: bool = False
     return how | {"label_all_tokens": label_all_tokens}
 
 
-def encode(folder, columns, tokenizer, **how) -> tuple[dict[str, bytes], dict[str, int]]:
+def encode(
+    folder, columns, tokenizer, num_workers=1, **how
+) -> tuple[dict[str, bytes], dict[str, int]]:
     """The bytes of every file, and the facts."""
     folder.mkdir()
-    facts = encoding.encode_sentences(
-        folder, dataset_of(columns), tokenizer, probe_template(tokenizer), **how
-    )
+    encoder = encoding.build_encoder(tokenizer, probe_template(tokenizer), **how)
+    facts = encoding.encode_sentences(folder, dataset_of(columns), encoder, num_workers=num_workers)
     return {path.name: path.read_bytes() for path in folder.iterdir()}, facts
 
 
@@ -106,13 +107,9 @@ def test_chosen_rows_and_real_sentences(corpora, tmp_path):
     kept = np.random.default_rng(0).permutation(len(tokens))[:500]
     tokenizer = tokenizer_of("bert")
     template = probe_template(tokenizer)
-    encoding.encode_sentences(
-        tmp_path,
-        dataset_of({"tokens": tokens, "tags": tags}).select(kept),
-        tokenizer,
-        template,
-        **options(),
-    )
+    dataset = dataset_of({"tokens": tokens, "tags": tags}).select(kept)
+    encoder = encoding.build_encoder(tokenizer, template, **options())
+    encoding.encode_sentences(tmp_path, dataset, encoder)
     chosen = {"tokens": [tokens[row] for row in kept], "tags": [tags[row] for row in kept]}
     arrays, _ = one_word_at_a_time.encode_sentences([chosen], tokenizer, template, **options())
     for name, values in arrays.items():
