@@ -8,6 +8,7 @@ micro-batches only decides who computes which part of it.
 import numpy as np
 
 CHUNK_UPDATES = 50  # global batches in a chunk that is sorted by length: 96% real tokens on CoNLL
+WORTH_A_ROUND = 256  # cells (rows x columns) that a further micro-batch must spare each process
 
 
 def plan_epoch(
@@ -54,11 +55,12 @@ def deal_update(
 
     Windows are sorted by length and cut into `num_processes x num_micro_batches` neighbouring
     slices, so that the processes pad to similar lengths in every round. The slices' sizes differ
-    by one at most; where there are fewer windows than slices, some are empty.
+    by one at most; where there are fewer windows than slices, some are empty. A round of very
+    different lengths is cut once more, as no cut changes what an update learns.
 
     Args:
         window_ids: the global batch, [num_windows_of_update].
-        lengths: sub-tokens of every window of the corpus.
+        lengths: columns that every window of the corpus needs.
         equal_lengths: only windows of one length in a micro-batch, for models that see padding.
 
     Returns:
@@ -72,9 +74,14 @@ def deal_update(
         slices = _cut_by_length(window_ids, lengths, per_device_batch_size)
         slices += [window_ids[:0]] * (-len(slices) % num_processes)
         return slices[process_index::num_processes]
-    num_rounds = -(-len(window_ids) // (num_processes * per_device_batch_size))
-    slices = np.array_split(_longest_first(window_ids, lengths), num_rounds * num_processes)
-    return slices[process_index::num_processes]
+    num_slices = -(-len(window_ids) // (num_processes * per_device_batch_size)) * num_processes
+    slices = np.array_split(_longest_first(window_ids, lengths), num_slices)
+    share = []
+    for at in range(0, num_slices, num_processes):
+        dealt = slices[at : at + num_processes]
+        rounds = _cut_ragged(np.concatenate(dealt), lengths, num_processes)
+        share += [np.array_split(ids, num_processes)[process_index] for ids in rounds]
+    return share
 
 
 def plan_evaluation(
@@ -99,6 +106,22 @@ def _cut_by_length(window_ids: np.ndarray, lengths: np.ndarray, size: int) -> li
     order = _longest_first(window_ids, lengths)
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
     return [group[at : at + size] for group in groups for at in range(0, len(group), size)]
+
+
+def _cut_ragged(window_ids: np.ndarray, lengths: np.ndarray, parts: int) -> list[np.ndarray]:
+    """A round, longest first, in one piece or in as many as are worth their time.
+
+    Args:
+        parts: into which every piece will be split again, one for each process.
+    """
+    columns = lengths[window_ids].astype(np.int64)
+    behind = np.arange(len(columns) - 1, 0, -1)  # windows behind every place for a cut
+    spared = behind * (columns[0] - columns[1:]) // parts
+    if not len(spared) or spared.max() < WORTH_A_ROUND:
+        return [window_ids]
+    at = spared.argmax() + 1
+    pieces = (window_ids[:at], window_ids[at:])
+    return [round_ids for piece in pieces for round_ids in _cut_ragged(piece, lengths, parts)]
 
 
 def _longest_first(window_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -64,14 +64,15 @@ class Updates(Dataset):
 
     def __getitem__(self, number: int) -> Update:
         example_ids, examples = self.plan[number], self.examples
-        shares = deal_update(example_ids, examples.lengths, **self.share)
+        padded = examples.padded_lengths
+        shares = deal_update(example_ids, padded, **self.share)
         return Update(
             example_ids=example_ids,
             micro_batches=[(ids, examples.collate(ids)) for ids in shares],
             num_targets=int(examples.num_targets[example_ids].sum()),
             num_words=int(examples.num_words[example_ids].sum()),
             num_sub_tokens=sum(int(examples.lengths[ids].sum()) for ids in shares),
-            num_cells=sum(len(ids) * examples.padded_length(ids) for ids in shares if len(ids)),
+            num_cells=sum(len(ids) * int(padded[ids].max()) for ids in shares if len(ids)),
         )
 
 

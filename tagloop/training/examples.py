@@ -18,7 +18,9 @@ class Examples(Protocol):
     """One split of a task. A process holds these arrays; all else stays on disk.
 
     Attributes:
-        lengths: int32 [num_examples], columns of an example in a batch; the plan sorts by them.
+        lengths: int32 [num_examples], sub-tokens of an example; the plan sorts by them.
+        padded_lengths: int32 [num_examples], columns of an example alone in a batch; a batch has
+            those of its longest.
         num_targets: int32 [num_examples]; an update's loss is divided by their sum.
         num_words: int32 [num_examples], for the words per second of the log.
         prediction_offsets: int64 [num_examples + 1], where an example's predicted values lie.
@@ -26,16 +28,13 @@ class Examples(Protocol):
     """
 
     lengths: np.ndarray
+    padded_lengths: np.ndarray
     num_targets: np.ndarray
     num_words: np.ndarray
     prediction_offsets: np.ndarray
     input_ids: np.ndarray
 
     def __len__(self) -> int: ...
-
-    def padded_length(self, ids: np.ndarray) -> int:
-        """Columns of the batch that these examples make."""
-        ...
 
     def collate(self, ids: np.ndarray) -> dict[str, torch.Tensor]:
         """The tensors of one micro-batch: what the model takes, and `labels`.
@@ -70,13 +69,13 @@ class SubTokenRows:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def padded_length(self, ids: np.ndarray) -> int:
-        """Columns of the batch that these rows make."""
+    @cached_property
+    def padded_lengths(self) -> np.ndarray:
+        """Columns of a batch whose longest row it is, int32 [num_rows]."""
         if self.pad_to_max_length:
-            return self.max_length
-        longest = int(self.lengths[ids].max())
-        rounded = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        return min(rounded, self.max_length)  # beyond it the model may have no position
+            return np.full_like(self.lengths, self.max_length)
+        rounded = -(-self.lengths // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        return rounded.clip(max=self.max_length)  # beyond it the model may have no position
 
     def stand_in(self) -> np.ndarray:
         """The shortest row, for a process without work."""
@@ -84,7 +83,8 @@ class SubTokenRows:
 
     def pad(self, ids: np.ndarray, values: np.ndarray, filler: int) -> np.ndarray:
         """A flat array's values of these rows, padded on the right: int64 [num_rows, columns]."""
-        padded = np.full((len(ids), self.padded_length(ids)), filler, dtype=np.int64)
+        shape = len(ids), int(self.padded_lengths[ids].max())
+        padded = np.full(shape, filler, dtype=np.int64)
         for row, number in enumerate(ids):
             begin, end = self.offsets[number], self.offsets[number + 1]
             padded[row, : end - begin] = values[begin:end]
@@ -92,7 +92,7 @@ class SubTokenRows:
 
     def pad_inputs(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """input_ids and attention_mask, int64 [num_rows, columns]."""
-        columns = np.arange(self.padded_length(ids))
+        columns = np.arange(self.padded_lengths[ids].max())
         mask = columns < self.lengths[ids][:, None]
         return {
             "input_ids": self.pad(ids, self.input_ids, self.pad_token_id),
@@ -133,7 +133,7 @@ class LabelledRows(SubTokenRows):
 
         Returns:
             input_ids, attention_mask and, if the model takes them, token_type_ids:
-            int64 [num_rows, padded_length]; labels [num_rows], without one IGNORE_INDEX or NaN.
+            int64 [num_rows, columns]; labels [num_rows], without one IGNORE_INDEX or NaN.
         """
         rows = ids if len(ids) else self.stand_in()
         batch = self.pad_inputs(rows)

@@ -75,7 +75,7 @@ class Windows(SubTokenRows):
 
         Returns:
             input_ids, attention_mask, labels and, if the model takes them, token_type_ids:
-            int64 [num_windows, padded_length].
+            int64 [num_windows, columns].
         """
         ignore_all = len(ids) == 0
         ids = self.stand_in() if ignore_all else ids

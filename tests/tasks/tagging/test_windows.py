@@ -213,7 +213,7 @@ def test_batches_are_padded_on_the_right(options, columns):
     batch = split.collate(window_ids)
     lengths = split.lengths[window_ids]
     assert {tensor.shape for tensor in batch.values()} == {(3, columns(lengths.max()))}
-    assert split.padded_length(window_ids) == columns(lengths.max())
+    assert split.padded_lengths[window_ids].max() == columns(lengths.max())
     for row, length in enumerate(lengths):
         assert batch["attention_mask"][row].tolist() == [1] * length + [0] * (
             columns(lengths.max()) - length
