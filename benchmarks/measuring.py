@@ -32,6 +32,17 @@ COUNTS = ("sentences", "sub_tokens", "squares", "cells")
 SLOWEST = 1800  # seconds after which a start or a block counts as hanging
 
 
+def best_precision() -> str:
+    """The faster --mixed_precision of this machine: bf16, unless its CPU only emulates that."""
+    import torch
+
+    sys.path.insert(0, str(REPO))
+    from tagloop.output.environment import emulates_bf16
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "no" if emulates_bf16(device) else "bf16"
+
+
 class Gate:
     """In a worker: times blocks of updates and waits between them.
 

@@ -14,6 +14,7 @@ import accelerate
 import torch
 import transformers
 from datasets import load_dataset
+from measuring import best_precision
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import (
@@ -180,7 +181,7 @@ def train_trainer_tuned(inputs: Path, gate, options) -> None:
         gate,
         options,
         train_sampling_strategy="group_by_length",
-        bf16=True,
+        bf16=best_precision() == "bf16",
         optim="adamw_torch_fused",
         dataloader_pin_memory=not ON_CPU,
     )

@@ -19,7 +19,14 @@ import tempfile
 from pathlib import Path
 
 from inputs import build_inputs, find_corpus, minilm_folder
-from measuring import REPO, add_common_options, progress, table, write_results
+from measuring import (
+    REPO,
+    add_common_options,
+    best_precision,
+    progress,
+    table,
+    write_results,
+)
 from throughput import LEVERS, has_option
 
 SPLITS = {"eval": "validation", "test": "test"}
@@ -74,7 +81,8 @@ def common_arguments(options: argparse.Namespace) -> list[str]:
     limit = options.max_train_samples
     return [
         f"--num_train_epochs={options.epochs}", f"--learning_rate={options.learning_rate}",
-        "--per_device_train_batch_size=16", "--num_warmup_steps=0.1", "--mixed_precision=bf16",
+        "--per_device_train_batch_size=16", "--num_warmup_steps=0.1",
+        f"--mixed_precision={best_precision()}",
         *([f"--max_train_samples={limit}"] if limit else []),
     ]  # fmt: skip
 

@@ -28,6 +28,7 @@ from measuring import (
     WORKER,
     Measurement,
     add_common_options,
+    best_precision,
     spread,
     summarize,
     table,
@@ -68,7 +69,7 @@ def build_variants(inputs: Path, options: argparse.Namespace) -> dict[str, dict]
     def arguments(batch_size: int) -> list[str]:
         return [
             "tagloop", "--inputs", str(inputs), "--batch_size", str(batch_size),
-            "--updates", str(options.updates), "--tagloop=--mixed_precision=bf16",
+            "--updates", str(options.updates), f"--tagloop=--mixed_precision={best_precision()}",
         ]  # fmt: skip
 
     hidden = {"CUDA_VISIBLE_DEVICES": ""}  # two processes would want two GPUs

@@ -19,6 +19,7 @@ from measuring import (
     WORKER,
     Measurement,
     add_common_options,
+    best_precision,
     paired_ratio,
     progress,
     spread,
@@ -28,7 +29,6 @@ from measuring import (
 
 sys.path.insert(0, str(REPO))
 
-BF16 = "--mixed_precision=bf16"
 # tagloop with everything, and with one lever off at a time; the option must exist.
 LEVERS = {
     "tagloop": "",
@@ -100,23 +100,27 @@ def build_variants(options: argparse.Namespace, inputs: Path, batch_size: int) -
     # An honest schedule: as long as the run will be, and a last update that is never taken.
     steps = (options.repeats + 1) * options.updates + 1
     sizes += ["--updates", str(options.updates), "--max_steps", str(steps)]
+    best = best_precision()
+    precision = {"bf16": "bf16", "no": "float32"}[best]
     variants = {
         name: {
-            "command": [*WORKER, "tagloop", *sizes, f"--tagloop={BF16} {lever}"],
-            "precision": "bf16",
+            "command": [*WORKER, "tagloop", *sizes, f"--tagloop=--mixed_precision={best} {lever}"],
+            "precision": precision,
         }
         for name, lever in LEVERS.items()
         if has_option(lever)
     }
-    no = "--tagloop=--mixed_precision=no"
-    variants["tagloop, float32"] = {"command": [*WORKER, "tagloop", *sizes, no]}
+    other = {"bf16": "no", "no": "bf16"}[best]
+    name = f"tagloop, {'float32' if other == 'no' else 'bf16'}"
+    command = [*WORKER, "tagloop", *sizes, f"--tagloop=--mixed_precision={other}"]
+    variants[name] = {"command": command, "precision": name.removeprefix("tagloop, ")}
     for name, loop in PEERS.items():
         python = options.peers_python if name in MODULES else sys.executable
         if name in MODULES and not can_import(python, MODULES[name]):
             progress(f"{name}: left out, {python} cannot import {MODULES[name]}")
             continue
         variants[name] = {"command": [python, WORKER[1], loop, *sizes]}
-    variants["Trainer, tuned"]["precision"] = "bf16"
+    variants["Trainer, tuned"]["precision"] = precision
     wanted = options.variants or list(variants)
     unknown = set(wanted) - {*LEVERS, *PEERS, *variants}
     if unknown:

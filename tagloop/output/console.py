@@ -42,6 +42,8 @@ def print_header(run: Run) -> None:
         lines.append(("resumed", f"after update {run.state.step:,}"))
     lines.append(("output", str(run.folder)))
     lines += [("warning", warning) for warning in run.task.warnings]
+    if accelerator.mixed_precision == "bf16" and environment.emulates_bf16(accelerator.device):
+        lines.append(("warning", "this CPU emulates bf16: --mixed_precision no is faster"))
     run.say("\n".join(f"{name:<11} {text}" for name, text in lines))
 
 

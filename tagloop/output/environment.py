@@ -43,6 +43,14 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def emulates_bf16(device: torch.device) -> bool:
+    """Whether bf16 products are made of float32 ones, several times slower: an older x86 CPU."""
+    if device.type != "cpu":
+        return False
+    has = torch.cpu.get_capabilities()
+    return has.get("architecture") == "x86_64" and not (has["avx512_bf16"] or has["amx_bf16"])
+
+
 def _git_revision() -> str | None:
     try:
         result = subprocess.run(
