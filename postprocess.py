@@ -51,7 +51,8 @@ def predict_split(
     """
     examples = task.examples[split]
     model.eval()
-    batches = plan_evaluation(examples.lengths, batch_size=batch_size, equal_lengths=equal_lengths)
+    lengths = examples.lengths if equal_lengths else examples.padded_lengths
+    batches = plan_evaluation(lengths, batch_size=batch_size, equal_lengths=equal_lengths)
     num_rounds = -(-len(batches) // accelerator.num_processes)
     own = batches[accelerator.process_index :: accelerator.num_processes]
     own += [np.array([], dtype=np.int64)] * (num_rounds - len(own))

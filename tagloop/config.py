@@ -134,7 +134,10 @@ class Config:
         8, "Windows in a micro-batch of one process.", group="Training", least=1, may_change=True
     )
     per_device_eval_batch_size: int = option(
-        8, "Windows in an evaluation batch.", least=1, may_change=True
+        8,
+        "Longest windows in an evaluation batch; of shorter ones, as many as take no more memory.",
+        least=1,
+        may_change=True,
     )
     gradient_accumulation_steps: int = option(
         1, "Micro-batches per update.", least=1, may_change=True

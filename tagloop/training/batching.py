@@ -91,14 +91,21 @@ def plan_evaluation(
 
     Args:
         lengths, equal_lengths: as in `deal_update`.
+        batch_size: of the longest windows; of shorter ones as many as make no more columns, so
+            that no batch needs more memory than the first.
 
-    >>> plan_evaluation(np.array([3, 9, 4]), batch_size=2)
-    [array([1, 2]), array([0])]
+    >>> plan_evaluation(np.array([3, 9, 4, 3, 2, 3]), batch_size=2)
+    [array([1, 2]), array([0, 3, 5, 4])]
     """
     if equal_lengths:
         return _cut_by_length(np.arange(len(lengths)), lengths, batch_size)
     order = _longest_first(np.arange(len(lengths)), lengths)
-    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+    batches = []
+    while len(order):
+        size = batch_size * int(lengths.max()) // max(int(lengths[order[0]]), 1)
+        batches.append(order[:size])
+        order = order[size:]
+    return batches
 
 
 def _cut_by_length(window_ids: np.ndarray, lengths: np.ndarray, size: int) -> list[np.ndarray]:

@@ -65,7 +65,8 @@ class Updates(Dataset):
     def __getitem__(self, number: int) -> Update:
         example_ids, examples = self.plan[number], self.examples
         padded = examples.padded_lengths
-        shares = deal_update(example_ids, padded, **self.share)
+        lengths = examples.lengths if self.share["equal_lengths"] else padded
+        shares = deal_update(example_ids, lengths, **self.share)
         return Update(
             example_ids=example_ids,
             micro_batches=[(ids, examples.collate(ids)) for ids in shares],

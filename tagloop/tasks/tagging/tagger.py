@@ -111,7 +111,7 @@ class Tagger:
         autocast = torch.autocast(
             device.type, AUTOCAST.get(self.mixed_precision), self.mixed_precision in AUTOCAST
         )
-        for ids in plan_evaluation(windows.lengths, batch_size=self.batch_size):
+        for ids in plan_evaluation(windows.padded_lengths, batch_size=self.batch_size):
             batch = windows.collate(ids)
             del batch["labels"]
             rows, columns = map(torch.from_numpy, sub_tokens_of_words(windows, ids))
