@@ -8,6 +8,8 @@
 A line of a text file is a document and becomes one line of JSON: text, tokens, tags and entities
 ({start, end, label, text, score}; text[start:end] in characters). Column files keep their lines
 and gain a column (CoNLL-U: NER=... in MISC); rows keep their other keys and gain tags.
+--output_format doccano, label_studio or prodigy, and --output NAME.ann for brat, write what
+these annotation tools import.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from typing import NoReturn
 
 from tagloop.data.document_files import DocumentFiles
 from tagloop.data.documents import FORMATS
+from tagloop.data.formatting import FORMATS as OUTPUT_FORMATS
 from tagloop.data.text import WAYS
 from tagloop.errors import InputError, RunStopped, report_error
 from tagloop.streams import leave, open_streams
@@ -45,7 +48,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--output_format",
-        choices=FORMATS,
+        choices=OUTPUT_FORMATS,
         help="default: by the file's name; for - the input's, jsonl for txt",
     )
     parser.add_argument(

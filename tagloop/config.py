@@ -54,7 +54,9 @@ class Config:
     dataset_config_name: str | None = option(None, "Configuration of the dataset, e.g. en_ewt.")
     dataset_revision: str | None = option(None, "Branch, tag or commit of the dataset.")
     train_file: str | None = option(
-        None, "Training data: .json(l), .csv, .parquet, CoNLL columns or .conllu.", may_change=True
+        None,
+        "Training data: .json(l), .csv, .parquet, CoNLL columns, .conllu or .ann.",
+        may_change=True,
     )
     validation_file: str | None = option(
         None, "Data to evaluate on while training.", may_change=True
@@ -82,6 +84,11 @@ class Config:
     )
     labels_file: str | None = option(
         None, "Names of integer tags, one a line, in the order of the integers.", may_change=True
+    )
+    misaligned: Literal["error", "drop", "widen"] = option(
+        "error",
+        "Spans of characters that cut a word: stop and name them, leave them out (their words "
+        "have no gold tag), or take the whole words.",
     )
     label_all_tokens: bool = option(False, "Label every sub-token of a word instead of the first.")
     validation_fraction: float | None = option(

@@ -20,7 +20,7 @@ def build_options(**given) -> SimpleNamespace:
             *("max_train_samples", "max_eval_samples", "max_predict_samples"),
         ]
     )
-    options |= {"task_name": "ner", "seed": 42}
+    options |= {"task_name": "ner", "seed": 42, "misaligned": "error"}
     options |= {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
     return SimpleNamespace(**options)
 

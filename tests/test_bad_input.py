@@ -58,6 +58,10 @@ DATA = {  # name of the file, its content, further options, what the message say
         ["a.conll:1", "a.conll:4", "--label_scheme"],
     ),
     "plain tags": ("a.conll", b"a PER\nb O\n", [], ["a.conll:1", "PER", "--task_name pos"]),
+    "a span cuts a word": (
+        "a.jsonl", b'{"text": "Leeds won", "label": [[0, 3, "LOC"]]}\n', [],
+        ["a.jsonl:1", "'Leeds'", "--misaligned widen"],
+    ),
     "empty split": ("a.jsonl", b"[]", [], ["a.jsonl"]),
     "all labels ignored": (
         "a.jsonl", b'{"tokens": ["a", "b"], "ner_tags": [null, null]}\n', [], ["a.jsonl"],

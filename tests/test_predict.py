@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ from launches import REPO, launch
 
 import predict
 from tagloop.data import document_files
+from tagloop.data.readers import read_file
+from tagloop.data.tags import Reading
 from tagloop.tasks.tagging.tagger import load_tagger
 
 TEXTS = [
@@ -284,3 +287,103 @@ def test_a_closed_pipe_is_no_traceback(trained, tmp_path):
     error = process.stderr.read().decode()
     assert process.wait() == 3
     assert error == "error: standard output was closed before everything was written\n"
+
+
+ANNOTATED = ["doccano", "label_studio", "prodigy", "brat"]
+MANY = [text for text in TEXTS if text] + ["Ann\r", "x", "Bob in Oslo"]
+
+
+def read_back(path):
+    """What train_loop.py would learn from it: words and tags."""
+    reading = Reading(task="ner")
+    rows = [(row.tokens, row.tags) for row in read_file(path, reading, tagged=True)]
+    return rows, reading.notes
+
+
+@pytest.mark.parametrize("target", ANNOTATED)
+def test_annotation_tools_get_the_entities_and_training_reads_them(target, tag, tagger, tmp_path):
+    name = {"label_studio": "b.json", "brat": "b.ann"}.get(target, "b.jsonl")
+    options = () if target == "brat" else ("--output_format", target)
+    written = tag("a.txt", "\n".join(MANY), name, *options)
+    results = tagger(MANY)
+    assert read_back(tmp_path / name) == ([(r.tokens, r.tags) for r in results], [])
+    ann = results[0].entities[0]
+    if target == "brat":
+        assert written.startswith(
+            f"T1\t{ann['label']} {ann['start']} {ann['end']}\t{ann['text']}\n"
+        )
+        assert (tmp_path / "b.txt").read_bytes() == (tmp_path / "a.txt").read_bytes()
+        return
+    whole = written if target == "label_studio" else f"[{written.replace(chr(10), ',')[:-1]}]"
+    rows = json.loads(whole)
+    spans = [{key: e[key] for key in ("start", "end", "label")} for e in results[0].entities]
+    if target == "doccano":
+        assert rows[0] == {"text": MANY[0], "label": [list(span.values()) for span in spans]}
+    elif target == "prodigy":
+        assert rows[0] == {"text": MANY[0], "spans": spans}
+    else:
+        assert rows[0]["data"] == {"text": MANY[0]}
+        [prediction] = rows[0]["predictions"]
+        value = {key: ann[key] for key in ("start", "end", "text")} | {"labels": [ann["label"]]}
+        assert prediction["result"][0]["value"] == value
+        scores = [entity["score"] for entity in results[0].entities]
+        assert prediction["score"] == round(sum(scores) / len(scores), 4)
+
+
+def test_tasks_of_annotation_tools_are_tagged_and_keep_what_is_theirs(tag, tagger):
+    ann, bob = tagger([TEXTS[0], TEXTS[3]])
+    gold = {"result": [{"value": {"start": 0, "end": 3, "text": "Ann", "labels": ["X"]}}]}
+    tasks = [
+        {"id": 5, "data": {"body": TEXTS[0], "url": 7}, "annotations": [gold], "predictions": []},
+        {"id": 6, "data": {"body": TEXTS[3]}, "annotations": []},
+    ]
+    for indent in (None, 1):
+        content = json.dumps(tasks, indent=indent)
+        found = json.loads(tag("a.json", content, "b.json", "--output_format", "label_studio"))
+        for task, one, result in zip(tasks, found, (ann, bob), strict=True):
+            spans = [region["value"]["text"] for region in one["predictions"][0]["result"]]
+            assert spans == [entity["text"] for entity in result.entities]
+            assert {**one, "predictions": 0} == {**task, "predictions": 0}
+    row = {"text": TEXTS[0], "meta": {"a": 1}, "tokens": [{"text": "Ann", "id": 0}]}
+    row |= {"answer": "accept", "spans": [{"start": 0, "end": 1, "label": "X"}], "_task_hash": 3}
+    [found] = tag("a.jsonl", json.dumps(row), "b.jsonl", "--output_format", "prodigy").splitlines()
+    spans = [{key: e[key] for key in ("start", "end", "label")} for e in ann.entities]
+    assert json.loads(found) == {"meta": {"a": 1}, "text": TEXTS[0], "spans": spans}
+    [found] = tag("a.jsonl", json.dumps(row), "b.jsonl").splitlines()
+    assert json.loads(found)["tokens"] == ann.tokens
+
+
+def test_brat_beside_the_text_leaves_the_text(trained, tagger, tmp_path):
+    source = tmp_path / "a.txt"
+    source.write_bytes("Ann won.\r\n\nBob 👍🏽 in Oslo".encode())
+    before = source.stat().st_ino
+    assert run(trained, "--file", source, "--output", tmp_path / "a.ann") == 0
+    assert source.stat().st_ino == before
+    text = source.read_bytes().decode()
+    lines = (tmp_path / "a.ann").read_text(encoding="utf-8").splitlines()
+    assert lines
+    for line in lines:
+        _, bound, words = line.split("\t")
+        assert text[int(bound.split()[1]) : int(bound.split()[2])] == words
+    assert read_back(source)[0] == [
+        (r.tokens, r.tags) for r in tagger(["Ann won.", "Bob 👍🏽 in Oslo"])
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ann", "a.txt"]
+
+
+def test_annotation_formats_without_texts_or_spans(trained, tmp_path, capsys):
+    source, target = tmp_path / "a.txt", tmp_path / "b.json"
+    source.write_text("")
+    options = ("--output", target, "--output_format", "label_studio")
+    assert run(trained, "--file", source, *options) == 0
+    assert json.loads(target.read_text()) == []
+    capsys.readouterr()
+    assert run(trained, "--text", "Ann", "--output_format", "brat") == 2
+    assert "two files, .txt and .ann" in capsys.readouterr().err
+    pos = tmp_path / "pos"
+    shutil.copytree(trained, pos)
+    config = json.loads((pos / "config.json").read_text(encoding="utf-8"))
+    config["tagloop"]["task"] = "pos"
+    (pos / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert run(pos, "--text", "Ann", "--output_format", "doccano") == 2
+    assert "--output_format doccano: for spans, but" in capsys.readouterr().err

@@ -78,8 +78,10 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
         text_column=options.text_column_name,
         label_column=options.label_column_name,
         names=read_names(names_file) if names_file else None,
+        misaligned=options.misaligned,
     )
     reading_key = [reading.task, reading.text_column, reading.label_column, reading.names]
+    reading_key.append(reading.misaligned)
     key = {
         "sources": {split: source_key(source) for split, source in sources.items()},
         "reading": [*reading_key, options.label_scheme],
@@ -108,12 +110,13 @@ def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str 
     """Write `<split>.arrow` and facts.json into `folder`."""
     has_scheme = reading.task != "pos"
     detector = schemes.SchemeDetector() if has_scheme and scheme is None else None
-    rows, columns, warnings, any_tags = {}, {}, [], False
+    rows, columns, known, warnings, any_tags = {}, {}, {}, [], False
     for split, source in sources.items():
-        reading.taken, reading.notes = "", []
+        reading.taken, reading.notes, reading.scheme = "", [], None
         rows[split], has_tags = _write_raw(
-            folder / f"{split}.raw", _read(split, source, reading), detector
+            folder / f"{split}.raw", _read(split, source, reading), reading, detector
         )
+        known[split] = reading.scheme
         columns[split] = reading.taken
         warnings += [f"{split}: {note}" for note in reading.notes]
         where = f"{split} ({source})" if isinstance(source, Path) else split
@@ -124,16 +127,19 @@ def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str 
                 f"{where}: no word has a gold tag (all are {IGNORED}, null or _; {columns[split]}):"
                 " nothing to learn; check --label_column_name and --task_name"
             )
-        any_tags |= has_tags
+        any_tags |= has_tags and known[split] is None
     if detector is not None and any_tags:
         with _naming(columns):
             scheme = detector.result()
         warnings += [remark] if (remark := detector.remark()) else []
+    if not any_tags:  # spans of characters alone
+        scheme = next(filter(None, known.values()), scheme)
 
     labels, fingerprints = {}, {}
     for split in sources:
         raw, counted, digest = folder / f"{split}.raw", set(), hashlib.sha256()
-        converted = _convert(stored_rows(raw), scheme if has_scheme else None, counted, digest)
+        of_split = (known[split] or scheme) if has_scheme else None
+        converted = _convert(stored_rows(raw), of_split, counted, digest)
         with _naming({split: columns[split]}):
             write_rows(folder / f"{split}.arrow", converted, SCHEMA)
         raw.unlink()
@@ -167,7 +173,7 @@ def _read(split: str, source: Any, reading: Reading) -> Iterator[Row]:
 
 
 def _write_raw(
-    path: Path, rows: Iterable[Row], detector: schemes.SchemeDetector | None
+    path: Path, rows: Iterable[Row], reading: Reading, detector: schemes.SchemeDetector | None
 ) -> tuple[int, bool]:
     """Write rows as they are, show their tags to the detector; return (rows, any gold tag)."""
     has_tags = False
@@ -177,7 +183,7 @@ def _write_raw(
         for row in rows:
             if any(tag is not None for tag in row.tags):
                 has_tags = True
-                if detector is not None:
+                if detector is not None and reading.scheme is None:
                     detector.add(row.tags, row.place_of)
             yield row
 

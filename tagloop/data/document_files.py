@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -11,17 +11,17 @@ from typing import Any, BinaryIO, TextIO
 from tqdm import tqdm
 
 from tagloop.data.documents import (
+    SUFFIXES,
     Document,
     Tagged,
-    check_formats,
-    format_document,
-    format_header,
     guess_format,
     read_documents,
 )
+from tagloop.data.formatting import Writer, check_formats
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import whole_file
 
+BRAT = {".ann": "brat"}
 UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
 
 
@@ -36,7 +36,6 @@ class DocumentFiles:
     def __init__(self, stack: ExitStack, *, progress: bool):
         self.stack, self.progress = stack, progress
         self.units: list[list[Document]] = []
-        self.header_written = False
 
     def open_input(self, source: list[str] | str, kind: str | None, column: str | None) -> None:
         """Open texts, a file, or standard input ("-").
@@ -48,7 +47,7 @@ class DocumentFiles:
         Raises:
             InputError: it cannot be read, or has an unknown format.
         """
-        size = None
+        size = self.name = None
         if isinstance(source, list):
             self.source = "txt"
             texts = [
@@ -59,7 +58,7 @@ class DocumentFiles:
             self.source = kind or "txt"
             self.documents = read_documents(sys.stdin.buffer, "standard input", self.source, column)
         else:
-            self.source = kind or guess_format(source)
+            self.source, self.name = kind or guess_format(source), source
             self.file: BinaryIO = self._opened("--file", Path(source).open, "rb")
             size = os.fstat(self.file.fileno()).st_size
             self.documents = read_documents(self.file, source, self.source, column)
@@ -80,13 +79,33 @@ class DocumentFiles:
             InputError: it cannot be written, or the input cannot become such a file.
         """
         default = "jsonl" if self.source == "txt" else self.source
-        self.target = kind or (default if name == "-" else guess_format(name))
-        check_formats(self.source, self.target)
+        target = kind or (default if name == "-" else guess_format(name, SUFFIXES | BRAT))
+        check_formats(self.source, target)
+        marks, path = None, Path(name)
+        if target == "brat":
+            if name == "-":
+                raise InputError("--output_format brat: two files, .txt and .ann; give --output")
+            base = name.removesuffix(".ann").removesuffix(".txt")
+            path = Path(f"{base}.txt")
+            marks = self._opened("--output", whole_file, Path(f"{base}.ann"))
         if name == "-":
             sys.stdout.reconfigure(encoding="utf-8", newline="")
             self.output: TextIO = sys.stdout
+        elif target == "brat" and self.name and path.exists() and path.samefile(self.name):
+            if self.source != "txt":
+                raise InputError(f"--output {name}: its text would replace {path}, the input")
+            nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (the text is there)
+            self.output = self.stack.enter_context(nothing)
         else:
-            self.output = self._opened("--output", whole_file, Path(name))
+            self.output = self._opened("--output", whole_file, path)
+        self.writer = Writer(self.output, target, marks)
+        self.stack.push(self._finish)
+
+    def _finish(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            with self._told():
+                self.writer.close()
+                self.output.flush()
 
     def _opened(
         self, option: str, opening: Callable[..., AbstractContextManager], *how: Any
@@ -116,16 +135,18 @@ class DocumentFiles:
             RunStopped: nobody reads the standard output any more.
         """
         options = {"task": task, "with_scores": with_scores}
-        try:
+        with self._told():
             for unit, results in zip(self.units, tagged, strict=True):
                 for document, result in zip(unit, results, strict=True):
-                    if not self.header_written:
-                        self.output.write(format_header(document, self.target, **options))
-                        self.header_written = True
-                    self.output.write(format_document(document, result, self.target, **options))
+                    self.writer.write(document, result, **options)
             self.output.flush()
+        if self.bar.total:
+            self.bar.update(self.file.tell() - self.bar.n)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except BrokenPipeError:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it once more)
             raise RunStopped("standard output was closed before everything was written") from None
-        if self.bar.total:
-            self.bar.update(self.file.tell() - self.bar.n)

@@ -1,22 +1,20 @@
-"""Files to tag -> documents, one at a time; documents and their tags -> the same file with tags.
+"""Files to tag -> documents, one at a time; formatting.py writes them with their tags.
 
-    for document in read_documents(file, "in.conll", "conll"):
-        write(format_document(document, tagged, "conll"))
-
-What was in the input stays: lines, columns and comments of column files, other keys of rows.
+for document in read_documents(file, "in.conll", "conll"):
+    document.content
 """
 
 import csv
-import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
+from tagloop.data.annotations.records import named, text_of
 from tagloop.data.columns import layout_of
-from tagloop.data.lines import SNIFFED_LINES, count, is_blank, not_utf8, shown
+from tagloop.data.lines import SNIFFED_LINES, count, is_blank, not_utf8, require_whole, shown
 from tagloop.data.tags import DOCUMENT_START, Reading
 from tagloop.errors import InputError
 
@@ -26,8 +24,6 @@ SUFFIXES = {
     ".tsv": "tsv",
 }  # fmt: skip
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
-# Any input can become these; the others keep what only an input of the same format has.
-FROM_ANY = ("jsonl", "conll", "txt")
 TEXT_COLUMNS = ("tokens", "words", "text", "sentence")
 
 
@@ -68,12 +64,14 @@ class Document:
     Attributes:
         kind: the format it comes from.
         content: what is tagged: a text, words, or a text and its words.
-        source: a row's keys and values, or the lines with what each is (_WORD or a fixed tag).
+        source: a row's keys and values, or the lines with what each is (WORD or a fixed tag).
+        ending: of the line of a text.
     """
 
     kind: str
     content: str | list[str] | tuple[str, list[str]]
     source: dict[str, Any] | list[tuple[str, str | None]]
+    ending: str = "\n"
 
     @property
     def size(self) -> int:
@@ -83,31 +81,22 @@ class Document:
         return 6 * len(self.content) if isinstance(self.content, list) else len(self.content[0])
 
 
-_WORD = "\0"
+WORD = "\0"
 
 
-def guess_format(name: str) -> str:
+def guess_format(name: str, suffixes: Mapping[str, str] = SUFFIXES) -> str:
     """The format of a file, by the ending of its name.
 
     Raises:
         InputError: an ending that is not known.
     """
     suffix = Path(name).suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in suffixes:
         raise InputError(
-            f"{name}: unknown format {suffix!r}; known are {' '.join(SUFFIXES)}, or say which it "
-            f"is: --input_format or --output_format {'|'.join(FORMATS)}"
+            f"{name}: unknown format {suffix!r}; known are {' '.join(suffixes)}, or say which it "
+            "is: --input_format or --output_format; --help lists them"
         )
-    return SUFFIXES[suffix]
-
-
-def check_formats(source: str, target: str) -> None:
-    """Refuse an output that only an input of the same format can give."""
-    if target != source and target not in FROM_ANY:
-        raise InputError(
-            f"--output_format {target}: only for input of the same format, this is {source}; "
-            f"{source} becomes {', '.join(dict.fromkeys((source, *FROM_ANY)))}"
-        )
+    return suffixes[suffix]
 
 
 def read_documents(
@@ -128,7 +117,7 @@ def read_documents(
     if kind == "txt":
         for _, line in lines:
             text = line.rstrip("\r\n")
-            yield Document(kind, text, {"text": text})
+            yield Document(kind, text, {"text": text}, ending=line[len(text) :])
     elif kind in ("conll", "conllu"):
         yield from _read_columns(lines, name, column, kind)
     else:
@@ -171,28 +160,52 @@ def _read_columns(
         columns = layout and layout.columns_of(bare, f"{name}:{number}", in_sentence=bool(words))
         if columns:
             words.append(columns[layout.text])
-        source.append((line, _WORD if columns else None))
+        source.append((line, WORD if columns else None))
     if source:
         yield Document(kind, words, source)
 
 
 def _json_rows(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[str, dict]]:
-    for number, line in lines:
-        if is_blank(line.rstrip("\r\n")):
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", type(error).__name__)
-            raise InputError(
-                f"{name}:{number}: not valid JSON ({reason}); write one object a line"
-            ) from None
+    for place, item in _json_items(lines, name):
+        row = named(item)
         if not isinstance(row, dict):
             raise InputError(
-                f'{name}:{number}: holds {shown(row)}, not a row; write {{"text": "..."}} or '
+                f'{place}: holds {shown(row)}, not a row; write {{"text": "..."}} or '
                 '{"tokens": ["...", "..."]}'
             )
-        yield f"{name}:{number}", row
+        yield place, row
+
+
+def _json_items(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[str, Any]]:
+    """What stands on each line, or in one array; that is read whole."""
+    written = ((number, line) for number, line in lines if not is_blank(line.rstrip("\r\n")))
+    is_first = True
+    for number, line in written:
+        place = f"{name}:{number}"
+        if is_first and line.lstrip().startswith("[") and not _is_pair(line):
+            items = _parsed(line + "".join(line for _, line in written), place)
+            yield from ((f"{name}[{number}]", item) for number, item in enumerate(items))
+        else:
+            yield place, _parsed(line, place)
+        is_first = False
+
+
+def _is_pair(line: str) -> bool:
+    """Whether a line is a list by itself, as of spaCy's training data."""
+    try:
+        return isinstance(named(json.loads(line)), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", type(error).__name__)
+        raise InputError(
+            f"{place}: not valid JSON ({reason}); write one object a line, or one array of objects"
+        ) from None
 
 
 def _csv_rows(lines: Iterable[tuple[int, str]], name: str, kind: str) -> Iterator[tuple[str, dict]]:
@@ -233,110 +246,25 @@ def _listed(cell: str) -> list:
 
 def _content(row: dict, column: str | None, place: str) -> str | list[str] | tuple[str, list[str]]:
     """What is tagged of a row: its words if it has them, else its text."""
-    name = next((key for key in ((column,) if column else TEXT_COLUMNS) if key in row), None)
+    names = [key for key in ((column,) if column else TEXT_COLUMNS) if key in row]
+    if not names and isinstance(row.get("data"), dict):  # a task of Label Studio
+        return text_of(place, row, column)
+    name = next((key for key in names if _is_words(row[key])), None)
+    name = name or next((key for key in names if key != "tokens"), next(iter(names), None))
     if name is None:
         raise InputError(
             f"{place}: no {column or ' or '.join(TEXT_COLUMNS)}; its columns are "
             f"{', '.join(row) or 'none'}; name one with --text_column_name"
         )
     value, text = row[name], row.get("text")
-    is_words = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    is_words = _is_words(value)
     if not is_words and (not isinstance(value, str) or name == "tokens"):
         raise InputError(
             f"{place}: {name} holds {shown(value)}, neither a text nor a list of words"
         )
-    try:
-        "".join([*value, text if isinstance(text, str) else ""]).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{place}: half a character ({error}); repair the \\u escape") from None
+    require_whole("".join([*value, text if isinstance(text, str) else ""]), place)
     return (text, value) if is_words and isinstance(text, str) else value
 
 
-def format_header(
-    document: Document, target: str, *, task: str = "ner", with_scores: bool = False
-) -> str:
-    """What comes before the first document: the names of a CSV's columns."""
-    del task
-    if target not in ("csv", "tsv"):
-        return ""
-    nothing = Tagged("", [], [], [], [])
-    return _csv_line(_tagged_row(document, nothing, with_scores).keys(), target)
-
-
-def format_document(
-    document: Document, tagged: Tagged, target: str, *, task: str = "ner", with_scores: bool = False
-) -> str:
-    """A document with its tags, as text of one of FORMATS.
-
-    conll gets a column more, conllu `NER=tag` (the task's name) in MISC. Rows gain tags and, if
-    they have a text, tokens and entities; those of an earlier tagging are replaced. txt is the
-    tags of a document on a line.
-    """
-    if target == document.kind == "conllu":
-        return _with_misc(document.source, tagged.tags, f"{task.upper()}=")
-    if target == document.kind == "conll":
-        return _with_column(document.source, tagged.tags)
-    if isinstance(document.source, list) and not tagged.tags:
-        return ""  # comments and blank lines alone
-    if target == "txt":
-        return " ".join(tagged.tags) + "\n"
-    if target == "conll":
-        pairs = zip(tagged.tokens, tagged.tags, strict=True)
-        return "".join(f"{_unspaced(word)} {tag}\n" for word, tag in pairs) + "\n"
-    row = _tagged_row(document, tagged, with_scores)
-    if target in ("csv", "tsv"):
-        cells = [
-            json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for v in row.values()
-        ]
-        return _csv_line(cells, target)
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _tagged_row(document: Document, tagged: Tagged, with_scores: bool) -> dict[str, Any]:
-    has_text = not isinstance(document.content, list)
-    row = dict(document.source) if isinstance(document.source, dict) else {"tokens": tagged.tokens}
-    if isinstance(document.content, str):
-        row["tokens"] = tagged.tokens
-    row["tags"] = tagged.tags
-    if with_scores:
-        row["scores"] = tagged.scores
-    if has_text:  # words that are not in their text have no place there
-        text = document.content if isinstance(document.content, str) else document.content[0]
-        row["entities"] = tagged.entities if tagged.text == text else []
-    return row
-
-
-def _with_column(lines: list[tuple[str, str | None]], tags: list[str]) -> str:
-    result, left = [], iter(tags)
-    for line, role in lines:
-        tag = next(left) if role == _WORD else role
-        if tag is not None:
-            bare = line.rstrip("\r\n")
-            line = f"{bare}{chr(9) if chr(9) in bare else ' '}{tag}{line[len(bare) :]}"
-        result.append(line)
-    return "".join(result)
-
-
-def _with_misc(lines: list[tuple[str, str | None]], tags: list[str], key: str) -> str:
-    result, left = [], iter(tags)
-    for line, role in lines:
-        if role == _WORD:
-            bare = line.rstrip("\r\n")
-            before, _, misc = bare.rpartition("\t")
-            kept = [part for part in misc.split("|") if part != "_" and not part.startswith(key)]
-            misc = "|".join([*kept, key + next(left)])
-            line = f"{before}\t{misc}{line[len(bare) :]}"
-        result.append(line)
-    return "".join(result)
-
-
-def _unspaced(word: str) -> str:
-    return "".join("_" if letter.isspace() else letter for letter in word) or "_"
-
-
-def _csv_line(cells: Iterable[Any], target: str) -> str:
-    text = io.StringIO()
-    csv.writer(text, delimiter="\t" if target == "tsv" else ",", lineterminator="\n").writerow(
-        cells
-    )
-    return text.getvalue()
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)

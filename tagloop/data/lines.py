@@ -88,6 +88,14 @@ def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
     )
 
 
+def require_whole(text: str, place: str) -> None:
+    """Refuse half a character, which JSON can write and no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{place}: half a character ({error}); repair the \\u escape") from error
+
+
 def is_blank(line: str) -> bool:
     return not line.strip(" \t")
 

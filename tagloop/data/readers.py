@@ -12,6 +12,8 @@ from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 
+from tagloop.data.annotations.brat import is_brat, read_brat
+from tagloop.data.annotations.words import read_annotated
 from tagloop.data.columns import read_columns, split_line, tabs_separate
 from tagloop.data.lines import SNIFFED_LINES, is_blank, read_head, read_lines
 from tagloop.data.sentences import read_sentences
@@ -23,7 +25,7 @@ SUFFIXES = dict.fromkeys([".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parque
 SUFFIXES |= {".conllu": "conllu"}
 # Only for these is a file with ragged lines still a column file; any other name must look like one.
 COLUMN_SUFFIXES = {".conll", ".txt", ".iob", ".iob2", ".bio", ".train", ".testa", ".testb", ".dev"}
-KNOWN = ".json .jsonl .ndjson .csv .tsv .parquet .conllu, or CoNLL columns (.conll .txt .iob .bio)"
+KNOWN = ".json .jsonl .ndjson .csv .tsv .parquet .conllu .ann, or CoNLL columns (.conll .txt .iob)"
 
 
 def read_file(path: Path, reading: Reading, tagged: bool) -> Iterator[Row]:
@@ -31,12 +33,16 @@ def read_file(path: Path, reading: Reading, tagged: bool) -> Iterator[Row]:
     kind = detect_format(path, tagged)
     if kind == "table":
         yield from read_sentences(open_table(path), reading, tagged)
+    elif kind == "brat":
+        yield from read_annotated(read_brat(path, reading, tagged), reading, tagged)
     else:
         yield from read_columns(path, reading, tagged, conllu=kind == "conllu")
 
 
 def detect_format(path: Path, tagged: bool = True) -> str:
-    """Return table, conllu or columns, from the extension and the first lines."""
+    """Return table, conllu, brat or columns, from the extension and the first lines."""
+    if is_brat(path):
+        return "brat"
     suffix = path.suffix.lower()
     kind = SUFFIXES.get(suffix)
     if kind and suffix != ".tsv":

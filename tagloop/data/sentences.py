@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from tagloop.data import annotations
-from tagloop.data.lines import SNIFFED_LINES, count, shown
+from tagloop.data.annotations.records import read_records, tool_of
+from tagloop.data.annotations.words import read_annotated
+from tagloop.data.lines import SNIFFED_LINES, count, require_whole, shown
 from tagloop.data.schemes import is_span_tag
 from tagloop.data.tables import Table
 from tagloop.data.tags import DOCUMENT_START, Reading, Row, Tagger
@@ -42,6 +43,10 @@ def read_sentences(table: Table, reading: Reading, tagged: bool) -> Iterator[Row
                 else f"{place}: the first row has no columns, this one has {', '.join(row)}"
             )
         return
+    if tool := _annotation_tool(table, reading):
+        reading.taken = f"text and spans of {tool}"
+        yield from read_annotated(read_records(table.rows(), reading, tagged), reading, tagged)
+        return
     text, label = find_columns(table, reading, tagged)
     reading.taken = f"words from {text!r}" + (f", tags from {label!r}" if label else "")
     tagger = Tagger(reading, table.class_names(label) if label else None, tagged)
@@ -64,7 +69,7 @@ def read_sentences(table: Table, reading: Reading, tagged: bool) -> Iterator[Row
                 f"{place}: {count(len(tokens), 'token')} but {count(len(tags), 'tag')} (columns "
                 f"{text!r} and {label!r}); write one tag for every token"
             )
-        _check_unicode(tokens, tags, place)
+        require_whole("".join([*tokens, *map(str, tags)]), place)
         row = Row(tokens, [], document, place, lines)
         if tokens == [DOCUMENT_START]:
             document += 1
@@ -83,7 +88,6 @@ def find_columns(table: Table, reading: Reading, tagged: bool) -> tuple[str, str
     """
     task, where, columns = reading.task, table.where, table.columns
     there = f"the columns there: {', '.join(columns)}"
-    _refuse_annotations(table, reading)
     for option, chosen in (
         ("--text_column_name", reading.text_column),
         ("--label_column_name", reading.label_column if tagged else None),
@@ -120,14 +124,23 @@ def _usual(columns: list[str], names: Any) -> str | None:
     return exact or next((folded[name] for name in names if name in folded), None)
 
 
-def _refuse_annotations(table: Table, reading: Reading) -> None:
-    for place, row in islice(table.rows(), 0 if table.has_text_cells else 1):
+def _annotation_tool(table: Table, reading: Reading) -> str | None:
+    """Whose export a table is, as the first row that tells shows; None for rows with words."""
+    for place, row in islice(table.rows(), 0 if table.has_text_cells else SNIFFED_LINES):
         chosen = reading.text_column or _usual(list(row), WORDS)
         words = row.get(chosen) if chosen else None
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            message = annotations.refusal(place, row)
-            if message:
-                raise InputError(message)
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            return None
+        tool = tool_of(row)
+        if tool == "spaCy 2":
+            raise InputError(
+                f"{place}: this is the JSON of spaCy 2; convert it with its own `spacy convert`, "
+                'or write rows like {"text": "Ann won", "spans": [{"start": 0, "end": 3, "label": '
+                '"PER"}]}'
+            )
+        if tool:
+            return tool
+    return None
 
 
 def _sentences(table: Table, text: str, label: str | None, tagged: bool) -> Iterator[Cells]:
@@ -216,13 +229,6 @@ def _sentence_column(table: Table, text: str, label: str | None) -> str | None:
 
 
 # --- cells ---
-
-
-def _check_unicode(tokens: list[str], tags: list, place: str) -> None:
-    try:
-        "".join([*tokens, *map(str, tags)]).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{place}: half a character ({error}); repair the \\u escape") from error
 
 
 def _listed(cell: str, place: str, column: str, is_text: bool) -> list:

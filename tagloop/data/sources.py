@@ -1,6 +1,5 @@
 """Where the data is: files, the hub, a saved folder, the sample."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,9 @@ import datasets
 import huggingface_hub
 
 from tagloop.config import Config
+from tagloop.data.annotations.brat import brat_files, is_brat
 from tagloop.errors import InputError
+from tagloop.files import sha256_of
 from tagloop.sample.corpus import build_sample_corpus
 
 SPLITS = ("train", "validation", "test", "predict")
@@ -57,6 +58,9 @@ def find_sources(
 
 def existing_file(option: str, name: str) -> Path:
     path = Path(name)
+    if path.exists() and is_brat(path):
+        brat_files(path)
+        return path
     if path.is_dir():
         raise InputError(
             f"{option} {name}: a directory; name a file, or give a saved dataset as --dataset_name"
@@ -166,8 +170,8 @@ def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict
 
 def source_key(source: Any) -> list[str]:
     if isinstance(source, Path):
-        with source.open("rb") as file:
-            return [hashlib.file_digest(file, "sha256").hexdigest(), source.suffix.lower()]
+        files = brat_files(source) if is_brat(source) else [source]
+        return [*map(sha256_of, files), source.suffix.lower()]
     if isinstance(source, datasets.Dataset):
         return ["dataset", source._fingerprint]
     return ["sample"]

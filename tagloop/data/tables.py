@@ -18,7 +18,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tagloop.data import annotations
+from tagloop.data.annotations.records import named
 from tagloop.data.lines import count, is_blank, is_cr_only, read_head, read_lines, read_text, shown
 from tagloop.errors import InputError
 
@@ -173,12 +173,12 @@ def _open_json(path: Path) -> Table:
     items = _json_array(path) if is_array else None
 
     def rows(_: list[str]) -> Rows:
-        placed = _json_lines(path) if items is None else _numbered(str(path), items)
-        for place, row in placed:
+        placed = _json_lines(path) if items is None else items
+        for place, item in placed:
+            row = named(item)
             if not isinstance(row, dict):
                 raise InputError(
-                    annotations.refusal(place, row)
-                    or f"{place}: holds {shown(row)}, not a row; write each row as an object, "
+                    f"{place}: holds {shown(row)}, not a row; write each row as an object, "
                     'for example {"tokens": ["a", "b"], "ner_tags": ["O", "O"]}'
                 )
             yield place, row
@@ -196,8 +196,8 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
                 raise _bad_json(path, number, error) from error
 
 
-def _json_array(path: Path) -> list:
-    """The items of one array, or of the array under "data"; rows have numbers, not lines."""
+def _json_array(path: Path) -> list[tuple[str, Any]]:
+    """The items of one array, or of the array under "data", and where each stands."""
     text = read_text(path)
     if is_cr_only(text[:4096].encode()):
         text = text.replace("\r", "\n")  # so that the parser counts lines
@@ -205,13 +205,29 @@ def _json_array(path: Path) -> list:
         found = json.loads(text)
     except json.JSONDecodeError as error:
         if text.lstrip().startswith("[") and error.msg == "Extra data":  # lines of lists
-            return [row for _, row in _json_lines(path)]
+            return list(_json_lines(path))
         raise _bad_json(path, error.lineno, error) from error
     except RecursionError as error:
         raise _bad_json(path, 1, error) from error
     if isinstance(found, dict):
-        return found["data"]
-    return [found] if annotations.refusal(str(path), found) else found
+        return list(_numbered(str(path), found["data"]))
+    if isinstance(named(found), dict):
+        return [(f"{path}:1", found)]
+    lines = _item_lines(text)
+    if len(set(lines)) < len(found):  # several on a line: their numbers tell more
+        return list(_numbered(str(path), found))
+    return [(f"{path}:{line}", row) for line, row in zip(lines, found, strict=True)]
+
+
+def _item_lines(text: str) -> list[int]:
+    """The line that each item of an array begins on."""
+    decoder, blank = json.JSONDecoder(), re.compile(r"[\s,]*", re.A)
+    lines, line, counted, at = [], 1, 0, text.index("[") + 1
+    while text[at := blank.match(text, at).end()] != "]":
+        line, counted = line + text.count("\n", counted, at), at
+        lines.append(line)
+        at = decoder.raw_decode(text, at)[1]
+    return lines
 
 
 def _bad_json(path: Path, line: int, error: Exception) -> InputError:

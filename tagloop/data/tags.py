@@ -34,8 +34,10 @@ class Reading:
     text_column: str | None = None
     label_column: str | None = None
     names: list[str] | None = None  # of integer tags, from --labels_file
+    misaligned: str = "error"  # what becomes of spans that cut a word: error, drop or widen
     found_label: str | None = field(default=None, init=False)
     found_width: int | None = field(default=None, init=False)
+    scheme: str | None = field(default=None, init=False)  # of this split, where the format says it
     taken: str = field(default="", init=False)  # the columns of the split that is being read
     notes: list[str] = field(default_factory=list, init=False)  # on this split, for the user
 

@@ -284,32 +284,15 @@ def test_running_text_is_refused_with_the_remedy(text, tmp_path):
 # --- what a file is ---
 
 SPAN = {"start": 0, "end": 3, "label": "PER"}
-ANNOTATIONS = {
-    "doccano": [{"id": 1, "text": "Ann won", "label": [[0, 3, "PER"]]}],
-    "an export of doccano": [
-        {"text": "no", "label": []},
-        {"text": "Ann", "label": [[0, 3, "PER"]]},
-    ],
-    "of doccano": [{"text": "Ann", "entities": [{"label": "PER", "start_offset": 0}]}],
-    "Prodigy": [{"text": "Ann won", "tokens": [{"text": "Ann", "id": 0}], "spans": [SPAN]}],
-    "spaCy": [{"text": "Ann won", "spans": [SPAN]}],
-    "spaCy's JSON": [{"id": 0, "paragraphs": [{"sentences": [{"tokens": [{"orth": "Ann"}]}]}]}],
-    "spaCy's training data": [["Ann won", {"entities": [[0, 3, "PER"]]}]],
-    "Label Studio": [{"id": 1, "data": {"text": "Ann won"}, "annotations": [{"result": []}]}],
-    "JSON_MIN": [{"text": "Ann won", "label": [SPAN | {"labels": ["PER"]}]}],
-}
 
 
-@pytest.mark.parametrize("tool", ANNOTATIONS)
 @pytest.mark.parametrize("is_array", [True, False])
-def test_exports_of_annotation_tools_are_named(tool, is_array, tmp_path):
-    rows = ANNOTATIONS[tool]
-    content = json.dumps(rows) if is_array else "".join(json.dumps(row) + "\n" for row in rows)
-    name = "a.json" if is_array else "a.jsonl"
+def test_the_json_of_spacy_2_is_named(is_array, tmp_path):
+    row = {"id": 0, "paragraphs": [{"sentences": [{"tokens": [{"orth": "Ann"}]}]}]}
+    content = json.dumps([row] if is_array else row)
     for option in ("train_file", "predict_file"):
-        message = get_fault(**{option: write(tmp_path / name, content)})
-        assert tool in message
-        assert "words and their tags are needed" in message
+        message = get_fault(**{option: write(tmp_path / "a.json", content)})
+        assert "this is the JSON of spaCy 2; convert it" in message
 
 
 def test_words_beside_offsets_are_read(tmp_path):

@@ -157,6 +157,7 @@ CHANGED = {  # another valid value for every option
     "validation_file": "x", "test_file": "x", "predict_file": "x", "text_column_name": "x",
     "text_pair_column_name": "x",
     "label_column_name": "x", "task_name": "chunk", "label_scheme": "IOB2", "labels_file": "x",
+    "misaligned": "drop",
     "label_all_tokens": True, "validation_fraction": 0.5, "max_train_samples": 60,
     "max_eval_samples": 20, "max_predict_samples": 5, "max_length": 64, "stride": 3,
     "pad_to_max_length": True, "preprocessing_num_workers": 2,
