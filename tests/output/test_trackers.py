@@ -46,18 +46,7 @@ def read_mlflow(folder, project):
     }
 
 
-def read_trackio(folder, project):
-    import trackio
-
-    (found,) = trackio.Api().runs(project)
-    assert found.name == folder.name
-    names = ("loss", "grad_norm", "learning_rate", "eval_accuracy", "eval_loss")
-    return {
-        name: [(point["step"], point["value"]) for point in found.history(name)] for name in names
-    }
-
-
-READERS = {"tensorboard": read_tensorboard, "mlflow": read_mlflow, "trackio": read_trackio}
+READERS = {"tensorboard": read_tensorboard, "mlflow": read_mlflow}
 
 
 @pytest.mark.parametrize("task", ["ner", "pos"])
@@ -66,7 +55,6 @@ def test_a_tracker_by_its_name_gets_what_metrics_jsonl_gets(tmp_path, monkeypatc
     if name not in READERS:
         pytest.skip(f"no reader for {name}'s files")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     folder = tmp_path / "run"
     results = run(folder, f"--report_to={name}", f"--task_name={task}")
     logged = READERS[name](folder, f"{task}_no_trainer")
@@ -75,8 +63,7 @@ def test_a_tracker_by_its_name_gets_what_metrics_jsonl_gets(tmp_path, monkeypatc
         expected = [(line["step"], pytest.approx(line[key])) for line in lines if key in line]
         assert len(expected) >= 2
         assert logged[key] == expected
-    if name != "trackio":
-        assert logged["test_accuracy"] == [(12, pytest.approx(results["test_accuracy"]))]
+    assert logged["test_accuracy"] == [(12, pytest.approx(results["test_accuracy"]))]
 
 
 @WITH_TENSORBOARD
