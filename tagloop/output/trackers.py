@@ -24,7 +24,7 @@ def check_trackers(config: Config) -> list[str]:
     Raises:
         InputError: there is no such tracker, or its package is not installed.
     """
-    asked = config.report_to.split(",")
+    asked = [name.strip() for name in config.report_to.split(",")]
     if asked == ["none"] or (asked == ["all"] and not config.with_tracking):
         return []
     known = [str(tracker) for tracker in LoggerType if tracker != LoggerType.ALL]
@@ -75,7 +75,8 @@ def _start(run: Run) -> None:
     plain = (int, float, str, bool)  # TensorBoard takes neither None nor lists
     options = {k: v for k, v in run.config.public().items() if isinstance(v, plain)}
     names = {
-        "tensorboard": {"purge_step": run.state.step + 1},  # what a killed run wrote after that
+        # Points that a killed run wrote after its checkpoint.
+        "tensorboard": {"purge_step": run.state.step + 1} if run.config.do_train else {},
         "wandb": {"name": os.environ.get("WANDB_NAME", name)},
         "mlflow": {"run_name": os.environ.get("MLFLOW_RUN_NAME", name)},
         "trackio": {"name": name},
