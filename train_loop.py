@@ -31,7 +31,7 @@ from transformers import get_scheduler
 from postprocess import predict_split
 from tagloop.config import Config
 from tagloop.errors import InputError, NotFinite, Preempted, RunStopped, report_error
-from tagloop.output import console, logs, run_folder
+from tagloop.output import console, hub, logs, run_folder, trackers
 from tagloop.output.checkpoint import require_finite, save_checkpoint, whole_weights
 from tagloop.output.identity import build_identity, check_same_options, require_same
 from tagloop.output.meter import Meter
@@ -64,7 +64,7 @@ from tagloop.training.vocabulary import compact_vocabulary
 def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
-    log_with = logs.check_trackers(config.report_to) if config.with_tracking else None
+    log_with = trackers.check_trackers(config)
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
     with run_folder.claim(config, accelerator) as folder:
         tell = partial(say, accelerator)
@@ -78,16 +78,16 @@ def main(argv: list[str] | None = None) -> dict:
         require_same(accelerator, run.identity)
         if earlier:
             restore(run, earlier)
-        decide(accelerator, lambda: run_folder.start(run, earlier))
-        console.print_header(run)
-        with logs.trackers(run), with_remedy(folder), run.background:
+        with trackers.reporting(run), with_remedy(folder), run.background:
+            decide(accelerator, lambda: run_folder.start(run, earlier))
+            console.print_header(run)
             with StopSignal() as stop:
                 measured = train(run, stop) if config.do_train else {}
             results = finish(run, measured)
         console.print_footer(run, results)
         accelerator.end_training()
         if config.push_to_hub and accelerator.is_main_process:  # the others need not wait
-            run_folder.push(run)
+            hub.push(run)
     return results
 
 

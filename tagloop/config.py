@@ -232,9 +232,14 @@ class Config:
     resume_from_checkpoint: str | None = option(
         None, 'A checkpoint folder, or "auto": the newest good one in output_dir.', may_change=True
     )
-    with_tracking: bool = option(False, "Report to experiment trackers.", may_change=True)
+    with_tracking: bool = option(
+        False, "Report to all experiment trackers that are installed.", may_change=True
+    )
     report_to: str = option(
-        "all", "Tracker: tensorboard, wandb, comet_ml, clearml, ... or all.", may_change=True
+        "all",
+        "Trackers: tensorboard, wandb, mlflow, trackio, ... (with commas), all or none; one that "
+        "is named needs no --with_tracking.",
+        may_change=True,
     )
     push_to_hub: bool = option(False, "Upload the final model to the hub.", may_change=True)
     hub_model_id: str | None = option(

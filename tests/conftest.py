@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
+# Small models: a second thread saves nothing, and on a busy machine all wait for the slower.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from launches import REPO, SMALL

@@ -89,7 +89,7 @@ def test_fsdp_without_a_gpu_is_refused(tmp_path):
 def test_bad_input_ends_a_launch_of_two_at_once(tmp_path):
     out = f"--output_dir={tmp_path / 'run'}"
     bad = ["--train_file=nowhere.conll", "--model_name_or_path=.", out]
-    result = launch(*bad, processes=2, check=False, timeout=90)
+    result = launch(*bad, processes=2, check=False, timeout=300)
     assert result.returncode != 0
     assert result.stdout.count("error: ") == 1
     assert "nowhere.conll" in result.stdout

@@ -154,7 +154,7 @@ def test_two_machines_train_and_predict_the_same_bytes_as_one_process(
     ]
     machines.launch(*base, "--per_device_train_batch_size=6", f"--output_dir={tmp_path / 'two'}")
     train_loop.main([*base, f"--output_dir={tmp_path / 'one'}"])
-    assert machines.wait(timeout=120) == [0, 0], machines.output()
+    assert machines.wait(timeout=300) == [0, 0], machines.output()
     assert "2 x cpu" in machines.output()
     for name in ("predictions.conll", "metrics.jsonl", "eval_results.json", "test_results.json"):
         expected = (tmp_path / "one" / name).read_bytes()
@@ -173,6 +173,6 @@ def test_a_machine_that_loses_its_process_ends_the_other(machines, tmp_path):
         assert time.monotonic() < deadline, machines.output()
         time.sleep(0.1)
     os.kill(machines.training_process(1), signal.SIGKILL)
-    codes = machines.wait(timeout=60)
+    codes = machines.wait(timeout=300)
     assert 0 not in codes, machines.output()
     assert not any(processes_in(namespace) for namespace in machines.namespaces)

@@ -1,52 +1,11 @@
 """What a run reports while it goes: metrics.jsonl, the screen, trackers."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType
-
-from tagloop.errors import InputError
+from tagloop.output.trackers import track
 from tagloop.run import Run
 from tagloop.training.processes import decide
-
-
-def check_trackers(report_to: str) -> str:
-    """Refuse a tracker that does not exist or is not installed."""
-    known = [str(tracker) for tracker in LoggerType]
-    if report_to != "all" and report_to not in known:
-        raise InputError(f"--report_to {report_to}: not among {', '.join(known)}")
-    installed = [str(tracker) for tracker in get_available_trackers()]
-    if not installed or (report_to != "all" and report_to not in installed):
-        name = "tensorboard" if report_to == "all" else report_to
-        raise InputError(f"--with_tracking: {name} is not installed; pip install {name}")
-    return report_to
-
-
-@contextlib.contextmanager
-def trackers(run: Run) -> Iterator[None]:
-    """Experiment trackers, their files under the output folder; closed if the run breaks off.
-
-    Every process must call this.
-    """
-    if run.config.with_tracking:
-        _start_trackers(run)
-    try:
-        yield
-    except BaseException:
-        for tracker in run.accelerator.trackers:
-            tracker.finish()
-        raise
-
-
-def _start_trackers(run: Run) -> None:
-    accelerator = run.accelerator
-    accelerator.project_configuration.logging_dir = str(run.folder)
-    plain = (int, float, str, bool)  # TensorBoard takes neither None nor lists
-    options = {k: v for k, v in run.config.public().items() if isinstance(v, plain)}
-    accelerator.init_trackers(f"{run.config.task_name}_no_trainer", options)
 
 
 def significant(run: Run, value: float) -> float:
@@ -98,7 +57,7 @@ def log_training(run: Run) -> dict:
 
 def log_evaluation(run: Run, results: dict) -> None:
     """Report the scores of the validation split. Every process must call this."""
-    values = {f"eval_{name}": value for name, value in results.items()}
+    values = {f"eval_{name}": value for name, value in results.items() if name != "types"}
     log_metrics(run, values, format_scores(values))
 
 
@@ -108,8 +67,7 @@ def log_metrics(run: Run, values: dict, shown: str) -> None:
 
     def report() -> None:
         add_metrics(run.folder, {"step": run.state.step, "epoch": epoch} | values)
-        known = {name: value for name, value in values.items() if value is not None}
-        run.accelerator.log(known, step=run.state.step)
+        track(run, values)
 
     decide(run.accelerator, report)
     run.say(f"update {run.state.step}, epoch {epoch:.2f}: {shown}")

@@ -17,8 +17,8 @@ class Meter:
         self.bar = tqdm(
             total=run.timetable.num_updates,
             initial=run.state.step,
-            desc="training",
-            unit="update",
+            bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}",  # 80 columns
+            dynamic_ncols=True,
             disable=None if run.accelerator.is_main_process else True,  # None: but on a terminal
         )
 
@@ -31,8 +31,9 @@ class Meter:
 
     def show(self, values: dict[str, float]) -> None:
         """Put what was logged beside the bar; it waits for no device."""
-        shown = {name: f"{values[name]:.3g}" for name in ("loss", "learning_rate")}
-        self.bar.set_postfix(shown | {"words/s": f"{self.words / self._seconds():,.0f}"})
+        speed = f"{self.words / self._seconds():,.0f}"
+        loss, rate = (f"{values[name]:.3g}" for name in ("loss", "learning_rate"))
+        self.bar.set_postfix({"loss": loss, "rate": rate, "words/s": speed})
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started

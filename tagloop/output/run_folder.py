@@ -4,6 +4,7 @@ metrics.jsonl                      one line per log and evaluation
 all_ / train_ / eval_ / test_results.json
 predictions.txt, predictions.conll
 run.json                           options without secrets, versions, data, device, outcome
+README.md                          the model card
 """
 
 import contextlib
@@ -16,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from huggingface_hub import HfApi
 
 from tagloop.config import Config
-from tagloop.errors import InputError, RunStopped
+from tagloop.errors import InputError
 from tagloop.files import read_json, replace_files, write_json, write_text
+from tagloop.output.card import CARD, is_own_card, write_card
 from tagloop.output.checkpoint import (
     NAME,
     checkpoint_folders,
@@ -30,8 +31,10 @@ from tagloop.output.checkpoint import (
     write_model,
 )
 from tagloop.output.environment import describe_environment
+from tagloop.output.hub import check_upload
 from tagloop.output.lock import LOCK, PATIENCE, Lock
 from tagloop.output.resume import Earlier, holds_run, is_at_home
+from tagloop.output.trackers import track
 from tagloop.run import Run
 from tagloop.training.processes import decide
 
@@ -57,6 +60,7 @@ def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
         locks.append(lock)
         if config.do_train:
             _check_content(config, folder)
+        check_upload(config, folder)
         return folder
 
     try:
@@ -115,7 +119,7 @@ def _contents(folder: Path) -> list[str]:
 
 def _is_leftover(name: str) -> bool:
     rest = name.removeprefix("tmp-").removeprefix("replaced-").removeprefix("pruned-")
-    ours = rest in (*OWN_FILES, "model") or NAME.fullmatch(rest) is not None
+    ours = rest in (*OWN_FILES, CARD, "model") or NAME.fullmatch(rest) is not None
     return name == LOCK or (name.startswith("tmp-") and ours)
 
 
@@ -150,6 +154,8 @@ def _clear(run: Run) -> None:
             shutil.rmtree(folder)
         else:
             run.say(f"{folder}: is left; it has no manifest of a checkpoint")
+    if is_own_card(run.folder / CARD):
+        (run.folder / CARD).unlink()
     for name in reversed(OWN_FILES):  # run.json last: until then it is known for a run
         (run.folder / name).unlink(missing_ok=True)
 
@@ -177,7 +183,7 @@ def finish(
 
     Args:
         weights: the trained model's state dict, or None if nothing was trained.
-        results: scores by part of the run: "train", "eval", "test".
+        results: scores by part of the run: "train", "eval", "test"; "types" is for the card alone.
         predictions: the predicted values of "test" and "predict", if any.
 
     Returns:
@@ -194,45 +200,30 @@ def finish(
     for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
+    types = {part: scores.get("types", {}) for part, scores in results.items()}
+    results = {
+        part: {name: value for name, value in scores.items() if name != "types"}
+        for part, scores in results.items()
+    }
     everything = {} if run.config.do_train else read_json(run.folder / "all_results.json")
     for part, scores in results.items():
         named = {f"{part}_{name}": value for name, value in scores.items()}
         write_json(run.folder / f"{part}_results.json", named)
         everything |= named
     write_json(run.folder / "all_results.json", everything)
+    fresh = [
+        part for part in results if part != "eval" or not run.config.do_train
+    ]  # tracked before
+    track(run, {f"{part}_{name}": v for part in fresh for name, v in results[part].items()})
     if run.config.do_train:
+        record = _record(run)
+        write_card(run, results, types, record["environment"])
         outcome = {"finished": True, "results": everything, "model_files": model_files}
-        write_json(run.folder / "run.json", _record(run) | outcome)
+        write_json(run.folder / "run.json", record | outcome)
         if not run.config.checkpointing_steps:  # only the best model or a signal needed any
             for folder in filter(is_ours, checkpoint_folders(run.folder)):
                 shutil.rmtree(folder)
     return everything
-
-
-def push(run: Run) -> None:
-    """Upload the folder without its checkpoints. Main process only.
-
-    Raises:
-        RunStopped: it could not be uploaded; the run is finished and saved.
-    """
-    api = HfApi(token=run.config.hub_token)
-    name = run.config.hub_model_id or run.folder.resolve().name
-    private = ["step_*", "epoch_*", "tmp-*", LOCK]
-    try:
-        repository = api.create_repo(name, exist_ok=True).repo_id
-        api.upload_folder(
-            repo_id=repository,
-            folder_path=run.folder,
-            ignore_patterns=private,
-            commit_message="End of training",
-        )
-    except Exception as error:  # whatever the client raises, the run is on the disk
-        reason = (str(error) or repr(error)).strip().splitlines()[0]
-        exclude = " ".join(f"'{pattern}'" for pattern in private[:3])
-        raise RunStopped(
-            f"{run.folder}: the run is finished and saved, but was not uploaded: {reason}; later: "
-            f"hf upload {name} {run.folder} --exclude {exclude}"
-        ) from None
 
 
 def _record(run: Run) -> dict:

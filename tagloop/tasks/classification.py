@@ -9,7 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+)
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from transformers import (
@@ -76,7 +81,7 @@ class Classification:
         probability, best = logits.softmax(-1).max(-1)
         return torch.stack([best.float(), probability], -1).flatten()
 
-    def score(self, split: str, predictions: np.ndarray) -> dict[str, float]:
+    def score(self, split: str, predictions: np.ndarray) -> dict:
         examples = self.examples[split]
         gold = examples.labels[examples.has_label]
         found = predictions[:: examples.num_values][examples.has_label]
@@ -87,12 +92,20 @@ class Classification:
             pearson = float(np.corrcoef(gold, found)[0, 1]) if defined else 0.0
             return {"pearson": pearson, "mse": float(np.square(gold - found).mean())}
         several = len({*gold, *found}) > 1  # else Matthews is not defined
+        ids = np.arange(len(self.labels))
+        columns = precision_recall_fscore_support(gold, found, labels=ids, zero_division=0)
+        names = ("precision", "recall", "f1", "number")
+        types = zip(self.labels, zip(*columns, strict=True), strict=True)
         average = "binary" if len(self.labels) == 2 else "micro"
         return {
             "accuracy": float(accuracy_score(gold, found)) if len(gold) else 0.0,
             "f1": float(f1_score(gold, found, average=average, zero_division=0)),
             "macro_f1": float(f1_score(gold, found, average="macro", zero_division=0)),
             "matthews": float(matthews_corrcoef(gold, found)) if several else 0.0,
+            "types": {
+                label: {name: v.item() for name, v in zip(names, values, strict=True)}
+                for label, values in types
+            },
         }
 
     def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:

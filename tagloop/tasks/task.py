@@ -73,8 +73,11 @@ class Task(Protocol):
         """The predicted values of a batch, one vector in the order of ids, on the device."""
         ...
 
-    def score(self, split: str, predictions: np.ndarray) -> dict[str, float]:
-        """Scores of a whole split; the main process alone calls this."""
+    def score(self, split: str, predictions: np.ndarray) -> dict:
+        """Scores of a whole split by name; the main process alone calls this.
+
+        Under "types", where there are any: {type: {"precision", "recall", "f1", "number"}}.
+        """
         ...
 
     def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:

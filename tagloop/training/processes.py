@@ -58,12 +58,12 @@ def die_with_launcher() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGUSR1)
 
 
-def build_accelerator(*, mixed_precision: str | None, log_with: str | None) -> Accelerator:
+def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None) -> Accelerator:
     """The one object that knows about devices and processes.
 
     Args:
         mixed_precision: None leaves it to the launch file.
-        log_with: name of the tracker, "all", or None.
+        log_with: names of trackers.
 
     Raises:
         InputError: what was asked for is not what the launch gave.
@@ -75,8 +75,8 @@ def build_accelerator(*, mixed_precision: str | None, log_with: str | None) -> A
             cpu=not torch.accelerator.is_available(),
             mixed_precision=mixed_precision,
             gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
-            log_with=log_with,
-            # TensorBoard wants a folder now; start_trackers names the real one.
+            log_with=log_with or None,
+            # TensorBoard wants a folder now; output/trackers.py names the real one.
             project_config=ProjectConfiguration(project_dir="."),
             kwargs_handlers=[
                 # Encoders' buffers are constants; sending them in every forward is for nothing.

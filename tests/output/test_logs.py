@@ -1,13 +1,13 @@
-"""What a run says and logs: scores, how it ended, trackers; and where nobody can hear it."""
+"""What a run says and logs: scores, how it ended; and where nobody can hear it."""
 
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
-from accelerate.tracking import get_available_trackers
 from launches import ON_CPU, REPO, SMALL, launch, read_json, read_metrics
 
 import train_loop
@@ -15,33 +15,6 @@ import train_loop
 
 def run(folder, *arguments):
     return train_loop.main([*SMALL, f"--output_dir={folder}", *arguments])
-
-
-def read_tensorboard(folder):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(folder)).Reload()
-    return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
-        for tag in events.Tags()["scalars"]
-    }
-
-
-READERS = {"tensorboard": read_tensorboard}
-
-
-@pytest.mark.parametrize("task", ["ner", "pos"])
-@pytest.mark.parametrize("name", [str(tracker) for tracker in get_available_trackers()])
-def test_a_tracker_by_its_name_gets_what_metrics_jsonl_gets(tmp_path, name, task):
-    if name not in READERS:
-        pytest.skip(f"no reader for {name}'s files")
-    folder = tmp_path / "run"
-    run(folder, "--with_tracking", f"--report_to={name}", f"--task_name={task}")
-    logged = READERS[name](folder / f"{task}_no_trainer")
-    lines = read_metrics(folder)
-    for key in ("loss", "grad_norm", "learning_rate", "eval_accuracy", "eval_loss"):
-        expected = [(line["step"], pytest.approx(line[key])) for line in lines if key in line]
-        assert len(expected) >= 2
-        assert logged[key] == expected
 
 
 def test_types_are_a_table_and_not_a_line(tmp_path, capsys):
@@ -133,11 +106,10 @@ def test_a_terminal_has_a_bar_with_loss_rate_and_speed(tmp_path, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     run(tmp_path / "run")
-    last = terminal.getvalue().split("training:")[-1]
+    last = terminal.getvalue().split("12/12")[-1]
     line = [line for line in read_metrics(tmp_path / "run") if "loss" in line][-1]
-    assert "12/12" in last
-    assert f"loss={line['loss']:.3g}, learning_rate={line['learning_rate']:.3g}" in last
-    assert "words/s=" in last
+    assert f"loss={line['loss']:.3g}, rate={line['learning_rate']:.3g}, words/s=" in last
+    assert re.search(r" \d\d:\d\d<\d\d:\d\d, loss", last), "time taken and time left"
 
 
 def test_it_is_quiet_where_there_is_no_terminal(tmp_path, capsys):
@@ -152,7 +124,7 @@ def test_output_that_nobody_reads_does_not_end_the_run(tmp_path, redirect):
     command = [sys.executable, "train_loop.py", *SMALL, f"--output_dir={folder}"]
     done = subprocess.run(
         ["bash", "-c", f'set -o pipefail; "$@" {redirect}', "bash", *command],
-        cwd=REPO, env=os.environ | ON_CPU, capture_output=True, text=True, timeout=120,
+        cwd=REPO, env=os.environ | ON_CPU, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert read_json(folder / "run.json")["finished"] is True

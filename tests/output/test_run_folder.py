@@ -434,18 +434,6 @@ def test_a_finished_run_says_so_before_anything_is_loaded(finished, monkeypatch,
     assert "--seed was 42 and is now 9" in error
 
 
-def test_a_run_that_cannot_be_uploaded_is_saved_and_says_how_to_upload_it(tmp_path, capfd):
-    """Tests run without the hub."""
-    folder = tmp_path / "run"
-    error = refused(
-        capfd, *SMALL, "--max_train_steps=1", f"--output_dir={folder}", "--do_train",
-        "--push_to_hub", code=3,
-    )  # fmt: skip
-    assert "is finished and saved, but was not uploaded" in error
-    assert f"hf upload run {folder}" in error
-    assert read_json(folder / "run.json")["finished"]
-
-
 # Where the locale is not UTF-8, and where processes differ
 
 
@@ -483,7 +471,7 @@ def test_a_resume_where_one_process_reads_other_data_ends_all(run_copy):
     result = launch(
         *TINY, "--per_device_train_batch_size=6", f"--output_dir={run_copy}", AUTO,
         script="tests/one_rank.py", processes=2, environment={"REASON": "other data"},
-        check=False, timeout=100,
+        check=False, timeout=300,
     )  # fmt: skip
     assert result.returncode != 0
     errors = [line for line in result.stdout.splitlines() if line.startswith("error: ")]

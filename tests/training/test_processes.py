@@ -63,7 +63,7 @@ def wait_for_updates(process, folder, count):
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     process = start_training(tmp_path / "run", "--checkpointing_steps=1000000")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 75, output
     assert "Traceback" not in output
     assert "Ctrl-C again ends the run at once" in output
@@ -77,7 +77,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
 def test_ctrl_c_without_checkpoints_says_that_nothing_was_saved(tmp_path):
     process = start_training(tmp_path / "run")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert "nothing was saved, as --checkpointing_steps was not given" in output
@@ -109,7 +109,7 @@ def test_ctrl_c_under_a_launcher_of_several_processes_saves(tmp_path, workers):
     )  # fmt: skip
     wait_for_updates(process, folder, 3)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert output.count("error: stopped by a signal after update") == 1, output
     assert "Traceback" not in output.split("torch/distributed/")[0]
     (saved,) = checkpoint.checkpoint_folders(folder)
@@ -122,7 +122,7 @@ def test_no_end_of_a_run_leaves_the_process_group_open(tmp_path, reason):
     """A process that does may abort as it ends."""
     result = launch(
         *SMALL, f"--output_dir={tmp_path / 'run'}", script="tests/one_rank.py", processes=2,
-        environment={"REASON": reason}, check=reason == "none", timeout=60,
+        environment={"REASON": reason}, check=reason == "none", timeout=300,
     )  # fmt: skip
     assert "left its process group open" not in result.stdout
     assert "terminate called" not in result.stdout

@@ -10,6 +10,7 @@ metric class it finds, so `Metric` itself must not be imported by name.
 from collections.abc import Sequence
 
 import evaluate
+import numpy as np
 from datasets import Features, Value
 from datasets import Sequence as ListOf
 from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
@@ -86,6 +87,34 @@ class TokenScores(evaluate.Metric):
         return score(predictions, references, entity_level)
 
 
+def type_scores(
+    predictions: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str | None]],
+    task: str = "ner",
+) -> dict[str, dict[str, float | int]]:
+    """Scores of every type of span, or of every tag for "pos"; arguments as of `compute`.
+
+    Returns:
+        {type: {precision, recall, f1, number (of gold)}}, sorted.
+    """
+    predictions, references = _keep_tagged_words(predictions, references)
+    sides = [[tag for sentence in side for tag in sentence] for side in (references, predictions)]
+    tags = {*sides[0], *sides[1]}
+    if task == "pos":
+        types = sorted(tags)
+        columns = word_scores(*sides, labels=types, average=None, zero_division=0) if types else ()
+    else:
+        types = sorted({tag[2:] for tag in tags - {"O"}})  # the order of seqeval's arrays
+        columns = precision_recall_fscore_support(
+            references or [[]], predictions or [[]], average=None, zero_division=0
+        )
+    return {
+        type_: dict(zip(("precision", "recall", "f1"), map(float, values), strict=True))
+        | {"number": int(number)}
+        for type_, *values, number in zip(types, *columns, strict=True)
+    }
+
+
 def _keep_tagged_words(predictions, references) -> tuple[list[list[str]], list[list[str]]]:
     """Both sides without the words that have no gold tag; an error if the shapes differ."""
     if len(predictions) != len(references):
@@ -119,12 +148,8 @@ def _score_spans(predictions, references, entity_level: bool) -> dict[str, float
     predictions, references = predictions or [[]], references or [[]]  # seqeval rejects []
     scores: dict[str, float | int] = {}
     if entity_level:
-        types = sorted({tag[2:] for tag in tags - {"O"}})  # the order of seqeval's arrays
-        columns = precision_recall_fscore_support(references, predictions, zero_division=0)
-        for span_type, *values, number in zip(types, *columns, strict=True):
-            for name, value in zip(("precision", "recall", "f1"), values, strict=True):
-                scores[f"{span_type}_{name}"] = float(value)
-            scores[f"{span_type}_number"] = int(number)
+        for span_type, values in type_scores(predictions, references).items():
+            scores |= {f"{span_type}_{name}": value for name, value in values.items()}
     lenient = precision_recall_fscore_support(
         references, predictions, average="micro", zero_division=0
     )
@@ -138,22 +163,16 @@ def _score_spans(predictions, references, entity_level: bool) -> dict[str, float
 
 def _score_words(predictions, references, entity_level: bool) -> dict[str, float | int]:
     """Accuracy and macro-F1 of plain tags; seqeval would take their first letter for a prefix."""
-    flat_references = [tag for sentence in references for tag in sentence]
-    flat_predictions = [tag for sentence in predictions for tag in sentence]
-    if not flat_references:
+    if not any(references):
         return {"accuracy": 0.0, "macro_f1": 0.0}
-    tags = sorted({*flat_references, *flat_predictions})
-    _, _, f1, numbers = word_scores(
-        flat_references, flat_predictions, labels=tags, average=None, zero_division=0
-    )
+    types = type_scores(predictions, references, "pos")
     scores: dict[str, float | int] = {}
     if entity_level:
-        for tag, tag_f1, number in zip(tags, f1, numbers, strict=True):
-            scores[f"{tag}_f1"] = float(tag_f1)
-            scores[f"{tag}_number"] = int(number)
+        for tag, values in types.items():
+            scores |= {f"{tag}_{name}": values[name] for name in ("f1", "number")}
     return scores | {
         "accuracy": _accuracy(predictions, references),
-        "macro_f1": float(f1.mean()),
+        "macro_f1": float(np.mean([values["f1"] for values in types.values()])),
     }
 
 

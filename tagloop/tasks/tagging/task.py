@@ -93,15 +93,19 @@ class Tagging:
         best = outputs.logits[torch.from_numpy(rows), torch.from_numpy(columns)].argmax(-1)
         return best.to(torch.int16)
 
-    def score(self, split: str, predictions: np.ndarray) -> dict[str, float]:
-        from tagloop.tasks.tagging.scores import TokenScores  # half a second that most never need
+    def score(self, split: str, predictions: np.ndarray) -> dict:
+        # Half a second that most never need.
+        from tagloop.tasks.tagging.scores import TokenScores, type_scores
 
-        return TokenScores().compute(
-            predictions=self._tags(split, predictions),
-            references=self._tags(split, self.examples[split].references),
-            task=self.config.task_name,
+        task, predicted = self.config.task_name, self._tags(split, predictions)
+        gold = self._tags(split, self.examples[split].references)
+        scores = TokenScores().compute(
+            predictions=predicted,
+            references=gold,
+            task=task,
             entity_level=self.config.return_entity_level_metrics,
         )
+        return scores | {"types": type_scores(predicted, gold, task)}
 
     def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
         write_predictions(folder, self.corpus.splits[split], self._tags(split, predictions))

@@ -1,0 +1,216 @@
+"""The model card: README.md of the output folder, for people and, in its head, for the hub."""
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from tagloop.config import Config
+from tagloop.files import write_text
+from tagloop.options import FIELDS
+from tagloop.output.hub import name_of
+from tagloop.run import Run
+
+CARD = "README.md"
+SEAL = "\n<!-- Written by tagloop, which leaves it alone once it is edited: {} -->\n"
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+SPLITS = {"eval": "validation", "test": "test"}
+TASKS = {
+    "ner": "Named entities: a tag for every word (IOB2)",
+    "chunk": "Chunks: a tag for every word (IOB2)",
+    "pos": "Parts of speech: a tag for every word",
+    "classification": "A class for every text",
+}
+METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "mse": "mse"}  # the hub's
+MAY_BE_PATHS = ("dataset_name", "model_name_or_path", "config_name", "tokenizer_name")
+PLACES = (  # options that say nothing about the model
+    "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "config", "with_tracking",
+    "report_to", "push_to_hub", "hub_model_id", "do_train", "do_eval", "do_predict",
+    "async_checkpoints", "checkpointing_steps", "checkpoints_total_limit",
+)  # fmt: skip
+
+
+def write_card(
+    run: Run, results: dict[str, dict], types: dict[str, dict], environment: dict
+) -> None:
+    """Write README.md, unless there is one of somebody else's. Main process only.
+
+    Args:
+        results: scores by part of the run: "train", "eval", "test".
+        types: of the same parts, {type: {"precision", "recall", "f1", "number"}}.
+        environment: as describe_environment.
+    """
+    path = run.folder / CARD
+    if path.exists() and not is_own_card(path):
+        run.say(f"warning     {path} is not as tagloop wrote it and stays; it may be out of date")
+        return
+    scores = {
+        part: {k: v for k, v in results[part].items() if _metric(k) and isinstance(v, float)}
+        for part in SPLITS
+        if part in results
+    }
+    text = "\n".join(_body(run, scores, types, environment))
+    card = str(ModelCard(f"---\n{_metadata(run, scores, types).to_yaml()}\n---\n{text}\n"))
+    write_text(path, card + SEAL.format(_digest(card)))
+
+
+def is_own_card(path: Path) -> bool:
+    """True for a card that is as write_card wrote it."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, ValueError):
+        return False
+    card, start, _ = text.rpartition(SEAL.partition("{}")[0])
+    return bool(start) and text == card + SEAL.format(_digest(card))
+
+
+def _digest(card: str) -> str:
+    return hashlib.sha256(card.encode("utf-8")).hexdigest()
+
+
+def _metric(name: str) -> str | None:
+    """What the hub calls the metric of a score; None for a loss, or the score of one type."""
+    known = ("f1", "precision", "recall", "accuracy", *METRICS)
+    kind = name.removeprefix("strict_").removeprefix("macro_")
+    return METRICS.get(kind, kind) if kind in known else None
+
+
+def _metadata(run: Run, scores: dict[str, dict], types: dict[str, dict]) -> ModelCardData:
+    config = run.config
+    pipeline = "text" if config.task_name == "classification" else "token"
+    found = []
+    for part, values in scores.items():
+        named = list(values.items())
+        named += [(f"f1 of {type_}", each["f1"]) for type_, each in types.get(part, {}).items()]
+        found += [
+            EvalResult(
+                task_type=f"{pipeline}-classification",
+                dataset_type=re.sub(r"[^\w./-]+", "-", _source(config, SPLITS[part])),
+                dataset_name=_source(config, SPLITS[part]),
+                dataset_config=config.dataset_config_name,
+                dataset_revision=config.dataset_revision,
+                dataset_split=SPLITS[part],
+                metric_type=_metric(name) or "f1",
+                metric_name=name.replace("_", " ") if _metric(name) else name,
+                metric_value=round(value, 4),
+            )
+            for name, value in named
+        ]
+    return ModelCardData(
+        base_model=config.model_name_or_path if _on_hub(config.model_name_or_path) else None,
+        datasets=[config.dataset_name] if _on_hub(config.dataset_name) else None,
+        library_name="transformers",
+        pipeline_tag=f"{pipeline}-classification",
+        tags=["tagloop", config.task_name],
+        metrics=sorted({result.metric_type for result in found}) or None,
+        model_name=name_of(config, run.folder).rpartition("/")[2],
+        eval_results=found or None,
+    )
+
+
+def _on_hub(name: str | None) -> bool:
+    return bool(name) and bool(HUB_NAME.fullmatch(name)) and not Path(name).exists()
+
+
+def _source(config: Config, split: str) -> str:
+    """What a split was read from; of paths only the last part, as cards are published."""
+    file = getattr(config, f"{split}_file", None)
+    if file is None and split == "validation" and config.validation_fraction:
+        return f"{config.validation_fraction:g} of {_source(config, 'train')}"
+    if file or config.dataset_name:
+        name = file or config.dataset_name
+        return name if _on_hub(name) and not file else Path(name).resolve().name
+    return "tagloop's sample corpus"
+
+
+def _body(
+    run: Run, scores: dict[str, dict], types: dict[str, dict], environment: dict
+) -> list[str]:
+    config, name = run.config, name_of(run.config, run.folder)
+    model = run.accelerator.unwrap_model(run.model).config
+    base = config.model_name_or_path
+    origin = f"Fine-tuned from {_text(base if _on_hub(base) else Path(base).name)}" if base else (
+        "Trained from scratch"
+    )  # fmt: skip
+    is_number = config.task_name == "classification" and model.num_labels == 1
+    labels = [] if is_number else list(model.id2label.values())
+    task = "A number for every text" if is_number else TASKS[config.task_name]
+    lines = [f"# {_text(name)}", "", f"{task}. {origin} with tagloop's train_loop.py.", ""]
+    columns = list(dict.fromkeys(column for values in scores.values() for column in values))
+    rows = [
+        [SPLITS[part], *(f"{values[c]:.4f}" if c in values else "" for c in columns)]
+        for part, values in scores.items()
+    ]
+    if rows:
+        lines += ["## Scores", "", *_table(["", *columns], rows)]
+        if "strict_f1" in columns:
+            lines += ["Spans as conlleval reads them; strict: a span begins with B-.", ""]
+    for part in scores:
+        if types.get(part):
+            header = [f"{SPLITS[part]}, by type", *next(iter(types[part].values()))]
+            values = [
+                [type_, *(f"{v:.4f}" if isinstance(v, float) else f"{v:,}" for v in each.values())]
+                for type_, each in types[part].items()
+            ]
+            lines += _table(header, values)
+    lines += ["## Use", "", *_usage(config, name)]
+    if labels:
+        lines += ["## Labels", "", f"{len(labels)}: {', '.join(map(_text, labels))}", ""]
+    sizes = [(n, size) for n, size in run.task.describe() if n in run.task.examples]
+    lines += ["## Data", ""]
+    rows = [[n, _source(config, n), size] for n, size in sizes]
+    lines += _table(["split", "from", "size"], rows, align="---")
+    return [*lines, *_training(run, environment)]
+
+
+def _usage(config: Config, name: str) -> list[str]:
+    lines = ["```python", "from transformers import pipeline", ""]
+    if config.task_name == "classification":
+        lines += [f'model = pipeline("text-classification", model={name!r})', 'model("A text.")']
+        return [*lines, "```", ""]
+    # Neighbours with the same plain tag would become one.
+    how = "" if config.task_name == "pos" else ', aggregation_strategy="first"'
+    lines += [f'tagger = pipeline("token-classification", model={name!r}{how})']
+    lines += ['tagger("A sentence.")', "```", ""]
+    command = f"python predict.py {shlex.quote(name)} --text 'A sentence.'"
+    return [*lines, "or, from this model's folder beside tagloop:", "", f"    {command}", ""]
+
+
+def _training(run: Run, environment: dict) -> list[str]:
+    """How it was trained: options that are not the defaults, updates, device, versions."""
+    given = []
+    for name, value in run.config.public().items():
+        if value == FIELDS[name].default or name in PLACES:
+            continue
+        if value and (name.endswith("_file") or (name in MAY_BE_PATHS and not _on_hub(value))):
+            value = Path(value).resolve().name
+        value = str(value).lower() if isinstance(value, bool) else str(value)
+        given.append(f"--{name} {shlex.quote(value)}")
+    device = f"{environment['num_processes']} x {environment['device']}"
+    versions = [f"{package} {version}" for package, version in environment["versions"].items()]
+    return [
+        "## Training",
+        "",
+        f"{run.state.step:,} updates, each of {run.global_batch_size} examples, on {device}, "
+        f"precision {environment['mixed_precision']}. Options of train_loop.py other than the "
+        "defaults (run.json has all, and the data's fingerprints):",
+        "",
+        *(f"    {option}" for option in given),
+        "",
+        f"Versions: {', '.join(versions)}.",
+    ]
+
+
+def _table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "---:"
+) -> list[str]:
+    lines = [f"| {' | '.join(map(_text, row))} |" for row in (header, *rows)]
+    return [lines[0], "|---|" + f"{align}|" * (len(header) - 1), *lines[1:], ""]
+
+
+def _text(text: str) -> str:
+    r"""Text that Markdown leaves as it is: a tag may be called `*` or |."""
+    return re.sub(r"([\\`*_\[\]<>|$&~])", r"\\\1", text)

@@ -1,0 +1,69 @@
+"""The finished run on a hub: checked before the training, and a failure costs nothing."""
+
+import shlex
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from tagloop.config import Config
+from tagloop.errors import InputError, RunStopped
+from tagloop.output.lock import LOCK
+from tagloop.run import Run
+
+PRIVATE = ["step_*", "epoch_*", "tmp-*", LOCK]
+
+
+def name_of(config: Config, folder: Path) -> str:
+    """The repository: --hub_model_id, or the name of the output folder."""
+    return config.hub_model_id or folder.resolve().name
+
+
+def check_upload(config: Config, folder: Path) -> None:
+    """Refuse an upload that cannot work, before hours of training. Nothing is sent.
+
+    Raises:
+        InputError: no model will be there, the hub has no such names, or there is no token.
+    """
+    if not config.push_to_hub:
+        return
+    if not config.do_train:
+        raise InputError("--push_to_hub needs --do_train: there is nothing to push")
+    name = name_of(config, folder)
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise InputError(f"--push_to_hub as {name!r}: {error}; give --hub_model_id") from None
+    if not (config.hub_token or get_token()):
+        raise InputError("--push_to_hub: no token of the hub; set HF_TOKEN, or run: hf auth login")
+
+
+def push(run: Run) -> None:
+    """Upload the folder without its checkpoints. Main process only.
+
+    Raises:
+        RunStopped: it could not be uploaded, which a script must notice that goes on with the
+            upload. The run is finished and saved.
+    """
+    token, name = run.config.hub_token or get_token(), name_of(run.config, run.folder)
+    api = HfApi(token=token)
+    try:
+        repository = api.create_repo(name, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository.repo_id,
+            folder_path=run.folder,
+            ignore_patterns=list(PRIVATE),
+            commit_message="End of training",
+        )
+    except Exception as error:  # whatever the client raises, the run is on the disk
+        reason = (str(error) or repr(error)).strip().splitlines()[0]
+        if token:  # one with a line break is quoted in full: illegal header value
+            reason = reason.replace(token, "(hidden)").replace(repr(token)[1:-1], "(hidden)")
+        folder = shlex.quote(str(run.folder))
+        exclude = " ".join(f"--exclude {shlex.quote(pattern)}" for pattern in PRIVATE)
+        raise RunStopped(
+            f"{run.folder}: the run is finished and saved, but was not uploaded: {reason}; later: "
+            f"hf upload {name} {folder} . {exclude}"
+        ) from None
+    run.say(f"{'uploaded':<11} {repository}")
