@@ -180,6 +180,17 @@ class Config:
     do_eval: bool = option(False, "Score the validation data.")
     do_predict: bool = option(False, "Score and tag the test or predict data.", may_change=True)
     debug: bool = option(False, "A small run: at most 100 sentences of every split.")
+    check_data: bool = option(
+        False,
+        "Look at the data instead of training: counts, and what is wrong by file and line.",
+        may_change=True,
+    )
+    show_examples: int | None = option(
+        None,
+        "Sentences that --check_data shows, drawn at random. Default: 3.",
+        least=0,
+        may_change=True,
+    )
 
     return_entity_level_metrics: bool = option(
         False,

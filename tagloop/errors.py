@@ -4,6 +4,7 @@ import os
 
 from tagloop.streams import write_line
 
+EXIT_PROBLEMS = 1  # --check_data found some
 EXIT_INPUT = 2  # what the user gave cannot work; nothing was started
 EXIT_STOPPED = 3  # the run had to stop: non-finite loss, full disk; the last checkpoint is good
 EXIT_INTERRUPTED = 130  # Ctrl-C, and nothing was saved for it
@@ -14,6 +15,12 @@ class InputError(ValueError):
     """Bad data, option or environment. The message names the place and the remedy."""
 
     exit_code = EXIT_INPUT
+
+
+class ProblemsFound(InputError):
+    """--check_data found what is wrong with the data; it is on the screen by then."""
+
+    exit_code = EXIT_PROBLEMS
 
 
 class RunStopped(RuntimeError):

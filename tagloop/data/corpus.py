@@ -72,13 +72,7 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
     """
     warnings: list[str] = []
     sources = find_sources(options, warnings)
-    names_file = options.labels_file and existing_file("--labels_file", options.labels_file)
-    reading = Reading(
-        task=options.task_name,
-        text_column=options.text_column_name,
-        label_column=options.label_column_name,
-        names=read_names(names_file) if names_file else None,
-    )
+    reading = build_reading(options)
     reading_key = [reading.task, reading.text_column, reading.label_column, reading.names]
     key = {
         "sources": {split: source_key(source) for split, source in sources.items()},
@@ -104,6 +98,17 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
     return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings)
 
 
+def build_reading(options: Config) -> Reading:
+    """The user's choices; a --labels_file is read. Raises InputError."""
+    names_file = options.labels_file and existing_file("--labels_file", options.labels_file)
+    return Reading(
+        task=options.task_name,
+        text_column=options.text_column_name,
+        label_column=options.label_column_name,
+        names=read_names(names_file) if names_file else None,
+    )
+
+
 def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str | None) -> None:
     """Write `<split>.arrow` and facts.json into `folder`."""
     has_scheme = reading.task != "pos"
@@ -112,7 +117,7 @@ def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str 
     for split, source in sources.items():
         reading.taken, reading.notes = "", []
         rows[split], has_tags = _write_raw(
-            folder / f"{split}.raw", _read(split, source, reading), detector
+            folder / f"{split}.raw", read_split(split, source, reading), detector
         )
         columns[split] = reading.taken
         warnings += [f"{split}: {note}" for note in reading.notes]
@@ -159,7 +164,8 @@ def _naming(columns: dict[str, str]) -> Iterator[None]:
         raise InputError(f"{error} What was read: {taken}.") from error
 
 
-def _read(split: str, source: Any, reading: Reading) -> Iterator[Row]:
+def read_split(split: str, source: Any, reading: Reading) -> Iterator[Row]:
+    """Yield the sentences of a split with their tags as they are, and where each stands."""
     is_tagged = split != "predict"
     if isinstance(source, Path):
         return readers.read_file(source, reading, is_tagged)
@@ -209,11 +215,18 @@ def _label_warnings(labels: dict[str, list[str]]) -> list[str]:
                 f"{split}: labels that the training split does not have, and no model can learn: "
                 + ", ".join(unseen)
             )
+    return sorted(warnings + labels_alike(labels))
+
+
+def labels_alike(labels: dict[str, Iterable[str]]) -> list[str]:
+    """A remark on every group of labels, of any split, that are most likely meant as one."""
     spellings = defaultdict(set)
     for label in set().union(*labels.values()):
         spellings[label.strip().casefold()].add(label)
-    for alike in spellings.values():
-        if len(alike) > 1:
-            shown = ", ".join(map(repr, sorted(alike)))
-            warnings.append(f"labels that differ only in case or space: {shown}; is that meant?")
-    return sorted(warnings)
+    return [
+        "labels that differ only in case or space: "
+        + ", ".join(map(repr, sorted(alike)))
+        + "; is that meant?"
+        for alike in spellings.values()
+        if len(alike) > 1
+    ]

@@ -81,7 +81,7 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
         elif folder.is_dir():
             found = datasets.load_dataset(name, options.dataset_config_name)
         else:
-            with _offline_without_network():
+            with offline_without_network():
                 found = _load_from_hub(options, warnings)
     except InputError:
         raise
@@ -110,7 +110,7 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
 
 
 @contextmanager
-def _offline_without_network() -> Iterator[None]:
+def offline_without_network() -> Iterator[None]:
     """Ask the hub once; where it does not answer, use the cache without a minute of retries."""
     libraries = (datasets.config, huggingface_hub.constants)
     before = [library.HF_HUB_OFFLINE for library in libraries]

@@ -23,15 +23,13 @@ from tagloop.sample.model import build_sample_model_config
 from tagloop.training.dropout import recompute_alike
 from tagloop.training.examples import Examples
 from tagloop.training.pretrained import errors_of_transformers, first_line, load_pretrained
-from tagloop.training.tokenizers import tokenizer_digest
+from tagloop.training.tokenizers import UNLIMITED, tokenizer_digest
 from tagloop.training.weights import (
     describe_faults,
     find_head,
     find_non_finite,
     new_weights_of_head,
 )
-
-UNLIMITED = 1_000_000  # sub-tokens; a model without a limit takes any sentence whole
 
 
 def load_model_config(
