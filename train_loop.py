@@ -78,11 +78,12 @@ def main(argv: list[str] | None = None) -> dict:
             return earlier.results
         run = build(config, accelerator, folder, earlier)
         require_same(accelerator, run.identity)
+        run.fit_micro_batch()
         if earlier:
             restore(run, earlier)
         decide(accelerator, lambda: run_folder.start(run, earlier))
         console.print_header(run)
-        with logs.trackers(run), with_remedy(folder), run.background:
+        with logs.trackers(run), with_remedy(run), run.background:
             with StopSignal() as stop:
                 measured = train(run, stop) if config.do_train else {}
             results = finish(run, measured)

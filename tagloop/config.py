@@ -139,6 +139,11 @@ class Config:
     gradient_accumulation_steps: int = option(
         1, "Micro-batches per update.", least=1, may_change=True
     )
+    auto_micro_batch: bool = option(
+        False,
+        "Halve micro-batches until they fit into the memory; an update learns the same.",
+        may_change=True,
+    )
     learning_rate: float = option(5e-5, "Peak learning rate of AdamW.", above=0)
     weight_decay: float = option(0.0, "Decay of weight matrices (not biases or norms).", least=0)
     max_grad_norm: float = option(1.0, "Clip the gradient's norm; 0: do not clip.", least=0)

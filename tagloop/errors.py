@@ -29,6 +29,10 @@ class RunStopped(RuntimeError):
     exit_code = EXIT_STOPPED
 
 
+class OutOfMemory(RunStopped):
+    """Memory ended on this process, of which the others may know nothing."""
+
+
 class NotFinite(RunStopped):
     """Weights, moments or a loss are not numbers any more; the message says since when."""
 
@@ -46,10 +50,10 @@ class Interrupted(Preempted):
 
 
 def report_error(error: BaseException) -> int:
-    """One message for all processes of a machine, as they met the same error; the exit code."""
+    """One message for all processes of a machine if they met the same error; the exit code."""
     if isinstance(error, KeyboardInterrupt):  # not in training, which stops by itself
         error = Interrupted("interrupted; what was saved before is whole")
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, OutOfMemory):
         for line in str(error).splitlines():
             write_line(f"error: {line}", "stderr")
     return error.exit_code

@@ -23,8 +23,10 @@ from accelerate.utils import (
 )
 from safetensors import SafetensorError
 
-from tagloop.errors import InputError, Preempted, RunStopped
+from tagloop.errors import InputError, OutOfMemory, Preempted, RunStopped
 from tagloop.streams import write_line
+from tagloop.training.memory import ran_out_of_memory
+from tagloop.training.pretrained import first_line
 
 Result = TypeVar("Result")
 NOTICE = b"\nstopping when the update is done; Ctrl-C again ends the run at once\n"
@@ -97,9 +99,16 @@ def closing_group() -> Iterator[None]:
     try:
         yield
         orderly = True
-    except (InputError, RunStopped, Preempted):  # met by all processes
-        orderly = True
+    except (InputError, RunStopped, Preempted) as error:  # met by all processes
+        orderly = not isinstance(error, OutOfMemory)
         raise
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"out of memory ({first_line(error)}): the model, or what it computes of a batch, does "
+            "not fit; use a smaller batch, a smaller model, or a device with more memory"
+        ) from None
     finally:
         if torch.distributed.is_initialized():
             if orderly or torch.distributed.get_backend() != "nccl":
