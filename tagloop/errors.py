@@ -1,6 +1,8 @@
 """How a run ends when it does not end well. Each is one message, never a traceback."""
 
 import os
+import sys
+from types import TracebackType
 
 from tagloop.streams import write_line
 
@@ -57,3 +59,11 @@ def report_error(error: BaseException) -> int:
         for line in str(error).splitlines():
             write_line(f"error: {line}", "stderr")
     return error.exit_code
+
+
+def say_interrupted(kind: type, error: BaseException, traceback: TracebackType | None) -> None:
+    """For sys.excepthook: one line for Ctrl-C, all else as the interpreter shows it."""
+    if issubclass(kind, KeyboardInterrupt):
+        report_error(error)
+    else:
+        sys.__excepthook__(kind, error, traceback)

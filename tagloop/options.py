@@ -19,7 +19,7 @@ from typing import Any, NoReturn, get_args
 
 from tagloop.config import SECRETS, Config
 from tagloop.config_file import read_config_file
-from tagloop.errors import InputError, report_error
+from tagloop.errors import InputError, report_error, say_interrupted
 
 # What a run without data and model options uses instead of the defaults: a model from scratch
 # wants a higher rate than fine-tuning, and the sample is small.
@@ -39,6 +39,7 @@ SPELLINGS |= {alias: name for name, field in FIELDS.items() for alias in field.m
 
 def check_command_line() -> None:
     """Answer --help and bad options of this process at once, before anything slow is imported."""
+    sys.excepthook = say_interrupted  # Ctrl-C while the rest is imported
     try:
         parse_config()
     except InputError as error:

@@ -176,18 +176,44 @@ def _write_raw(
     path: Path, rows: Iterable[Row], detector: schemes.SchemeDetector | None
 ) -> tuple[int, bool]:
     """Write rows as they are, show their tags to the detector; return (rows, any gold tag)."""
-    has_tags = False
+    variety = Variety()
 
     def seen() -> Iterator[Row]:
-        nonlocal has_tags
         for row in rows:
             if any(tag is not None for tag in row.tags):
-                has_tags = True
+                variety.add(row)
                 if detector is not None:
                     detector.add(row.tags, row.place_of)
             yield row
 
-    return write_rows(path, seen(), RAW_SCHEMA), has_tags
+    total = write_rows(path, seen(), RAW_SCHEMA)
+    if path.stem != "predict":  # whose tags nobody learns or scores
+        variety.check(path.stem)
+    return total, bool(variety.tags)
+
+
+class Variety:
+    """Finds words that were taken for tags: there are more of them than words."""
+
+    USUAL = 100  # tags; so many may be more than the words of a small file
+
+    def __init__(self) -> None:
+        self.tags: set[str] = set()
+        self._words: set[str] = set()  # not all: as many as there are tags, and one more
+
+    def add(self, row: Row) -> None:
+        """Look at a sentence with gold tags."""
+        self.tags.update(tag for tag in row.tags if tag is not None)
+        if len(self._words) <= len(self.tags):
+            self._words.update(row.tokens)
+
+    def check(self, where: str) -> None:
+        """Raise InputError if the tags are most likely words."""
+        if len(self.tags) > max(self.USUAL, len(self._words)):
+            raise InputError(
+                f"{where}: {len(self.tags):,} different tags for {len(self._words):,} different "
+                "words; are the columns swapped? See --text_column_name and --label_column_name"
+            )
 
 
 def _convert(

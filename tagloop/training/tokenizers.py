@@ -2,15 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from tokenizers import normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tagloop.config import Config
-from tagloop.data.sources import offline_without_network
 from tagloop.errors import InputError
 from tagloop.sample.model import build_sample_tokenizer
 from tagloop.training.pretrained import errors_of_transformers, load_pretrained
@@ -71,8 +68,7 @@ def tokenizer_at_hand(
         say("sub-tokens", "not counted; --model_name_or_path or --tokenizer_name tells how")
         return None
     try:
-        with nullcontext() if name is None or Path(name).exists() else offline_without_network():
-            return load_tokenizer(config, sample_sentences, pre_split=pre_split)
+        return load_tokenizer(config, sample_sentences, pre_split=pre_split)
     except InputError as error:
         say("sub-tokens", f"not counted; {error}")
         return None
