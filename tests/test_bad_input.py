@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import datasets
 import huggingface_hub
 import pytest
 import torch
@@ -137,7 +138,8 @@ def test_bad_models(model, tmp_path, capfd):
 def test_a_misspelt_model_without_a_network(tmp_path, capfd, monkeypatch):
     """One line, and no minute of retries."""
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    for library in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(library, "HF_HUB_OFFLINE", False)
     file = tmp_path / "train.conll"
     file.write_text(GOOD)
     arguments = [f"--train_file={file}", f"--output_dir={tmp_path / 'out'}"]
