@@ -38,7 +38,7 @@ from tagloop.output.meter import Meter
 from tagloop.output.resume import Earlier, find_earlier, load_best, restore, with_remedy
 from tagloop.run import Run
 from tagloop.streams import leave, open_streams
-from tagloop.tasks import load_task
+from tagloop.tasks import check_data, load_task
 from tagloop.training.background import Background
 from tagloop.training.batching import plan_epoch
 from tagloop.training.dataloader import Update, build_dataloader
@@ -64,6 +64,8 @@ from tagloop.training.vocabulary import compact_vocabulary
 def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
+    if config.check_data:
+        return check_data(config)
     log_with = trackers.check_trackers(config)
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
     with run_folder.claim(config, accelerator) as folder:
@@ -76,9 +78,10 @@ def main(argv: list[str] | None = None) -> dict:
             return earlier.results
         run = build(config, accelerator, folder, earlier)
         require_same(accelerator, run.identity)
+        run.fit_micro_batch()
         if earlier:
             restore(run, earlier)
-        with trackers.reporting(run), with_remedy(folder), run.background:
+        with trackers.reporting(run), with_remedy(run), run.background:
             decide(accelerator, lambda: run_folder.start(run, earlier))
             console.print_header(run)
             with StopSignal() as stop:
@@ -122,11 +125,8 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
     model, optimizer = accelerator.prepare(model, optimizer)
 
     # A resumed run keeps its global batch, whatever the processes and batch sizes are now.
-    global_batch_size = earlier.global_batch_size if earlier else (
-        config.per_device_train_batch_size
-        * accelerator.num_processes
-        * config.gradient_accumulation_steps
-    )  # fmt: skip
+    asked = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    global_batch_size = earlier.global_batch_size if earlier else asked * accelerator.num_processes
     timetable = build_timetable(config, len(task.examples.get("train", ())), global_batch_size)
     lr_scheduler = get_scheduler(
         config.lr_scheduler_type,  # linear, unless asked otherwise

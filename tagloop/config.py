@@ -149,6 +149,11 @@ class Config:
     gradient_accumulation_steps: int = option(
         1, "Micro-batches per update.", least=1, may_change=True
     )
+    auto_micro_batch: bool = option(
+        False,
+        "Halve micro-batches until they fit into the memory; an update learns the same.",
+        may_change=True,
+    )
     learning_rate: float = option(5e-5, "Peak learning rate of AdamW.", above=0)
     weight_decay: float = option(0.0, "Decay of weight matrices (not biases or norms).", least=0)
     max_grad_norm: float = option(1.0, "Clip the gradient's norm; 0: do not clip.", least=0)
@@ -190,6 +195,17 @@ class Config:
     do_eval: bool = option(False, "Score the validation data.")
     do_predict: bool = option(False, "Score and tag the test or predict data.", may_change=True)
     debug: bool = option(False, "A small run: at most 100 sentences of every split.")
+    check_data: bool = option(
+        False,
+        "Look at the data instead of training: counts, and what is wrong by file and line.",
+        may_change=True,
+    )
+    show_examples: int | None = option(
+        None,
+        "Sentences that --check_data shows, drawn at random. Default: 3.",
+        least=0,
+        may_change=True,
+    )
 
     return_entity_level_metrics: bool = option(
         False,

@@ -1,9 +1,12 @@
 """How a run ends when it does not end well. Each is one message, never a traceback."""
 
 import os
+import sys
+from types import TracebackType
 
 from tagloop.streams import write_line
 
+EXIT_PROBLEMS = 1  # --check_data found some
 EXIT_INPUT = 2  # what the user gave cannot work; nothing was started
 EXIT_STOPPED = 3  # the run had to stop: non-finite loss, full disk; the last checkpoint is good
 EXIT_INTERRUPTED = 130  # Ctrl-C, and nothing was saved for it
@@ -16,10 +19,20 @@ class InputError(ValueError):
     exit_code = EXIT_INPUT
 
 
+class ProblemsFound(InputError):
+    """--check_data found what is wrong with the data; it is on the screen by then."""
+
+    exit_code = EXIT_PROBLEMS
+
+
 class RunStopped(RuntimeError):
     """The run cannot go on. The message says why, and where it can be taken up again."""
 
     exit_code = EXIT_STOPPED
+
+
+class OutOfMemory(RunStopped):
+    """Memory ended on this process, of which the others may know nothing."""
 
 
 class NotFinite(RunStopped):
@@ -39,10 +52,18 @@ class Interrupted(Preempted):
 
 
 def report_error(error: BaseException) -> int:
-    """One message for all processes of a machine, as they met the same error; the exit code."""
+    """One message for all processes of a machine if they met the same error; the exit code."""
     if isinstance(error, KeyboardInterrupt):  # not in training, which stops by itself
         error = Interrupted("interrupted; what was saved before is whole")
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, OutOfMemory):
         for line in str(error).splitlines():
             write_line(f"error: {line}", "stderr")
     return error.exit_code
+
+
+def say_interrupted(kind: type, error: BaseException, traceback: TracebackType | None) -> None:
+    """For sys.excepthook: one line for Ctrl-C, all else as the interpreter shows it."""
+    if issubclass(kind, KeyboardInterrupt):
+        report_error(error)
+    else:
+        sys.__excepthook__(kind, error, traceback)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, get_args
 
 from tagloop.config import SECRETS, Config
 from tagloop.config_file import read_config_file
-from tagloop.errors import InputError, report_error
+from tagloop.errors import InputError, report_error, say_interrupted
 
 # What a run without data and model options uses instead of the defaults: a model from scratch
 # wants a higher rate than fine-tuning, and the sample is small.
@@ -39,6 +39,7 @@ SPELLINGS |= {alias: name for name, field in FIELDS.items() for alias in field.m
 
 def check_command_line() -> None:
     """Answer --help and bad options of this process at once, before anything slow is imported."""
+    sys.excepthook = say_interrupted  # Ctrl-C while the rest is imported
     try:
         parse_config()
     except InputError as error:
@@ -276,6 +277,8 @@ def _joint_problems(config: Config) -> Iterator[str]:
     yield from _data_problems(config, only_files)
     yield from _model_problems(config, asked)
     yield from _folder_problems(config, asked)
+    if config.show_examples is not None and not config.check_data:
+        yield "--show_examples: needs --check_data"
     has_validation = not only_files or config.validation_file or config.validation_fraction
     for name in ("early_stopping_patience", "load_best_model_at_end", "metric_for_best_model"):
         if getattr(config, name) and not (has_validation and (config.do_eval or not asked)):
@@ -314,6 +317,8 @@ def _data_problems(config: Config, only_files: bool) -> Iterator[str]:
 def _model_problems(config: Config, asked: bool) -> Iterator[str]:
     """A model, and where it comes from and goes to."""
     from_scratch = config.config_name or config.model_type
+    if config.check_data:  # which looks at the tokenizer at most
+        return
     if not (config.model_name_or_path or from_scratch or config.uses_sample_model):
         yield (
             "your data needs a model: give --model_name_or_path, or --model_type and "

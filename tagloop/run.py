@@ -1,16 +1,19 @@
 """Run: what was asked for, what was built for it, and where it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from tagloop.config import Config
 from tagloop.errors import Interrupted, Preempted
 from tagloop.tasks.task import Task
 from tagloop.training import processes
 from tagloop.training.background import Background
+from tagloop.training.dropout import dropout_of
+from tagloop.training.memory import find_micro_batch
 from tagloop.training.progress import Timetable, TrainState
 from tagloop.training.vocabulary import Vocabulary
 
@@ -44,6 +47,35 @@ class Run:
         """True when early stopping has seen enough."""
         patience = self.config.early_stopping_patience
         return patience is not None and self.state.evaluations_without_gain >= patience
+
+    def fit_micro_batch(self) -> None:
+        """--auto_micro_batch: cut global batches smaller if need be. Every process must call this.
+
+        What an update learns stays the same; the options then say how it is cut.
+        """
+        config, examples = self.config, self.task.examples.get("train")
+        if not config.auto_micro_batch or examples is None:
+            return
+
+        def compute_loss(ids: np.ndarray) -> Tensor:
+            batch = {k: v.to(self.accelerator.device) for k, v in examples.collate(ids).items()}
+            labels = batch.pop("labels")
+            with dropout_of(config, 0, ids):
+                outputs = self.model(**batch)
+            return self.task.losses(outputs, labels).sum()
+
+        most = min(config.per_device_train_batch_size, len(examples))
+        size = find_micro_batch(
+            self.accelerator, self.model, examples.lengths, compute_loss, most=most
+        )
+        if size < most:
+            rounds = -(-self.global_batch_size // (size * self.accelerator.num_processes))
+            how = {"per_device_train_batch_size": size, "gradient_accumulation_steps": rounds}
+            self.config = replace(config, **how)
+            self.task.warnings.append(
+                f"{most} examples do not fit into the memory of a device: micro-batches hold "
+                f"{size} instead, {rounds} make an update; the result is the same"
+            )
 
     def stopped(self, *, saved: bool) -> Preempted:
         """How a run ends that a signal asked to stop, after the update it was in."""

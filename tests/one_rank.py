@@ -62,6 +62,14 @@ if REASON == "other data" and RANK == 1:
     train_loop.build_identity = lambda *arguments: build_identity(*arguments) | {"data": {}}
 if REASON == "disk":  # the main process alone writes
     checkpoint.publish = full_disk
+if REASON == "memory" and RANK == 1:
+
+    def check_room(module, inputs):
+        too_many = isinstance(module, torch.nn.Embedding) and len(inputs[0]) > 4
+        if too_many and module.training and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    torch.nn.modules.module.register_module_forward_pre_hook(check_room)
 if REASON == "slow":
     from accelerate import InitProcessGroupKwargs
 

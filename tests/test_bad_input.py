@@ -2,9 +2,14 @@
 
 import json
 import os
+import resource
+import socket
 import subprocess
 import sys
+import time
 
+import datasets
+import huggingface_hub
 import pytest
 import torch
 from launches import REPO, SMALL
@@ -38,6 +43,19 @@ def refuse(capfd, arguments, *fragments):
 DATA = {  # name of the file, its content, further options, what the message says
     "empty": ("a.conll", b"", [], ["a.conll", "empty"]),
     "not utf-8": ("a.conll", b"caf\xe9 NN B-NP O\n", [], ["a.conll", "UTF-8", "offset 3"]),
+    "mixed encodings": (
+        "a.conll", b"caf\xc3\xa9 O\n\ncaf\xe9 O\n", [], ["a.conll:3", "mixes encodings"],
+    ),
+    "binary": ("a.conll", b"a O\n\x00\x01\xff\xfe", [], ["a.conll:2", "this is no text"]),
+    "swapped columns": (
+        "a.conll", "".join(f"NN word{n}\n" for n in range(101)).encode(), ["--task_name=pos"],
+        ["101 different tags for 1 different words", "swapped", "--label_column_name"],
+    ),
+    "swapped columns of texts": (
+        "a.csv", ("text,label\n" + "".join(f"good,text {n}\n" for n in range(101))).encode(),
+        ["--task_name=classification"],
+        ["101 different classes for 1 different texts", "--label_column_name"],
+    ),
     "unknown extension": ("a.xyz", b"\x00\x01\x02\x03", [], ["a.xyz"]),
     "malformed json": (
         "a.json", b'{"tokens": ["a"], "ner_tags": ["O"]}\n{"tokens": [\n', [], ["a.json:2"],
@@ -119,6 +137,85 @@ def test_bad_models(model, tmp_path, capfd):
     other.write_text("Bonn NNP B-NP B-CITY\n")
     arguments = [f"--train_file={other}", out, f"--model_name_or_path={model}"]
     refuse(capfd, arguments, "B-CITY", "--ignore_mismatched_sizes")
+
+
+def test_a_misspelt_model_without_a_network(tmp_path, capfd, monkeypatch):
+    """One line, and no minute of retries."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    for library in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(library, "HF_HUB_OFFLINE", False)
+    file = tmp_path / "train.conll"
+    file.write_text(GOOD)
+    arguments = [f"--train_file={file}", f"--output_dir={tmp_path / 'out'}"]
+    started = time.monotonic()
+    model = "--model_name_or_path=bert-base-casd"
+    refuse(capfd, [*arguments, model], "bert-base-casd", "check the spelling")
+    assert time.monotonic() - started < 10
+
+
+def test_a_misspelt_architecture(model, tmp_path, capfd):
+    file = tmp_path / "train.conll"
+    file.write_text(GOOD)
+    arguments = [f"--train_file={file}", f"--tokenizer_name={model}", "--model_type=brt"]
+    refuse(capfd, [*arguments, f"--output_dir={tmp_path / 'out'}"], "--model_type brt", "or bart")
+
+
+def test_more_processes_than_gpus(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    refuse(
+        capfd, [*SMALL, f"--output_dir={tmp_path / 'out'}"],
+        "asked for 8 processes", "1 GPU:", "--num_processes 1", "8 times",
+    )  # fmt: skip
+
+
+def test_nothing_to_validate_on_is_said_before_training(model, tmp_path, capfd):
+    file = tmp_path / "train.conll"
+    file.write_text(GOOD)
+    arguments = [f"--train_file={file}", f"--config_name={model}", f"--tokenizer_name={model}"]
+    train_loop.main([*arguments, "--max_train_steps=1", f"--output_dir={tmp_path / 'out'}"])
+    said = capfd.readouterr().out
+    assert "--validation_fraction 0.1" in said.partition("update 1")[0]
+
+
+def test_ctrl_c_while_libraries_are_imported():
+    code = "from tagloop.options import check_command_line as check; check(); raise {}"
+    for error, lines in (("KeyboardInterrupt", 1), ("ZeroDivisionError", 3)):
+        result = subprocess.run(
+            [sys.executable, "-c", code.format(error)], cwd=REPO, capture_output=True, text=True
+        )
+        assert len(result.stderr.splitlines()) == lines, result.stderr
+        assert result.returncode != 0
+
+
+def test_a_disk_that_is_full_when_torch_writes(tmp_path, capfd):
+    """No file may be larger than 3 MB: the moments of the optimizer are."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, limits[1]))
+    try:
+        arguments = [*SMALL, "--max_train_steps=2", "--checkpointing_steps=1"]
+        code = train_loop.cli([*arguments, f"--output_dir={tmp_path / 'run'}"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert code == 3
+    error = capfd.readouterr().err
+    assert "step_1: the checkpoint could not be written: the disk is full" in error
+    assert "--resume_from_checkpoint auto" in error
+
+
+@pytest.mark.slow
+def test_a_port_in_use(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        where |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        result = subprocess.run(
+            [sys.executable, "train_loop.py", *SMALL, f"--output_dir={tmp_path / 'run'}"],
+            cwd=REPO, env={**os.environ, **where}, capture_output=True, text=True,
+        )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr.count("error: the processes cannot meet at 127.0.0.1:") == 1
+    assert "--main_process_port" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_bad_options_are_reported_together(tmp_path, capfd):

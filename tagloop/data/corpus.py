@@ -72,14 +72,7 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
     """
     warnings: list[str] = []
     sources = find_sources(options, warnings)
-    names_file = options.labels_file and existing_file("--labels_file", options.labels_file)
-    reading = Reading(
-        task=options.task_name,
-        text_column=options.text_column_name,
-        label_column=options.label_column_name,
-        names=read_names(names_file) if names_file else None,
-        misaligned=options.misaligned,
-    )
+    reading = build_reading(options)
     reading_key = [reading.task, reading.text_column, reading.label_column, reading.names]
     reading_key.append(reading.misaligned)
     key = {
@@ -106,6 +99,18 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
     return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings)
 
 
+def build_reading(options: Config) -> Reading:
+    """The user's choices; a --labels_file is read. Raises InputError."""
+    names_file = options.labels_file and existing_file("--labels_file", options.labels_file)
+    return Reading(
+        task=options.task_name,
+        text_column=options.text_column_name,
+        label_column=options.label_column_name,
+        names=read_names(names_file) if names_file else None,
+        misaligned=options.misaligned,
+    )
+
+
 def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str | None) -> None:
     """Write `<split>.arrow` and facts.json into `folder`."""
     has_scheme = reading.task != "pos"
@@ -114,7 +119,7 @@ def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str 
     for split, source in sources.items():
         reading.taken, reading.notes, reading.scheme = "", [], None
         rows[split], has_tags = _write_raw(
-            folder / f"{split}.raw", _read(split, source, reading), reading, detector
+            folder / f"{split}.raw", read_split(split, source, reading), reading, detector
         )
         known[split] = reading.scheme
         columns[split] = reading.taken
@@ -165,7 +170,8 @@ def _naming(columns: dict[str, str]) -> Iterator[None]:
         raise InputError(f"{error} What was read: {taken}.") from error
 
 
-def _read(split: str, source: Any, reading: Reading) -> Iterator[Row]:
+def read_split(split: str, source: Any, reading: Reading) -> Iterator[Row]:
+    """Yield the sentences of a split with their tags as they are, and where each stands."""
     is_tagged = split != "predict"
     if isinstance(source, Path):
         return readers.read_file(source, reading, is_tagged)
@@ -176,18 +182,44 @@ def _write_raw(
     path: Path, rows: Iterable[Row], reading: Reading, detector: schemes.SchemeDetector | None
 ) -> tuple[int, bool]:
     """Write rows as they are, show their tags to the detector; return (rows, any gold tag)."""
-    has_tags = False
+    variety = Variety()
 
     def seen() -> Iterator[Row]:
-        nonlocal has_tags
         for row in rows:
             if any(tag is not None for tag in row.tags):
-                has_tags = True
+                variety.add(row)
                 if detector is not None and reading.scheme is None:
                     detector.add(row.tags, row.place_of)
             yield row
 
-    return write_rows(path, seen(), RAW_SCHEMA), has_tags
+    total = write_rows(path, seen(), RAW_SCHEMA)
+    if path.stem != "predict":  # whose tags nobody learns or scores
+        variety.check(path.stem)
+    return total, bool(variety.tags)
+
+
+class Variety:
+    """Finds words that were taken for tags: there are more of them than words."""
+
+    USUAL = 100  # tags; so many may be more than the words of a small file
+
+    def __init__(self) -> None:
+        self.tags: set[str] = set()
+        self._words: set[str] = set()  # not all: as many as there are tags, and one more
+
+    def add(self, row: Row) -> None:
+        """Look at a sentence with gold tags."""
+        self.tags.update(tag for tag in row.tags if tag is not None)
+        if len(self._words) <= len(self.tags):
+            self._words.update(row.tokens)
+
+    def check(self, where: str) -> None:
+        """Raise InputError if the tags are most likely words."""
+        if len(self.tags) > max(self.USUAL, len(self._words)):
+            raise InputError(
+                f"{where}: {len(self.tags):,} different tags for {len(self._words):,} different "
+                "words; are the columns swapped? See --text_column_name and --label_column_name"
+            )
 
 
 def _convert(
@@ -215,11 +247,18 @@ def _label_warnings(labels: dict[str, list[str]]) -> list[str]:
                 f"{split}: labels that the training split does not have, and no model can learn: "
                 + ", ".join(unseen)
             )
+    return sorted(warnings + labels_alike(labels))
+
+
+def labels_alike(labels: dict[str, Iterable[str]]) -> list[str]:
+    """A remark on every group of labels, of any split, that are most likely meant as one."""
     spellings = defaultdict(set)
     for label in set().union(*labels.values()):
         spellings[label.strip().casefold()].add(label)
-    for alike in spellings.values():
-        if len(alike) > 1:
-            shown = ", ".join(map(repr, sorted(alike)))
-            warnings.append(f"labels that differ only in case or space: {shown}; is that meant?")
-    return sorted(warnings)
+    return [
+        "labels that differ only in case or space: "
+        + ", ".join(map(repr, sorted(alike)))
+        + "; is that meant?"
+        for alike in spellings.values()
+        if len(alike) > 1
+    ]

@@ -82,10 +82,21 @@ def _is_text(raw: bytes, encoding: str) -> bool:
 
 
 def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
-    return InputError(
-        f"{path}:{line}: not UTF-8: byte 0x{byte:02x} at offset {offset}; convert the file; if it "
-        f"is latin-1, as many old corpora: iconv -f latin1 -t utf-8 {path} > NEW"
+    with path.open("rb") as file:
+        before = file.read(offset)
+        around = before[-SNIFFED_BYTES:] + file.read(SNIFFED_BYTES)
+    remedy = (
+        "convert the file; if it is latin-1, as many old corpora: "
+        f"iconv -f latin1 -t utf-8 {path} > NEW"
     )
+    if b"\0" in around:
+        remedy = "this is no text; name the file of words and tags"
+    elif not before.isascii():
+        remedy = (
+            "the lines before are UTF-8, so the file mixes encodings; convert its parts one by "
+            f"one (sed -n {line}p {path} | iconv -f latin1 -t utf-8 shows this line as latin-1)"
+        )
+    return InputError(f"{path}:{line}: not UTF-8: byte 0x{byte:02x} at offset {offset}; {remedy}")
 
 
 def require_whole(text: str, place: str) -> None:

@@ -132,13 +132,20 @@ def load_rows(
 def _cells(table: Table, chosen: dict[str, str | None], digest: Any) -> Iterator[tuple]:
     """Yield the chosen cells of every row as strings; hash them on the way."""
     for place, row in table.rows():
-        for column in filter(None, chosen.values()):
-            if isinstance(row.get(column), list | dict):
-                raise InputError(
-                    f"{place}: column {column!r} holds {row[column]!r:.60}, not one value; "
-                    "name another column"
-                )
-        values = [None if column is None else row.get(column) for column in chosen.values()]
-        cells = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        cells = [text_of(row, column, place) for column in chosen.values()]
         digest.update(json.dumps(cells, separators=(",", ":")).encode() + b"\n")
-        yield tuple(str(cell) if cell is not None else None for cell in cells)
+        yield tuple(cells)
+
+
+def text_of(row: dict, column: str | None, place: str) -> str | None:
+    """A cell as a string, a number as JSON writes it; None where there is none.
+
+    Raises:
+        InputError: it holds several values.
+    """
+    value = None if column is None else row.get(column)
+    if isinstance(value, list | dict):
+        raise InputError(
+            f"{place}: column {column!r} holds {value!r:.60}, not one value; name another column"
+        )
+    return value if value is None or isinstance(value, str) else json.dumps(value)

@@ -248,6 +248,37 @@ def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     return result
 
 
+def illegal_transitions(tags: Sequence[str | None], scheme: str) -> list[tuple[int, str]]:
+    """(word, what is wrong) wherever the tags of a sentence break the rules of their scheme.
+
+    What stands beside a word without a gold tag (None) may be right. IO has no rules.
+
+    >>> illegal_transitions(["O", "I-PER", "I-LOC"], "IOB2")
+    [(1, 'I-PER after O continues nothing'), (2, 'I-LOC after I-PER continues nothing')]
+    """
+    found: list[tuple[int, str]] = []
+    closes = scheme in ("IOBES", "BILOU", "BMES")  # the last word of a span has a prefix of its own
+    previous: str | None = "O"
+    for index, tag in enumerate([*tags, "O"] if scheme != "IO" else []):
+        if tag not in (None, "O") and not (is_span_tag(tag) and tag[0] in _PREFIXES[scheme]):
+            found.append((index, f"{tag} is no tag of {scheme}"))
+            tag = None
+        if tag is not None and previous is not None:
+            before = previous if index else "the beginning"
+            is_open = closes and previous[0] in "BIM"
+            continues = previous != "O" and previous[2:] == tag[2:] and (is_open or not closes)
+            if scheme == "IOB1":
+                if tag[0] == "B" and not continues:
+                    found.append((index, f"{tag} after {before} parts no spans"))
+            elif tag[0] in "IMEL" and not continues:
+                found.append((index, f"{tag} after {before} continues nothing"))
+            elif is_open and tag[0] not in "IMEL":
+                after = tag if index < len(tags) else "the end"
+                found.append((min(index, len(tags) - 1), f"{previous} before {after} has no end"))
+        previous = tag
+    return found
+
+
 def continuation(tag: str) -> str:
     """The IOB2 tag of a word's later sub-tokens, given the tag of its first.
 

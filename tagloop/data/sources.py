@@ -1,5 +1,6 @@
 """Where the data is: files, the hub, a saved folder, the sample."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
         elif folder.is_dir():
             found = datasets.load_dataset(name, options.dataset_config_name)
         else:
-            with _offline_without_network():
+            with offline_without_network():
                 found = _load_from_hub(options, warnings)
     except InputError:
         raise
@@ -113,17 +114,23 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
     return named
 
 
+@functools.cache
+def _answers(hub: str) -> bool:
+    try:
+        huggingface_hub.utils.get_session().head(hub, timeout=10)
+    except Exception:  # of whatever client the library uses: no answer is no network
+        return False
+    return True
+
+
 @contextmanager
-def _offline_without_network() -> Iterator[None]:
+def offline_without_network() -> Iterator[None]:
     """Ask the hub once; where it does not answer, use the cache without a minute of retries."""
     libraries = (datasets.config, huggingface_hub.constants)
     before = [library.HF_HUB_OFFLINE for library in libraries]
-    if not any(before):
-        try:
-            huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
-        except Exception:  # of whatever client the library uses: no answer is no network
-            for library in libraries:
-                library.HF_HUB_OFFLINE = True
+    if not any(before) and not _answers(huggingface_hub.constants.ENDPOINT):
+        for library in libraries:
+            library.HF_HUB_OFFLINE = True
     try:
         yield
     finally:

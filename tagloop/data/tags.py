@@ -80,7 +80,8 @@ class Tagger:
         if self.task != "pos":
             raise InputError(
                 f"{place}: the integer tag {tag} has no name, and {self.task} needs names to find "
-                "spans; give --labels_file with one name a line, the first line naming 0"
+                "spans; give --labels_file with one name a line, the first line naming 0, or "
+                "another --label_column_name"
             )
         if tag < 0:
             raise InputError(f"{place}: the tag {tag}; only {IGNORED} may stand for no gold tag")

@@ -106,7 +106,12 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
             publish(folder, write, facts)
         except WRITE_ERRORS as error:
             reason = getattr(error, "strerror", None) or error
-            return f"{folder}: the checkpoint could not be written: {reason}"
+            if "inline_container" in str(reason):  # torch.save tells no more
+                reason = "the disk is full or failed while torch wrote to it"
+            return (
+                f"{folder}: the checkpoint could not be written: {reason}; mend that and go on "
+                "with --resume_from_checkpoint auto"
+            )
         with contextlib.suppress(OSError):  # what is left over is pruned the next time
             prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)
         return None

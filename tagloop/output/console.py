@@ -44,6 +44,9 @@ def print_header(run: Run) -> None:
     lines += [("warning", warning) for warning in run.task.warnings]
     if accelerator.mixed_precision == "bf16" and environment.emulates_bf16(accelerator.device):
         lines.append(("warning", "this CPU emulates bf16: --mixed_precision no is faster"))
+    if not {"validation", "test"} & run.task.examples.keys() and config.do_train:
+        remedy = "give --validation_file or --validation_fraction 0.1"
+        lines.append(("warning", f"nothing will tell how good the model is; {remedy}"))
     run.say("\n".join(f"{name:<11} {text}" for name, text in lines))
 
 

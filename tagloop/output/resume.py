@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tagloop.config import Config
-from tagloop.errors import InputError, NotFinite, RunStopped
+from tagloop.errors import InputError, NotFinite, OutOfMemory, RunStopped
 from tagloop.files import find_damage, read_json
 from tagloop.output.checkpoint import (
     UNREADABLE,
@@ -20,6 +20,8 @@ from tagloop.output.checkpoint import (
 from tagloop.output.identity import check_same_run
 from tagloop.output.loading import load_training_state, load_weights
 from tagloop.run import Run
+from tagloop.training.memory import ran_out_of_memory
+from tagloop.training.pretrained import first_line
 from tagloop.training.processes import decide
 from tagloop.training.progress import TrainState
 
@@ -146,18 +148,50 @@ def _find_model_damage(folder: Path, record: dict) -> str | None:
 
 
 @contextlib.contextmanager
-def with_remedy(folder: Path) -> Iterator[None]:
-    """Say what helps a run whose numbers are not finite: a resume keeps its options."""
+def with_remedy(run: Run) -> Iterator[None]:
+    """Say what helps a run whose numbers are not finite, or whose memory ends."""
     try:
         yield
     except NotFinite as error:
-        saved = [path for path in checkpoint_folders(folder) if step_of(path) < math.inf]
+        saved = _saved(run.folder)
         weights = f"--model_name_or_path {saved[-1]} " if saved else ""
         raise RunStopped(
             f"{error}. Nothing was saved since the last checkpoint. A resumed run keeps its "
             f"options; start anew: {weights}--output_dir NEW with a lower --learning_rate, more "
             "--num_warmup_steps, or bf16 instead of fp16"
         ) from None
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"process {run.accelerator.process_index}, update {run.state.step}: out of memory "
+            f"({first_line(error)}); {_memory_remedy(run)}"
+        ) from None
+
+
+def _saved(folder: Path) -> list[Path]:
+    return [path for path in checkpoint_folders(folder) if step_of(path) < math.inf]
+
+
+def _memory_remedy(run: Run) -> str:
+    """What helps, with numbers: a resumed run may cut its global batch in another way."""
+    config = run.config
+    evaluating = f"--per_device_eval_batch_size (now {config.per_device_eval_batch_size})"
+    if not config.do_train:
+        return f"give a smaller {evaluating}"
+    size, how = config.per_device_train_batch_size // 2, ""
+    if size:
+        how = f"--per_device_train_batch_size {size}"
+        if saved := _saved(run.folder):
+            how = f"{how} --resume_from_checkpoint auto, which goes on after {saved[-1].name}"
+        else:
+            how += f" --gradient_accumulation_steps {2 * config.gradient_accumulation_steps}"
+            how += " or --auto_micro_batch"
+        how = f"give {how} and learns the same; else "
+    return (
+        f"{how}give --gradient_checkpointing or a smaller --max_length; if it was in an "
+        f"evaluation, a smaller {evaluating}"
+    )
 
 
 def is_at_home(checkpoint: Path, folder: Path) -> bool:

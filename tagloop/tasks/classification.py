@@ -37,6 +37,7 @@ from tagloop.training.texts import encode_texts
 from tagloop.training.tokenizers import load_tokenizer
 
 TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
+USUAL_CLASSES = 100  # a small file may have as many classes as texts
 METRICS = ("accuracy", "f1", "macro_f1", "matthews", "loss")  # f1 of two classes: of the second
 
 
@@ -130,6 +131,7 @@ def load_classification(config: Config, *, pad_to_multiple_of: int) -> Classific
     """
     rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
     labels = rows.classes("label")
+    check_variety(rows, labels)
     metric = choose_metric(config, METRICS if labels else ("pearson", "mse", "loss"))
     sample = rows.splits["train"]["text"] if config.uses_sample_model else []
     tokenizer = load_tokenizer(config, map(str.split, sample), pre_split=False)
@@ -149,6 +151,21 @@ def load_classification(config: Config, *, pad_to_multiple_of: int) -> Classific
             warnings.append(f"{split}: {cut:,} texts lost their end; the model takes no more")
     labels = list(model_config.id2label.values()) if labels else []
     return Classification(config, rows, labels, tokenizer, model_config, examples, metric, warnings)
+
+
+def check_variety(rows: Rows, labels: list[str]) -> None:
+    """Refuse a column of texts or numbers of rows that was taken for the classes.
+
+    Raises:
+        InputError: as many classes as texts.
+    """
+    if len(labels) > USUAL_CLASSES:
+        texts = {text for dataset in rows.whole.values() for text in dataset.unique("text")}
+        if len(labels) >= len(texts):
+            raise InputError(
+                f"{len(labels):,} different classes for {len(texts):,} different texts; is another "
+                "column meant? See --text_column_name and --label_column_name"
+            )
 
 
 def choose_columns(config: Config, table: Table, split: str) -> dict[str, str | None]:

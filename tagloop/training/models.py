@@ -3,6 +3,7 @@
 A task says by `auto_class` which head it wants (AutoModelForTokenClassification, ...).
 """
 
+import difflib
 import json
 import math
 
@@ -23,15 +24,13 @@ from tagloop.sample.model import build_sample_model_config
 from tagloop.training.dropout import recompute_alike
 from tagloop.training.examples import Examples
 from tagloop.training.pretrained import errors_of_transformers, first_line, load_pretrained
-from tagloop.training.tokenizers import tokenizer_digest
+from tagloop.training.tokenizers import UNLIMITED, tokenizer_digest
 from tagloop.training.weights import (
     describe_faults,
     find_head,
     find_non_finite,
     new_weights_of_head,
 )
-
-UNLIMITED = 1_000_000  # sub-tokens; a model without a limit takes any sentence whole
 
 
 def load_model_config(
@@ -52,8 +51,9 @@ def load_model_config(
     elif config.model_type in CONFIG_MAPPING:
         model_config = CONFIG_MAPPING[config.model_type]()
     else:
-        known = ", ".join(sorted(CONFIG_MAPPING)[:8])
-        raise InputError(f"--model_type {config.model_type}: not known; known are {known}, ...")
+        close = difflib.get_close_matches(config.model_type, CONFIG_MAPPING, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "known are bert, roberta, ..."
+        raise InputError(f"--model_type {config.model_type}: not known; {hint}")
     with_code = auto_class.__name__ in getattr(model_config, "auto_map", {})
     if type(model_config) not in auto_class._model_mapping and not with_code:
         raise InputError(

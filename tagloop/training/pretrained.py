@@ -8,6 +8,7 @@ from typing import Any
 import transformers
 from transformers import AutoTokenizer
 
+from tagloop.data.sources import offline_without_network
 from tagloop.errors import InputError
 
 
@@ -25,8 +26,17 @@ def load_pretrained(auto_class: type, name: str, **options: Any) -> Any:
         enough += ["tokenizer.json", "tokenizer_config.json"]
     if is_path and not any((Path(name) / file).is_file() for file in enough):
         raise InputError(f"{name}: holds no config.json, so it is not a saved model")
-    with errors_of_transformers(name):
-        return auto_class.from_pretrained(name, **options)
+    if is_path:
+        with errors_of_transformers(name):
+            return auto_class.from_pretrained(name, **options)
+    try:
+        with offline_without_network(), errors_of_transformers(name):
+            return auto_class.from_pretrained(name, **options)
+    except InputError as error:
+        raise InputError(
+            f"{str(error).rstrip('.')}; check the spelling; without a network, name a folder that "
+            "holds a saved model"
+        ) from error
 
 
 @contextmanager

@@ -23,8 +23,10 @@ from accelerate.utils import (
 )
 from safetensors import SafetensorError
 
-from tagloop.errors import InputError, Preempted, RunStopped
+from tagloop.errors import InputError, OutOfMemory, Preempted, RunStopped
 from tagloop.streams import write_line
+from tagloop.training.memory import ran_out_of_memory
+from tagloop.training.pretrained import first_line
 
 Result = TypeVar("Result")
 NOTICE = b"\nstopping when the update is done; Ctrl-C again ends the run at once\n"
@@ -69,6 +71,7 @@ def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None
         InputError: what was asked for is not what the launch gave.
     """
     die_with_launcher()
+    check_devices()
     try:
         accelerator = Accelerator(
             # Without `cpu=`, processes on a machine without GPU each believe they are alone.
@@ -85,6 +88,12 @@ def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None
         )
     except ValueError as error:  # fp16 without a GPU, for one
         raise InputError(f"accelerate cannot run this: {error}") from None
+    except torch.distributed.DistError as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise InputError(
+            f"the processes cannot meet at {place}: {first_line(error)}; give the launcher another "
+            "--main_process_port, and an address that every machine reaches"
+        ) from None
     check_launch(accelerator)
     quiet_libraries()
     return accelerator
@@ -97,15 +106,38 @@ def closing_group() -> Iterator[None]:
     try:
         yield
         orderly = True
-    except (InputError, RunStopped, Preempted):  # met by all processes
-        orderly = True
+    except (InputError, RunStopped, Preempted) as error:  # met by all processes
+        orderly = not isinstance(error, OutOfMemory)
         raise
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"out of memory ({first_line(error)}): the model, or what it computes of a batch, does "
+            "not fit; use a smaller batch, a smaller model, or a device with more memory"
+        ) from None
     finally:
         if torch.distributed.is_initialized():
             if orderly or torch.distributed.get_backend() != "nccl":
                 torch.distributed.destroy_process_group()
             else:  # one process alone failed: NCCL's orderly end would wait for the others
                 torch.distributed.distributed_c10d._abort_process_group()
+
+
+def check_devices() -> None:
+    """Refuse more processes on this machine than it has GPUs; without any, they share the CPU.
+
+    Raises:
+        InputError: naming both numbers.
+    """
+    wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.accelerator.device_count()
+    if 0 < there < wanted and os.environ.get("ACCELERATE_USE_CPU", "false") != "true":
+        raise InputError(
+            f"the launcher was asked for {wanted} processes on this machine, which shows {there} "
+            f"GPU{'s' * (there > 1)}: each needs one of its own; give --num_processes {there} and "
+            f"{-(-wanted // there)} times --gradient_accumulation_steps for the same result, or "
+            "see what CUDA_VISIBLE_DEVICES hides"
+        )
 
 
 def check_launch(accelerator: Accelerator) -> None:

@@ -1,7 +1,7 @@
 """Tokenizers: loaded or learned, and made to keep words apart. What a model takes around them."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tokenizers import normalizers
@@ -11,6 +11,8 @@ from tagloop.config import Config
 from tagloop.errors import InputError
 from tagloop.sample.model import build_sample_tokenizer
 from tagloop.training.pretrained import errors_of_transformers, load_pretrained
+
+UNLIMITED = 1_000_000  # sub-tokens; a model without a limit takes any sentence whole
 
 
 def load_tokenizer(
@@ -51,6 +53,31 @@ def load_tokenizer(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
+
+
+def tokenizer_at_hand(
+    config: Config,
+    sample_sentences: Iterable[list[str]],
+    say: Callable[[str, str], None],
+    *,
+    pre_split: bool,
+) -> PreTrainedTokenizerFast | None:
+    """load_tokenizer, but what is missing is told to `say` (name, text) and no error."""
+    name = config.tokenizer_name or config.model_name_or_path
+    if name is None and not config.uses_sample_model:
+        say("sub-tokens", "not counted; --model_name_or_path or --tokenizer_name tells how")
+        return None
+    try:
+        return load_tokenizer(config, sample_sentences, pre_split=pre_split)
+    except InputError as error:
+        say("sub-tokens", f"not counted; {error}")
+        return None
+
+
+def longest_input(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """Sub-tokens that its model takes as far as the tokenizer knows; None: it does not."""
+    told = tokenizer.model_max_length
+    return int(told) if isinstance(told, int | float) and 0 < told < UNLIMITED else None
 
 
 def tokenize_words(

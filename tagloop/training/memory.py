@@ -1,0 +1,80 @@
+"""Memory that runs out: told from other errors, and a micro-batch found that fits."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, gather_object
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor, nn
+
+from tagloop.errors import InputError, RunStopped
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """True for what torch, its devices and Python raise when memory ends."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or should_reduce_batch_size(error)
+
+
+def find_micro_batch(
+    accelerator: Accelerator,
+    model: nn.Module,
+    lengths: np.ndarray,
+    compute_loss: Callable[[np.ndarray], Tensor],
+    *,
+    most: int,
+) -> int:
+    """The first of most, most / 2, ..., 1 that fits on every process. All must call this.
+
+    The micro-batch tried is the largest that can come: it holds the longest examples. Memory for
+    the optimizer's two moments is held meanwhile, as the first update will take it.
+
+    Args:
+        model: prepared, not trained yet; left without gradients.
+        lengths: int [num_examples], columns of every example.
+        compute_loss: example ids -> the loss that training computes, without communication.
+        most: examples in a micro-batch of one process.
+
+    Raises:
+        InputError: FSDP, whose forward communicates: if one process fails there, others wait.
+        RunStopped: on every process: not even one example fits.
+    """
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise InputError(
+            "--auto_micro_batch: cannot be tried with FSDP; give a smaller "
+            "--per_device_train_batch_size and as much larger --gradient_accumulation_steps"
+        )
+    longest = np.argsort(-lengths, kind="stable")
+    size = most
+    while True:
+        fits = _fits(accelerator, model, lambda ids=longest[:size]: compute_loss(ids))
+        clear_device_cache(garbage_collection=True)
+        if all(gather_object([fits])):
+            return size
+        if size == 1:
+            raise RunStopped(
+                "out of memory: not even one example fits; give --gradient_checkpointing, a "
+                "smaller --max_length or a smaller model"
+            )
+        size //= 2
+
+
+def _fits(accelerator: Accelerator, model: nn.Module, compute_loss: Callable[[], Tensor]) -> bool:
+    """Forward and backward of one micro-batch on this process alone."""
+    model.train()
+    moments = []
+    try:
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                moments += [torch.zeros_like(parameter), torch.zeros_like(parameter)]
+        with accelerator.no_sync(model):
+            accelerator.backward(compute_loss())
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        return False
+    finally:
+        model.zero_grad(set_to_none=True)
+    return True

@@ -1,0 +1,181 @@
+"""--check_data: what is wrong with the data, by file and line, before anything is trained on it."""
+
+import json
+import re
+import shutil
+import sys
+
+import pytest
+
+import train_loop
+
+TRAIN = """EU B-ORG
+rejects O
+calls O
+
+Ann I-PER
+Lee I-PER
+won O
+
+Bonn B-LOC
+\u200b O
+
+EU B-LOC
+rejects O
+calls O
+"""
+DEV = """Bonn B-LOC
+\u200b O
+
+Oslo B-CITY
+"""
+
+
+def write(folder, **texts):
+    files = {}
+    for name, text in texts.items():
+        files[name] = folder / f"{name}.conll"
+        files[name].write_text(text, encoding="utf-8")
+    return files
+
+
+def check(capfd, *arguments, code):
+    """What the check prints; it must end with this code."""
+    found = train_loop.cli(["--check_data", *map(str, arguments)])
+    captured = capfd.readouterr()
+    assert found == code, captured
+    assert "Traceback" not in captured.err
+    return captured.out + captured.err
+
+
+def test_every_problem_is_named_with_its_line(trained, tmp_path, capfd):
+    """The folder has a tokenizer, and nothing else of a model."""
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(trained / name, tokenizer)
+    files = write(tmp_path, train=TRAIN, dev=DEV)
+    train, dev = files["train"], files["dev"]
+    text = check(
+        capfd, "--label_scheme=IOB2", f"--train_file={train}", f"--validation_file={dev}",
+        f"--model_name_or_path={tokenizer}", f"--output_dir={tmp_path / 'out'}",
+        "--show_examples=0", code=1,
+    )  # fmt: skip
+    for line in (
+        f"{train}:5: I-PER after the beginning continues nothing",
+        f"{train}:12: EU is B-LOC, but B-ORG in the same sentence at {train}:1",
+        f"{dev}:1 (validation): as {train}:9 (train)",
+        f"{dev}:4: B-CITY, 1 times in validation",
+        f"{train}:10: '\\u200b'",
+        f"{dev}:2: '\\u200b'",
+    ):
+        assert line in text
+    assert len(re.findall(rf"^  {re.escape(str(tmp_path))}", text, re.MULTILINE)) == 6
+    assert re.search(r"^train +4 sentences, 11 words", text, re.MULTILINE)
+    assert re.search(r"^ +B-LOC +2 +1$", text, re.MULTILINE)
+    assert not (tmp_path / "out").exists()
+
+
+def test_good_data_needs_no_model_and_ends_with_0(tmp_path, capfd):
+    files = write(tmp_path, train="Ann B-PER\nwon O\n\nBonn B-LOC\n", dev="Bob B-PER\n")
+    given = [f"--train_file={files['train']}", f"--validation_file={files['dev']}"]
+    text = check(capfd, *given, "--show_examples=1", code=0)
+    assert "no problems found" in text
+    assert "scheme      IOB2" in text
+    assert "sub-tokens  not counted" in text
+    assert len(re.findall(r"\[(?:Ann PER|Bonn LOC|Bob PER)\]", text)) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "faults"),
+    [
+        ("IOB1", "I-PER B-PER O B-LOC", {4: "B-LOC after O"}),
+        ("IOBES", "B-PER O S-PER E-PER", {2: "B-PER before O", 4: "E-PER after S-PER"}),
+        ("IOBES", "S-PER O B-LOC", {3: "B-LOC before the end"}),
+        ("BILOU", "B-A L-A U-A I-B L-B", {4: "I-B after U-A"}),
+        ("BMES", "B-A M-A E-A W-B X-A", {5: "X-A is no tag of BMES"}),
+        ("IO", "PER PER O LOC", {}),
+    ],
+)
+def test_illegal_transitions_of_every_scheme(scheme, tags, faults, tmp_path, capfd):
+    lines = [f"word{number} {tag}\n" for number, tag in enumerate(tags.split())]
+    file = write(tmp_path, train="".join(lines))["train"]
+    text = check(capfd, f"--label_scheme={scheme}", f"--train_file={file}", code=1 if faults else 0)
+    assert len(re.findall(rf"^  {re.escape(str(file))}:\d+: ", text, re.MULTILINE)) == len(faults)
+    for line, fault in faults.items():
+        assert f"{file}:{line}: {fault}" in text
+
+
+def test_a_split_that_cannot_be_read_does_not_hide_the_others(tmp_path, capfd):
+    files = write(tmp_path, train="Ann B-PER\nLee I-LOC\n", dev="Bob B-PER\nwon\n")
+    given = [f"--train_file={files['train']}", f"--validation_file={files['dev']}"]
+    text = check(capfd, *given, "--label_scheme=IOB2", code=1)
+    assert f"{files['dev']}:2: 1 column" in text
+    assert f"{files['train']}:2: I-LOC after B-PER" in text
+    assert "nowhere.conll" in check(capfd, "--train_file=nowhere.conll", code=2)
+
+
+def test_rows_of_a_table_and_a_fraction_held_out(tmp_path, capfd):
+    """The same sentence twice is in two splits once a part of the data is held out."""
+    rows = [{"tokens": ["Bonn"], "ner_tags": ["B-LOC"]} for _ in range(4)]
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "no problems" in check(capfd, f"--train_file={file}", code=0)
+    text = check(capfd, f"--train_file={file}", "--validation_fraction=0.25", code=1)
+    assert re.search(rf"{re.escape(str(file))}:\d \(\w+\): as {re.escape(str(file))}:\d", text)
+    assert re.search(r"^validation +1 sentences", text, re.MULTILINE)
+
+
+def test_colour_is_for_terminals_that_want_it(tmp_path, capfd, monkeypatch):
+    file = write(tmp_path, train="Ann\x1b[5m B-PER\nwon O\n")["train"]
+    plain = check(capfd, f"--train_file={file}", code=0)
+    assert "\x1b" not in plain
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = check(capfd, f"--train_file={file}", code=0)
+    assert re.sub(r"\x1b\[[0-9]*m", "", coloured) == plain
+    assert coloured.count("\x1b") == 2, "the corpus steers no terminal"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert check(capfd, f"--train_file={file}", code=0) == plain
+
+
+def test_a_terminal_gets_the_first_problems_and_a_file_all(tmp_path, capfd, monkeypatch):
+    lines = "".join(f"word{number} I-PER\n\n" for number in range(30))
+    file = write(tmp_path, train=lines)["train"]
+    given = ["--label_scheme=IOB2", f"--train_file={file}"]
+    assert check(capfd, *given, code=1).count("continues nothing") == 30
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert "... and 20 more" in check(capfd, *given, code=1)
+
+
+def test_texts_and_their_classes(trained, tmp_path, capfd):
+    train, dev = tmp_path / "train.csv", tmp_path / "dev.csv"
+    train.write_text("text,label\nIt rained,weather\nIt snowed,news\nIt rained,news\n")
+    dev.write_text("text,label\nIt snowed,news\n ,news\nGoal,sport\n")
+    given = ["--task_name=classification", f"--train_file={train}", f"--validation_file={dev}"]
+    text = check(capfd, *given, f"--model_name_or_path={trained}", code=1)
+    for line in (
+        f"{train}:4: news, but weather for the same text at {train}:2",
+        f"{dev}:2 (validation): as {train}:3 (train): It snowed",
+        f"{dev}:3: no text",
+        f"{dev}:4: sport, 1 times in validation",
+    ):
+        assert line in text
+    assert re.search(r"^ +news +2 +2$", text, re.MULTILINE)
+    train.write_text("text,label\nIt rained,0.5\nIt snowed,1.25\n")
+    text = check(capfd, *given[:2], "--show_examples=0", code=0)
+    assert "numbers from 0.5 to 1.25, mean 0.875" in text
+
+
+@pytest.mark.slow
+def test_real_data(corpora, capfd):
+    """As in the papers on it: CoNLL-2003's two slips, and sentences that are in several splits."""
+    folder = corpora / "conll2003"
+    text = check(
+        capfd, f"--train_file={folder / 'eng.train'}", f"--validation_file={folder / 'eng.testa'}",
+        f"--test_file={folder / 'eng.testb'}", code=1,
+    )  # fmt: skip
+    assert "scheme      IOB1" in text
+    assert "illegal transitions: 2\n" in text
+    assert re.search(r"^train +14,041 sentences, 203,621 words, 946 documents", text, re.MULTILINE)
