@@ -248,6 +248,7 @@ class Config:
     resume_from_checkpoint: str | None = option(
         None, 'A checkpoint folder, or "auto": the newest good one in output_dir.', may_change=True
     )
+    profile: bool = option(False, "Show where the time of updates 6 to 15 went.", may_change=True)
     with_tracking: bool = option(
         False, "Report to all experiment trackers that are installed.", may_change=True
     )

@@ -4,6 +4,7 @@ import time
 
 from tqdm import tqdm
 
+from tagloop.output.profile import Profile
 from tagloop.run import Run
 from tagloop.training.dataloader import Update
 
@@ -14,6 +15,8 @@ class Meter:
     def __init__(self, run: Run):
         self.started = time.perf_counter()
         self.words = self.sub_tokens = self.cells = 0
+        watched = run.config.profile and run.accelerator.is_main_process
+        self.profile = Profile(run) if watched else None
         self.bar = tqdm(
             total=run.timetable.num_updates,
             initial=run.state.step,
@@ -28,6 +31,8 @@ class Meter:
         self.sub_tokens += update.num_sub_tokens
         self.cells += update.num_cells
         self.bar.update()
+        if self.profile:
+            self.profile.count()
 
     def show(self, values: dict[str, float]) -> None:
         """Put what was logged beside the bar; it waits for no device."""
@@ -41,6 +46,8 @@ class Meter:
     def close(self) -> dict:
         """runtime (s), words per second of all processes, share of padding in this one."""
         self.bar.close()
+        if self.profile:
+            self.profile.close()
         seconds = self._seconds()
         return {
             "runtime": round(seconds, 3),

@@ -130,3 +130,10 @@ def test_output_that_nobody_reads_does_not_end_the_run(tmp_path, redirect):
     assert read_json(folder / "run.json")["finished"] is True
     assert len(read_metrics(folder)) == 5
     assert (folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("size", "shown"), [(4, "aten::addmm"), (36, "nothing to show")])
+def test_profile_shows_where_the_time_went(tmp_path, capfd, size, shown):
+    options = [f"--per_device_train_batch_size={size}", "--num_train_epochs=1", "--do_train"]
+    train_loop.main([*SMALL, *options, "--profile", f"--output_dir={tmp_path / 'run'}"])
+    assert shown in capfd.readouterr().out
