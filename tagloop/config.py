@@ -232,6 +232,10 @@ class Config:
     resume_from_checkpoint: str | None = option(
         None, 'A checkpoint folder, or "auto": the newest good one in output_dir.', may_change=True
     )
+    report: bool = option(
+        True, "Write report.html at the end (pip install -r requirements-report.txt).",
+        may_change=True,
+    )  # fmt: skip
     with_tracking: bool = option(
         False, "Report to all experiment trackers that are installed.", may_change=True
     )

@@ -164,7 +164,7 @@ CHANGED = {  # another valid value for every option
     "model_name_or_path": "x", "config_name": "x",
     "tokenizer_name": "x", "model_type": "bert", "ignore_mismatched_sizes": True,
     "allow_partial_weights": True, "dropout": "per_process", "full_vocabulary": True,
-    "async_checkpoints": False,
+    "async_checkpoints": False, "report": False,
     "trust_remote_code": True, "per_device_train_batch_size": 4, "per_device_eval_batch_size": 4,
     "gradient_accumulation_steps": 3, "learning_rate": 1e-4, "weight_decay": 0.1,
     "max_grad_norm": 2.0, "num_train_epochs": 7, "max_train_steps": 9,
