@@ -34,10 +34,11 @@ clean:
 	rm -rf .venv .pytest_cache .ruff_cache
 
 # seqeval is source-only and builds with setuptools; torch first, so that nothing pulls another.
-.venv/ready: requirements.txt
+.venv/ready: requirements.txt requirements-report.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tagloop needs Python 3.11+")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt \
+	    --requirement requirements-report.txt
 	touch $@
 
 .venv/ready-dev: requirements-dev.txt .venv/ready

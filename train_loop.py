@@ -89,8 +89,8 @@ def main(argv: list[str] | None = None) -> dict:
             results = finish(run, measured)
         console.print_footer(run, results)
         accelerator.end_training()
-        if config.push_to_hub and accelerator.is_main_process:  # the others need not wait
-            hub.push(run)
+        if accelerator.is_main_process:  # the others need not wait
+            hub.hand_over(run)
     return results
 
 

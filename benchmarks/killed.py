@@ -27,6 +27,7 @@ import transformers
 REPO = Path(__file__).resolve().parent.parent
 NUM_UPDATES, PER_EPOCH, EVERY, BATCH = 24, 12, 2, 8
 RUN = [
+    "--no_report",
     f"--max_train_samples={PER_EPOCH * BATCH}", "--max_eval_samples=20", "--max_predict_samples=20",
     f"--num_train_epochs={NUM_UPDATES // PER_EPOCH}", "--logging_steps=1",
     f"--checkpointing_steps={EVERY}", "--checkpoints_total_limit=2",

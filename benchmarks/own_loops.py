@@ -39,7 +39,7 @@ def evaluate_tagloop(inputs, gate, options) -> None:
 def arguments(inputs, options) -> list[str]:
     """The command line of a run that only trains, into a folder of its own."""
     return [
-        "--do_train", f"--train_file={inputs}/train.jsonl",
+        "--no_report", "--do_train", f"--train_file={inputs}/train.jsonl",
         f"--model_name_or_path={inputs}/model", f"--output_dir={options.address or inputs}.run",
         f"--per_device_train_batch_size={options.batch_size}",
         f"--max_train_steps={options.max_steps}", f"--seed={options.seed}",

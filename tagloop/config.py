@@ -249,6 +249,10 @@ class Config:
         None, 'A checkpoint folder, or "auto": the newest good one in output_dir.', may_change=True
     )
     profile: bool = option(False, "Show where the time of updates 6 to 15 went.", may_change=True)
+    report: bool = option(
+        True, "Write report.html at the end (pip install -r requirements-report.txt).",
+        may_change=True,
+    )  # fmt: skip
     with_tracking: bool = option(
         False, "Report to all experiment trackers that are installed.", may_change=True
     )

@@ -29,6 +29,14 @@ def _own_caches(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path_factory.getbasetemp() / "tagloop-cache"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_reports():
+    """As with --no_report: the page takes seconds, and only its own tests read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tagloop.output.hub.report_run", lambda run: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_signals():
     """A stopped run ignores further signals until its process ends; here the process goes on.

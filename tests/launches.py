@@ -54,6 +54,8 @@ def start(
     ]  # fmt: skip
     if processes > 1 and "--main_process_port" not in options:
         options += ["--main_process_port", "0"]  # a free one
+    if script == "train_loop.py":
+        arguments = ("--no_report", *arguments)  # it takes seconds; tests of it say --report
     command = [sys.executable, "-m", "accelerate.commands.launch", *options, script, *arguments]
     return subprocess.Popen(
         command,

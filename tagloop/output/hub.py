@@ -10,6 +10,7 @@ from huggingface_hub.utils import validate_repo_id
 from tagloop.config import Config
 from tagloop.errors import InputError, RunStopped
 from tagloop.output.lock import LOCK
+from tagloop.report.build import report_run
 from tagloop.run import Run
 
 PRIVATE = ["step_*", "epoch_*", "tmp-*", LOCK]
@@ -37,6 +38,13 @@ def check_upload(config: Config, folder: Path) -> None:
         raise InputError(f"--push_to_hub as {name!r}: {error}; give --hub_model_id") from None
     if not (config.hub_token or get_token()):
         raise InputError("--push_to_hub: no token of the hub; set HF_TOKEN, or run: hf auth login")
+
+
+def hand_over(run: Run) -> None:
+    """What may go wrong when all is saved: the report, then the upload. Main process only."""
+    report_run(run)
+    if run.config.push_to_hub:
+        push(run)
 
 
 def push(run: Run) -> None:

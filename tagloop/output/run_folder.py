@@ -41,7 +41,7 @@ from tagloop.training.processes import decide
 OWN_FILES = (
     "run.json", "metrics.jsonl", "all_results.json", "train_results.json", "eval_results.json",
     "test_results.json", "predictions.txt", "predictions.conll",
-    "predictions.tsv", "model.safetensors", "config.json",
+    "predictions.tsv", "report.html", "model.safetensors", "config.json",
     "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
 

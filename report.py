@@ -1,0 +1,72 @@
+"""Look at a run: one page with its curves, scores, errors and worst sentences; or compare runs.
+
+    python report.py runs/mine                  # writes runs/mine/report.html
+    python report.py runs/a runs/b              # writes comparison.html: a paired test
+    python report.py runs/seed1 runs/seed2 ...  # the same; seeds also as mean and deviation
+
+The page is one file: pictures are inside it, nothing is fetched. It needs matplotlib:
+pip install -r requirements-report.txt
+"""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from tagloop.errors import InputError, RunStopped, report_error
+from tagloop.streams import leave, open_streams, write_line
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help shows all options")
+
+
+def parse_options(argv: list[str] | None) -> argparse.Namespace:
+    """Command line -> options. Raises InputError."""
+    parser = _Parser(
+        prog="report.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="output folder of a run"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="file to write (default: RUN_DIR/report.html, comparison.html)"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=500,
+        help="sentences that the saved model is applied to again, for its probabilities; where "
+        "there is no test data four times as many; 0: none (default: 500)",
+    )  # fmt: skip
+    options = parser.parse_args(argv)
+    if options.sample < 0:
+        raise InputError(f"--sample {options.sample}: must be at least 0")
+    return options
+
+
+def main(argv: list[str] | None = None) -> Path:
+    """Write the page; returns where it is."""
+    options = parse_options(argv)
+    from tagloop.report.build import check_folders, write_report  # imports that take seconds
+
+    folders = options.run_dirs
+    check_folders(folders)
+    alone = folders[0] / "report.html" if len(folders) == 1 else Path("comparison.html")
+    output = options.output or alone
+    write_report(folders, output, sample=options.sample)
+    return output
+
+
+def cli(argv: list[str] | None = None) -> int:
+    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
+    open_streams()
+    try:
+        write_line(str(main(argv)), "stdout")
+    except (InputError, RunStopped, KeyboardInterrupt) as error:
+        return report_error(error)
+    return 0
+
+
+if __name__ == "__main__":
+    leave(cli())

@@ -1,0 +1,327 @@
+"""report.py as a person uses it: the page of a run, and of several beside each other."""
+
+import errno
+import html.parser
+import itertools
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+
+import numpy as np
+import pytest
+from launches import SMALL, read_json
+from seqeval.metrics import f1_score
+
+import report
+import train_loop
+from tagloop.output import hub
+from tagloop.report.build import report_run
+from tagloop.report.outcome import read_conll
+from tagloop.report.sentences import Sentence, confusion, errors_of, to_spans
+from tagloop.report.statistics import calibration, compare, interval, resample, scores_of
+from tagloop.sample.corpus import build_sample_corpus
+
+pytest.importorskip("matplotlib", reason="pip install -r requirements-report.txt")
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that tags close in order; keeps text by section, rows of tables and addresses."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.sections, self.rows, self.fetched = [], {}, [], []
+        self.text, self.pictures, self.title = "", 0, None
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.pictures += tag == "svg"
+        if tag == "tr":
+            self.rows.append([])
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "srcset", "data") and value[0] != "#":
+                self.fetched.append(value)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.title = data
+        if "style" in self.open or not data.strip():
+            return
+        self.text += data + " "
+        if self.title:
+            self.sections[self.title] = self.sections.get(self.title, "") + data + " "
+        if self.open[-1] in ("td", "th"):
+            self.rows[-1].append(data)
+
+
+def page_of(*arguments):
+    """The page that report.py writes."""
+    return Page(report.main([str(argument) for argument in arguments]))
+
+
+@pytest.fixture(scope="module")
+def run(trained, tmp_path_factory):
+    """A run to report on, whose folder other tests do not see."""
+    return shutil.copytree(trained, tmp_path_factory.mktemp("report") / "first")
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return page_of(run)
+
+
+def edit(folder, target, change):
+    """A copy of a run whose predicted tags are changed, line by line: change(word, gold, tag)."""
+    shutil.copytree(folder, target)
+    path, lines = target / "predictions.conll", []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        cells = line.split(" ")
+        lines.append(" ".join([*cells[:2], change(*cells)]) if line else line)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return target
+
+
+def test_the_page_has_the_scores_of_the_run(run, page):
+    results = read_json(run / "all_results.json")
+    for name in ("test_precision", "test_recall", "test_f1"):
+        assert f"{results[name]:.4f}" in page.sections["Scores"]
+    names = [
+        "Scores", "By type", "Errors", "Seen and unseen entities", "By length", "Calibration",
+        "Sentences with most errors", "Training", "Speed and circumstances",
+    ]  # fmt: skip
+    assert list(page.sections) == names
+    assert page.pictures >= 8
+    assert f"{results['train_padding_share']:.1%}" in page.text
+    types = [row for row in page.rows if row[0] in ("PER", "LOC", "ORG", "MISC") and "(" in row[3]]
+    gold = sum(int(row[4]) for row in types)
+    assert f"{gold} in 26 sentences" in page.sections["Scores"]
+
+
+def test_the_page_is_one_file_that_fetches_nothing_and_has_both_colour_schemes(run, page):
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert page.fetched == []
+    assert not re.search(r"url\((?!#)|@import|<script|<link", text)
+    assert "prefers-color-scheme: dark" in text
+    assert not re.search(r"fill: #|stroke: #", text), "a picture would not follow the scheme"
+
+
+def test_words_of_the_data_are_no_markup(run, tmp_path):
+    evil = "<b>&amp;$x^2$"
+    copy = edit(run, tmp_path / "evil", lambda word, gold, tag: f"B-{evil}")
+    path = copy / "predictions.conll"
+    path.write_text(f"<script> B-{evil} O\n\n" + path.read_text())
+    assert page_of(copy, "--sample=0").text.count(evil) > 3
+
+
+@pytest.mark.slow
+def test_a_run_writes_its_page_itself_and_no_report_leaves_it_out(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(hub, "report_run", report_run)
+    options = [*SMALL, "--max_train_steps=2", "--logging_steps=1"]
+    train_loop.main([*options, f"--output_dir={tmp_path / 'with'}"])
+    assert "Calibration" in Page(tmp_path / "with" / "report.html").sections
+    assert f"report      {tmp_path / 'with' / 'report.html'}" in capfd.readouterr().out
+    train_loop.main([*options, "--no_report", f"--output_dir={tmp_path / 'without'}"])
+    assert not (tmp_path / "without" / "report.html").exists()
+    train_loop.main([*options, "--overwrite_output_dir", "--no_report",
+                     f"--output_dir={tmp_path / 'with'}"])  # fmt: skip
+    assert not (tmp_path / "with" / "report.html").exists(), "the page of the run that was there"
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+def test_a_missing_package_fails_no_run(missing, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(hub, "report_run", report_run)
+    monkeypatch.setitem(sys.modules, missing, None)
+    options = [*SMALL, "--max_train_steps=1", "--no_group_by_length", f"--output_dir={tmp_path}"]
+    assert train_loop.cli(options) == 0
+    line = f"report      not written: {missing} is not installed, and the report is made with it: "
+    assert line + "pip install -r requirements-report.txt" in capfd.readouterr().out
+    assert read_json(tmp_path / "run.json")["finished"]
+    assert not (tmp_path / "report.html").exists()
+    assert report.cli([str(tmp_path)]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_written_fails_no_run(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(hub, "report_run", report_run)
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tagloop.report.build.write_text", full)
+    assert train_loop.cli([*SMALL, "--max_train_steps=1", f"--output_dir={tmp_path}"]) == 0
+    assert "No space left on device (--no_report leaves it out)" in capfd.readouterr().out
+    assert read_json(tmp_path / "run.json")["finished"]
+    assert report.cli([str(tmp_path)]) == 3
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_predictions_that_are_gone_are_made_again_by_the_saved_model(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "predictions.conll").unlink()
+    assert (
+        f"{read_json(run / 'all_results.json')['test_f1']:.4f}" in page_of(copy).sections["Scores"]
+    )
+
+
+@pytest.mark.slow
+def test_without_test_data_the_page_is_about_the_validation_data(no_dropout, tmp_path):
+    for split, rows in build_sample_corpus().items():
+        lines = [json.dumps(row) for row in rows[:60]]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    results = train_loop.main(
+        [f"--train_file={tmp_path / 'train.jsonl'}", "--learning_rate=6e-3",
+         f"--validation_file={tmp_path / 'validation.jsonl'}", f"--output_dir={tmp_path / 'run'}",
+         f"--model_name_or_path={no_dropout}", "--num_train_epochs=6"]
+    )  # fmt: skip
+    assert results["eval_f1"] > 0, "else equal predictions say little"
+    scores = page_of(tmp_path / "run").sections["Scores"]
+    assert "Of the validation data" in scores
+    assert f"{results['eval_f1']:.4f}" in scores
+
+
+def test_what_cannot_be_had_is_left_out_and_said(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    record = read_json(copy / "run.json")
+    record["options"] |= {"train_file": str(tmp_path / "moved.conll")}
+    (copy / "run.json").write_text(json.dumps(record))
+    page = page_of(copy)
+    assert "moved.conll: cannot be read" in page.text
+    assert "Scores" in page.sections
+    assert not {"Calibration", "Seen and unseen entities"} & page.sections.keys()
+
+    (copy / "run.json").unlink()  # as --do_predict alone leaves a folder
+    assert "Errors" in page_of(copy).sections
+    (copy / "predictions.conll").unlink()
+    assert "Scores" not in page_of(copy).sections
+
+
+def test_two_runs_are_compared_on_the_same_sentences(run, tmp_path):
+    better = edit(run, tmp_path / "better", lambda word, gold, tag: gold)
+    page = page_of(run, better, f"--output={tmp_path / 'c.html'}")
+    f1 = read_json(run / "all_results.json")["test_f1"]
+    first, second = (
+        next(row for row in page.rows if row[0] == name) for name in ("first", "better")
+    )
+    assert first[1].startswith(f"{f1:.4f}")
+    assert second[1].startswith("1.0000")
+    assert second[2].startswith(f"{1 - f1:+.4f}")
+    assert second[3] == "< 0.001"
+    wrong = len([s for s in read_conll(run / "predictions.conll") if s[1] != s[2]])
+    assert f"better has fewer errors in {wrong} sentences and more in 0" in page.text
+
+
+def test_runs_that_differ_in_their_seed_have_a_mean_and_a_deviation(run, tmp_path):
+    """Three seeds, whose models miss none, half and all of what this one found."""
+    found = itertools.count()
+    changes = {7: lambda w, g, tag: tag, 8: lambda w, g, tag: "O" if next(found) % 2 else tag}
+    changes[9] = lambda w, g, tag: "O"
+    folders, f1 = [], []
+    for seed, change in changes.items():
+        folders.append(edit(run, tmp_path / f"seed{seed}", change))
+        record = read_json(folders[-1] / "run.json")
+        record["options"]["seed"] = seed
+        (folders[-1] / "run.json").write_text(json.dumps(record))
+        sentences = read_conll(folders[-1] / "predictions.conll")
+        gold, said = [s[1] for s in sentences], [s[2] for s in sentences]
+        f1.append(f1_score(gold, said, zero_division=0))
+    page = page_of(*folders, "--sample=0", f"--output={tmp_path / 'c.html'}")
+    row = next(row for row in page.rows if row[0] == "seed7, seed8, seed9")
+    assert row[1] == "7, 8, 9"
+    assert row[-1] == f"{statistics.mean(f1):.4f} ± {statistics.stdev(f1):.4f}"
+
+
+def test_mistakes_are_one_line(run, tmp_path, capfd):
+    other = shutil.copytree(run, tmp_path / "other")
+    path = other / "predictions.conll"
+    path.write_text(path.read_text().replace(" O ", " B-LOC ", 1))
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        ([tmp_path / "none"], "none: no such folder"),
+        ([tmp_path / "empty"], "empty: holds no run"),
+        ([run, run], "given twice"),
+        ([run, other], "sentence 1 is another one, or has other gold tags"),
+        ([run, "--sample=-1"], "--sample -1: must be at least 0"),
+        ([], "RUN_DIR"),
+    ):
+        assert report.cli([str(argument) for argument in arguments]) == 2
+        error = capfd.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_classification_has_its_classes_and_surest_errors(tmp_path):
+    train_loop.main(
+        [*SMALL, "--task_name=classification", "--max_train_steps=3", f"--output_dir={tmp_path}"]
+    )
+    page = page_of(tmp_path)
+    results = read_json(tmp_path / "all_results.json")
+    assert f"{results['test_accuracy']:.4f}" in page.sections["Scores"]
+    assert {"By class", "Errors", "By length", "Calibration", "Wrong, and surest of it"} <= set(
+        page.sections
+    )
+    wrong = round(26 * (1 - results["test_accuracy"]))
+    assert f"{wrong} of 26 rows are wrong" in page.text
+
+
+def test_errors_are_sorted_into_kinds():
+    words = list("abcdefgh")
+    gold = ["B-PER", "I-PER", "O", "B-LOC", "B-ORG", "O", "B-PER", "O"]
+    said = ["O", "B-PER", "O", "B-ORG", "B-ORG", "O", "O", "B-LOC"]
+    sentence = Sentence(words, to_spans(gold, "ner"), to_spans(said, "ner"))
+    types, kinds = confusion([sentence])
+    assert kinds == {"boundary": 1, "type": 1, "missed": 1, "spurious": 1}
+    assert types["LOC", "ORG"] == types["ORG", "ORG"] == types["PER", "–"] == 1
+    assert errors_of(sentence) == 4
+    # Of two that overlap, the one of its own type was meant.
+    split = Sentence(words, [(0, 3, "PER")], [(0, 1, "ORG"), (1, 3, "PER")])
+    assert confusion([split])[1] == {"boundary": 1, "spurious": 1}
+
+
+def test_an_interval_holds_the_true_score_about_as_often_as_it_says():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(100):
+        right = rng.random(200) < 0.7
+        counts = np.stack([right, np.ones(200), np.ones(200)], axis=1).astype(int)
+        low, high = interval(scores_of(resample(counts))[:, 2])
+        hits += low <= 0.7 <= high
+    assert 88 <= hits <= 100
+
+
+def test_chance_is_rarely_taken_for_a_difference():
+    """Two systems of the same quality: p is about uniform. A real difference: p is small."""
+    rng, small = np.random.default_rng(1), 0
+    for seed in range(60):
+        sides = [
+            np.stack([rng.random(150) < 0.8, np.ones(150), np.ones(150)], axis=1).astype(int)
+            for _ in range(2)
+        ]
+        small += compare(*sides, seed=seed).p_value < 0.1
+    assert small <= 13
+    worse = sides[0].copy()
+    worse[:40, 0] = 0
+    assert compare(sides[0], worse).p_value < 0.01
+    assert compare(sides[0], sides[0]).p_value == 1
+
+
+def test_calibration_of_a_model_that_is_too_sure():
+    bins, error = calibration(np.array([0.95] * 10 + [0.55] * 10), np.array([True, False] * 10))
+    assert [(round(one.confidence, 2), one.accuracy, one.number) for one in bins] == [
+        (0.55, 0.5, 10), (0.95, 0.5, 10),
+    ]  # fmt: skip
+    assert error == pytest.approx(0.25)
