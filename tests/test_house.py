@@ -21,7 +21,7 @@ FLOORS = (
     ("tagloop.training",),
     ("tagloop.data", "tagloop.sample"),
     ("tagloop.options",),
-    ("tagloop.config",),
+    ("tagloop.config", "tagloop.renamed"),
     ("tagloop.files",),
     ("tagloop.errors", "tagloop"),
 )
