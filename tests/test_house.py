@@ -14,7 +14,7 @@ MODULES = sorted(
 )
 # From the top of the house to the cellar: a module imports from its own floor and those below.
 FLOORS = (
-    ("train_loop", "predict"),
+    ("train_loop", "predict", "export"),
     ("postprocess", "tagloop.output"),
     ("tagloop.run",),
     ("tagloop.tasks",),
@@ -74,7 +74,7 @@ def test_every_module_imports_alone_and_runs_nothing():
 import importlib, sys
 sys.argv = ["x", "--nonsense"]
 for name in {[name_of(path) for path in MODULES]}:
-    own = ("tagloop", "train_loop", "postprocess", "predict")
+    own = ("tagloop", "train_loop", "postprocess", "predict", "export")
     for loaded in [module for module in sys.modules if module.split(".")[0] in own]:
         del sys.modules[loaded]
     importlib.import_module(name)
@@ -87,7 +87,7 @@ for name in {[name_of(path) for path in MODULES]}:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_rooms_and_functions_stay_small(path):
-    limits = {"train_loop": 300, "postprocess": 120, "predict": 150}
+    limits = {"train_loop": 300, "postprocess": 120, "predict": 150, "export": 200}
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= limits.get(name_of(path), 400)
     for node in ast.walk(ast.parse(text)):
