@@ -5,13 +5,14 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from launches import read_json
+from launches import REPO, read_json
 
 import export
 import predict
 from tagloop.errors import RunStopped
 from tagloop.tasks.tagging.tagger import load_tagger
 
+PAGE = REPO / "docs" / "export.md"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, PACKAGES)), reason="needs pip install -r requirements-export.txt"
@@ -35,6 +36,11 @@ def test_an_export_tags_as_the_model_does(trained, tmp_path, capfd):
     ]
     tags = [" ".join(tagged.tags) for tagged in load_tagger(folder)(words)]
     assert tags == (trained / "predictions.txt").read_text().splitlines()
+    snippet = re.search("```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    capfd.readouterr()
+    exec(compile(snippet.replace("runs/mine-onnx", str(folder)), str(PAGE), "exec"), {})
+    (tagged,) = load_tagger(trained)([["Ann", "Lee", "lives", "in", "Oslo", "."]])
+    assert capfd.readouterr().out == f"{tagged.tags}\n"
     found, expected = load_tagger(folder)(TEXTS), load_tagger(trained)(TEXTS)
     assert [t.entities for t in found] == [t.entities for t in expected]
     capfd.readouterr()
