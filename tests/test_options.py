@@ -17,93 +17,11 @@ from tagloop.options import FIELDS, SPELLINGS, options_page, parse_config
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 TRAIN_AND_VALIDATION = [*DATA, "--validation_file", "b.json"]
 
-# run_ner_no_trainer.py's flags and its defaults.
-DEFAULTS = {
-    "dataset_name": None,
-    "dataset_config_name": None,
-    "train_file": None,
-    "validation_file": None,
-    "text_column_name": None,
-    "label_column_name": None,
-    "max_length": 128,
-    "pad_to_max_length": False,
-    "model_name_or_path": None,
-    "config_name": None,
-    "tokenizer_name": None,
-    "model_type": None,
-    "per_device_train_batch_size": 8,
-    "per_device_eval_batch_size": 8,
-    "learning_rate": 5e-5,
-    "weight_decay": 0.0,
-    "num_train_epochs": 3,
-    "max_train_steps": None,
-    "gradient_accumulation_steps": 1,
-    "lr_scheduler_type": "linear",
-    "num_warmup_steps": 0,
-    "output_dir": None,
-    "seed": None,
-    "label_all_tokens": False,
-    "return_entity_level_metrics": False,
-    "debug": False,
-    "task_name": "ner",
-    "push_to_hub": False,
-    "hub_model_id": None,
-    "hub_token": None,
-    "trust_remote_code": False,
-    "ignore_mismatched_sizes": False,
-    "checkpointing_steps": None,
-    "resume_from_checkpoint": None,
-    "with_tracking": False,
-    "report_to": "all",
-}
-OTHER_VALUES = {
-    "max_length": 99,
-    "max_train_steps": 7,
-    "seed": 7,
-    "checkpointing_steps": "epoch",
-    "lr_scheduler_type": "cosine_with_restarts",
-    "task_name": "chunk",
-    "resume_from_checkpoint": "auto",
-    "report_to": "tensorboard",
-}
-
-
-def other_value(name: str):
-    """A value that is not the default."""
-    default = DEFAULTS[name]
-    if name in OTHER_VALUES:
-        return OTHER_VALUES[name]
-    if default is None:
-        return "something"
-    return default + 1 if isinstance(default, (int, float)) and default is not False else True
-
 
 def refused(argv: list[str]) -> str:
     with pytest.raises(InputError) as caught:
         parse_config(argv)
     return str(caught.value)
-
-
-def differences_of_the_readme() -> set[str]:
-    """The options that README.md says have another meaning or default than there."""
-    readme = (REPO / "README.md").read_text(encoding="utf-8")
-    table = readme.split("## Coming from run_ner_no_trainer.py")[1].split("\n## ")[0]
-    return set(re.findall(r"^\| `--(\w+)`", table, re.MULTILINE))
-
-
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_run_ner_no_trainers_options_and_defaults(name):
-    ours = getattr(Config(), name)
-    assert ours == DEFAULTS[name] or name in differences_of_the_readme()
-    value = other_value(name)
-    extra = [] if name == "output_dir" else ["--output_dir", "o"]
-    given = [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    assert getattr(parse_config([*DATA, *extra, *given]), name) == value != ours
-
-
-def test_what_the_readme_calls_a_difference_is_an_option():
-    named = differences_of_the_readme()
-    assert {"max_length", "seed"} <= named <= set(FIELDS)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from tagloop.errors import InputError
 from tagloop.tasks.tagging.encoding import build_encoder
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, words_of
 from tagloop.tasks.tagging.windows import Windows
+from tagloop.training import onnx_model
 from tagloop.training.batching import plan_evaluation
 from tagloop.training.models import max_input_length
 from tagloop.training.tokenizers import probe_template
@@ -160,7 +161,7 @@ def load_tagger(
     device: str | torch.device | None = None,
     mixed_precision: str = "no",
 ) -> Tagger:
-    """The tagger of a folder that a training run left, or of any other trained model.
+    """The tagger of a folder that a training run or export.py left, or of any other trained model.
 
     Args:
         words: how running text is split; None: as the training words looked, which the folder
@@ -177,9 +178,15 @@ def load_tagger(
     how = config.get("tagloop") or {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, info = AutoModelForTokenClassification.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
+        if (folder / onnx_model.NAME).is_file():  # written by export.py
+            model = onnx_model.load_onnx(folder)
+            info = {"missing_keys": [], "mismatched_keys": []}
+        else:
+            model, info = AutoModelForTokenClassification.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
+    except InputError:
+        raise
     except Exception as error:  # damaged files raise all kinds
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{folder}: not a model that can tag: {reason}") from error

@@ -1,0 +1,175 @@
+"""Write a trained tagger in a format that runs without torch, if it tags as the model does.
+
+    python export.py runs/mine --format onnx          # runs/mine-onnx
+    python export.py runs/mine --format onnx --int8   # runs/mine-onnx-int8: smaller, often faster
+
+The validation data of the run, or --validation_file, is tagged by the model and by what was made of
+it. float32: every tag has to be the same. int8: the score may lose 0.3 points. Else nothing is
+written (exit code 3). predict.py reads the folder, too.
+"""
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from tagloop.config import Config
+from tagloop.errors import InputError, RunStopped, report_error
+from tagloop.files import read_json, replace_files, write_json
+from tagloop.streams import leave, open_streams, write_line
+
+MAY_LOSE = 0.003  # of the score
+DATA = (
+    "dataset_name", "dataset_config_name", "dataset_revision", "train_file", "validation_file",
+    "text_column_name", "label_column_name", "task_name", "label_scheme", "labels_file",
+    "label_all_tokens", "validation_fraction", "max_train_samples", "max_eval_samples",
+    "max_length", "stride", "seed",
+)  # fmt: skip
+BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help shows all options")
+
+
+def parse_options(argv: list[str] | None) -> argparse.Namespace:
+    """Command line -> options. Raises InputError."""
+    parser = _Parser(
+        prog="export.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model_dir", type=Path, help="output folder of a training run")
+    parser.add_argument("--format", choices=("onnx",), default="onnx", help="default: onnx")
+    parser.add_argument("--int8", action="store_true", help="weights in int8")
+    parser.add_argument("--output", type=Path, help="folder (default: MODEL_DIR-onnx[-int8])")
+    parser.add_argument("--validation_file", help="default: the validation data of the run")
+    options = parser.parse_args(argv)
+    if options.output is None:
+        name = f"{options.model_dir.resolve().name}-onnx" + "-int8" * options.int8
+        options.output = options.model_dir.resolve().parent / name
+    if (options.output / "model.safetensors").exists():
+        raise InputError(f"--output {options.output}: holds another model; name another folder")
+    return options
+
+
+def config_of(folder: Path, validation_file: str | None) -> Config:
+    """Options that score the model of a run on its validation data.
+
+    Raises:
+        InputError: no run lies there, or it has no validation data.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder}: holds no config.json; name the output folder of a run that has ended"
+        )
+    options = read_json(folder / "run.json").get("options")
+    if options is None and validation_file is None:
+        raise InputError(f"{folder}: holds no run.json that names its data; give --validation_file")
+    data = {name: value for name, value in (options or {}).items() if name in DATA}
+    if validation_file is not None:
+        data |= {"validation_file": validation_file, "validation_fraction": None}
+        data |= {"dataset_name": None, "max_eval_samples": None}
+    if data.get("validation_fraction") is None:
+        data["train_file"] = None  # need not be read
+    has_none = options and options["train_file"] and not data.get("validation_file")
+    if has_none and not data.get("validation_fraction"):
+        raise InputError(f"{folder}: was trained without validation data; give --validation_file")
+    if data.get("task_name") == "classification":
+        raise InputError(f"{folder}: only taggers can be exported, this one classifies texts")
+    return Config(**data, model_name_or_path=str(folder), do_eval=True)
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Export, compare, publish; return what export.json holds."""
+    options = parse_options(argv)
+    config = config_of(options.model_dir, options.validation_file)
+    from accelerate import Accelerator  # imports that take seconds come after --help
+
+    from postprocess import predict_split
+    from tagloop.tasks import load_task
+    from tagloop.training.dry_pass import dry_pass
+    from tagloop.training.onnx_model import NAME, OnnxModel, quantize, write_onnx
+    from tagloop.training.processes import quiet_libraries
+
+    quiet_libraries()
+    accelerator = Accelerator(cpu=True, mixed_precision="no")
+    task = load_task(config, pad_to_multiple_of=1)
+    model, examples, metric = task.build_model(), task.examples["validation"], task.best_metric
+    equal = dry_pass(model, [examples], dropout=False, backward=False).looks_across_padding
+    facts = {"words": len(examples.references)}
+
+    def measure(name, tagger):
+        began = time.perf_counter()
+        found = predict_split(
+            accelerator, tagger, task, "validation", batch_size=8, equal_lengths=equal
+        )
+        speed = len(examples.references) / (time.perf_counter() - began)
+        score = task.score("validation", found.predictions)[metric]
+        facts[name] = {metric: score, "words_per_second": round(speed)}
+        write_line(f"{name:<10}{metric} {score:.4f}, {speed:,.0f} words/s", "stdout")
+        return found.predictions
+
+    def write(into: Path) -> None:
+        tags = measure("model", model)
+        write_onnx(model, examples, into / NAME)
+        differ = int((measure("float32", OnnxModel(into / NAME, model.config)) != tags).sum())
+        if differ:
+            raise RunStopped(
+                f"{differ:,} of {len(tags):,} words have another tag; nothing was written"
+            )
+        if options.int8:
+            (into / NAME).rename(into / "float32.onnx")
+            quantize(into / "float32.onnx", into / NAME)
+            (into / "float32.onnx").unlink()
+            measure("int8", OnnxModel(into / NAME, model.config))
+            judge(facts, metric)
+        for name in BESIDE:
+            if (options.model_dir / name).exists():
+                shutil.copyfile(options.model_dir / name, into / name)
+        write_json(into / "export.json", facts)
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        files = replace_files(options.output, write, name="onnx")
+    except BaseException:
+        if not any(options.output.iterdir()):
+            options.output.rmdir()
+        raise
+    size = files[NAME]["size"] / 2**20
+    write_line(f"{'written':<10}{options.output / NAME}, {size:,.1f} MiB", "stdout")
+    return facts
+
+
+def judge(facts: dict, metric: str) -> None:
+    """Refuse an int8 model that lost too much; say so if it gains no speed here.
+
+    Raises:
+        RunStopped: its score is more than 0.3 points below the model's.
+    """
+    lost = facts["model"][metric] - facts["int8"][metric]
+    if lost > MAY_LOSE:
+        raise RunStopped(
+            f"int8 loses {100 * lost:.2f} points of {metric}, more than {100 * MAY_LOSE:.1f}; "
+            "nothing was written. Without --int8 every tag stays"
+        )
+    speeds = [facts[name]["words_per_second"] for name in ("int8", "float32")]
+    facts["faster"] = speeds[0] > speeds[1]
+    if not facts["faster"]:
+        write_line("int8 is not faster than float32 on this machine, only smaller", "stdout")
+
+
+def cli(argv: list[str] | None = None) -> int:
+    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
+    open_streams()
+    try:
+        main(argv)
+    except (InputError, RunStopped, KeyboardInterrupt) as error:
+        return report_error(error)
+    return 0
+
+
+if __name__ == "__main__":
+    leave(cli())

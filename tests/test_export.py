@@ -1,0 +1,108 @@
+"""export.py: what is written tags as the model does; what does not is refused and not written."""
+
+import re
+from importlib.util import find_spec
+
+import pytest
+import torch
+from launches import REPO, read_json
+
+import export
+import predict
+from tagloop.errors import RunStopped
+from tagloop.tasks.tagging.tagger import load_tagger
+
+PAGE = REPO / "docs" / "export.md"
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+needs_onnx = pytest.mark.skipif(
+    not all(map(find_spec, PACKAGES)), reason="needs pip install -r requirements-export.txt"
+)
+TEXTS = ["Ann Lee lives in Oslo .", "", "The Acme Group of Berlin met Omar Haddad in May ."] * 3
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_an_export_tags_as_the_model_does(trained, tmp_path, capfd):
+    folder = tmp_path / "onnx"
+    facts = export.main([str(trained), "--format", "onnx", "--output", str(folder)])
+    ours = read_json(trained / "all_results.json")["eval_f1"]
+    assert facts["model"]["f1"] == facts["float32"]["f1"] == ours > 0
+    assert facts == read_json(folder / "export.json")
+    words = [
+        block.split("\n")
+        for block in re.sub(" .*", "", (trained / "predictions.conll").read_text())
+        .strip()
+        .split("\n\n")
+    ]
+    tags = [" ".join(tagged.tags) for tagged in load_tagger(folder)(words)]
+    assert tags == (trained / "predictions.txt").read_text().splitlines()
+    snippet = re.search("```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    capfd.readouterr()
+    exec(compile(snippet.replace("runs/mine-onnx", str(folder)), str(PAGE), "exec"), {})
+    (tagged,) = load_tagger(trained)([["Ann", "Lee", "lives", "in", "Oslo", "."]])
+    assert capfd.readouterr().out == f"{tagged.tags}\n"
+    found, expected = load_tagger(folder)(TEXTS), load_tagger(trained)(TEXTS)
+    assert [t.entities for t in found] == [t.entities for t in expected]
+    capfd.readouterr()
+    assert predict.cli([str(folder), "--text", TEXTS[0]]) == 0  # as a user would
+    onnx = capfd.readouterr().out
+    assert predict.cli([str(trained), "--text", TEXTS[0]]) == 0
+    assert capfd.readouterr().out == onnx
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_int8_is_smaller_and_judged_by_its_score(trained, tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "int8"
+    monkeypatch.setattr(export, "MAY_LOSE", 1.0)
+    facts = export.main([str(trained), "--int8", "--output", str(folder)])
+    size = (folder / "model.onnx").stat().st_size
+    assert size < 0.6 * (trained / "model.safetensors").stat().st_size
+    told = "not faster" in capfd.readouterr().out
+    assert told != facts["faster"]
+    assert len(load_tagger(folder)(TEXTS)) == len(TEXTS)
+
+    monkeypatch.setattr(export, "MAY_LOSE", -2.0)  # whatever it loses is too much
+    assert export.cli([str(trained), "--int8", "--output", str(tmp_path / "refused")]) == 3
+    assert "nothing was written" in capfd.readouterr().err
+    assert not (tmp_path / "refused").exists()
+
+
+@needs_onnx
+@pytest.mark.slow
+def test_an_export_with_other_tags_is_refused(trained, tmp_path, monkeypatch):
+    from tagloop.training import onnx_model
+
+    def write_another(model, examples, path):
+        with torch.no_grad():
+            model.classifier.bias[0] += 3.0  # O
+        write_onnx(model, examples, path)
+
+    write_onnx = onnx_model.write_onnx
+    monkeypatch.setattr(onnx_model, "write_onnx", write_another)
+    with pytest.raises(RunStopped, match=r"\d+ of \d+ words have another tag; nothing was written"):
+        export.main([str(trained), "--output", str(tmp_path / "onnx")])
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_int8_that_loses_too_much_is_refused():
+    facts = {"model": {"f1": 0.9}, "float32": {"f1": 0.9, "words_per_second": 9}}
+    facts["int8"] = {"f1": 0.8969, "words_per_second": 99}
+    with pytest.raises(RunStopped, match=r"loses 0.31 points of f1.*nothing was written"):
+        export.judge(facts, "f1")
+    export.judge(facts | {"int8": {"f1": 0.8971, "words_per_second": 99}}, "f1")
+
+
+def test_what_cannot_be_exported_is_named(trained, tmp_path, capfd):
+    def refused(*arguments) -> str:
+        assert export.cli([str(argument) for argument in arguments]) == 2
+        return capfd.readouterr().err
+
+    assert "holds no config.json" in refused(tmp_path)
+    assert "holds another model" in refused(trained, "--output", trained)
+    assert "--format" in refused(trained, "--format", "tflite")
+    (tmp_path / "config.json").write_text("{}")
+    assert "give --validation_file" in refused(tmp_path)
+    assert str(tmp_path / "none.conll") in refused(
+        trained, "--validation_file", tmp_path / "none.conll"
+    )

@@ -1,0 +1,150 @@
+"""docs/migrating.md: every flag of the scripts that users come from, parsed as the page says."""
+
+import itertools
+import re
+
+import pytest
+from launches import REPO
+
+from tagloop.config import Config
+from tagloop.errors import InputError
+from tagloop.options import FIELDS, SPELLINGS, parse_config
+from tagloop.renamed import RENAMED
+
+DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
+
+# run_ner_no_trainer.py's flags and its defaults.
+DEFAULTS = {
+    "dataset_name": None,
+    "dataset_config_name": None,
+    "train_file": None,
+    "validation_file": None,
+    "text_column_name": None,
+    "label_column_name": None,
+    "max_length": 128,
+    "pad_to_max_length": False,
+    "model_name_or_path": None,
+    "config_name": None,
+    "tokenizer_name": None,
+    "model_type": None,
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 8,
+    "learning_rate": 5e-5,
+    "weight_decay": 0.0,
+    "num_train_epochs": 3,
+    "max_train_steps": None,
+    "gradient_accumulation_steps": 1,
+    "lr_scheduler_type": "linear",
+    "num_warmup_steps": 0,
+    "output_dir": None,
+    "seed": None,
+    "label_all_tokens": False,
+    "return_entity_level_metrics": False,
+    "debug": False,
+    "task_name": "ner",
+    "push_to_hub": False,
+    "hub_model_id": None,
+    "hub_token": None,
+    "trust_remote_code": False,
+    "ignore_mismatched_sizes": False,
+    "checkpointing_steps": None,
+    "resume_from_checkpoint": None,
+    "with_tracking": False,
+    "report_to": "all",
+}
+OTHER_VALUES = {
+    "max_length": 99,
+    "max_train_steps": 7,
+    "seed": 7,
+    "checkpointing_steps": "epoch",
+    "lr_scheduler_type": "cosine_with_restarts",
+    "task_name": "chunk",
+    "resume_from_checkpoint": "auto",
+    "report_to": "tensorboard",
+}
+
+
+def other_value(name: str):
+    """A value that is not the default."""
+    default = DEFAULTS[name]
+    if name in OTHER_VALUES:
+        return OTHER_VALUES[name]
+    if default is None:
+        return "something"
+    return default + 1 if isinstance(default, (int, float)) and default is not False else True
+
+
+def rows_of(section: str) -> list[list[str]]:
+    """The cells of a section's tables, without marks."""
+    page = (REPO / "docs" / "migrating.md").read_text(encoding="utf-8")
+    text = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[re.sub("[`*]", "", cell).strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def shown(value) -> str:
+    """A default as the page shows it."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+FLAGS = [row for row in rows_of("run_ner_no_trainer.py") if len(row) == 4]
+FLAGS = {row[0][2:]: row[1:] for row in FLAGS if re.match("--[a-z]", row[0])}
+OTHERS = [row for row in rows_of("run_ner.py and run_flax_ner.py") if re.match("--[a-z]", row[0])]
+
+
+def test_the_page_has_every_flag_of_run_ner_no_trainer():
+    assert sorted(FLAGS) == sorted(DEFAULTS)
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_flags_and_defaults_of_run_ner_no_trainer(name):
+    """Whole, with hyphens, joined by `=`, and every abbreviation that fits one option alone."""
+    there, here, differs = FLAGS[name]
+    ours = getattr(Config(), name)
+    assert (there, here) == (shown(DEFAULTS[name]), shown(ours))
+    assert there == here or differs, "another default needs a reason"
+    value = other_value(name)
+    extra = [] if name == "output_dir" else ["--output_dir", "o"]
+    known = {*SPELLINGS, *(f"--no_{n}" for n, field in FIELDS.items() if field.default is True)}
+    spellings = [f"--{name}", f"--{name}".replace("_", "-")]
+    spellings += [
+        start
+        for start in itertools.accumulate(f"--{name}")
+        if [other for other in known if other.startswith(start)] == [f"--{name}"]
+    ]
+    for spelling in spellings:
+        given = [[f"{spelling}={value}"], [spelling] if value is True else [spelling, str(value)]]
+        for argv in given:
+            assert getattr(parse_config([*DATA, *extra, *argv]), name) == value != ours, argv
+
+
+def test_only_the_bold_flags_have_another_default():
+    page = (REPO / "docs" / "migrating.md").read_text(encoding="utf-8")
+    bold = set(re.findall(r"^\| \*\*`--(\w+)`", page, re.MULTILINE))
+    assert bold == {n for n, default in DEFAULTS.items() if default != getattr(Config(), n)}
+
+
+@pytest.mark.parametrize("row", [row for row in OTHERS if row[0][2:] in {n[2:] for n in SPELLINGS}])
+def test_spellings_of_run_ner(row):
+    alias, ours = row[0], row[1].split()[0].rstrip(";")
+    assert SPELLINGS[alias] == (ours[2:] if ours.startswith("--") else alias[2:])
+    assert ours in ("the", f"--{SPELLINGS[alias]}")
+
+
+def test_options_of_run_ner_that_are_not_kept_are_answered_as_the_page_says():
+    answers = {}
+    for names, answer in (row for row in OTHERS if row[0][2:] not in {n[2:] for n in SPELLINGS}):
+        answers |= dict.fromkeys(re.findall(r"--(\w+)", names), answer)
+    assert answers == RENAMED
+    for name, answer in answers.items():
+        with pytest.raises(InputError) as caught:
+            parse_config([*DATA, f"--{name}", "1"])
+        assert str(caught.value) == f"unknown option --{name}; {answer}"
+        named = set(re.findall(r"--(\w+)", answer)) - {"config_file", "dynamo_backend"}
+        named -= {"revision", "local"}  # of `hf download`
+        named -= {f"no_{option}" for option in FIELDS}
+        assert named <= FIELDS.keys(), "it names an option that is none"
+
+
+def test_epochs_may_be_written_as_run_ner_writes_them():
+    assert parse_config([*DATA, "--num_train_epochs", "3.0"]).num_train_epochs == 3
