@@ -35,7 +35,10 @@ def test_many_labels_are_a_few_and_a_number(tmp_path, capsys):
     """231 of them were 13,535 characters."""
     with (tmp_path / "train.jsonl").open("w", encoding="utf-8") as file:
         for number in range(120):
-            row = {"tokens": ["word", "here"], "ner_tags": [f"B-TYPE{number}", f"I-TYPE{number}"]}
+            row = {
+                "tokens": [f"word{number}", f"here{number}"],
+                "ner_tags": [f"B-TYPE{number}", f"I-TYPE{number}"],
+            }
             file.write(json.dumps(row) + "\n")
     run(tmp_path / "sample", "--max_train_steps=1")
     capsys.readouterr()
