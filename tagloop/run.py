@@ -13,7 +13,7 @@ from tagloop.tasks.task import Task
 from tagloop.training import processes
 from tagloop.training.background import Background
 from tagloop.training.dropout import dropout_of
-from tagloop.training.memory import find_micro_batch
+from tagloop.training.memory import find_micro_batch, smaller_micro_batches
 from tagloop.training.progress import Timetable, TrainState
 from tagloop.training.vocabulary import Vocabulary
 
@@ -65,11 +65,11 @@ class Run:
             return self.task.losses(outputs, labels).sum()
 
         most = min(config.per_device_train_batch_size, len(examples))
-        size = find_micro_batch(
-            self.accelerator, self.model, examples.lengths, compute_loss, most=most
-        )
+        share = -(-self.global_batch_size // self.accelerator.num_processes)
+        sizes = [most, *smaller_micro_batches(most, share)]
+        size = find_micro_batch(self.accelerator, self.model, examples.lengths, compute_loss, sizes)
         if size < most:
-            rounds = -(-self.global_batch_size // (size * self.accelerator.num_processes))
+            rounds = -(-share // size)
             how = {"per_device_train_batch_size": size, "gradient_accumulation_steps": rounds}
             self.config = replace(config, **how)
             self.task.warnings.append(

@@ -511,6 +511,10 @@ def test_secrets_and_what_a_resume_may_change():
     assert {"hub_token"} == SECRETS
     assert MAY_CHANGE_ON_RESUME.isdisjoint({"seed", "learning_rate", "task_name", "max_length"})
     assert {"train_file", "gradient_accumulation_steps", "hub_token"} <= MAY_CHANGE_ON_RESUME
+    page = (REPO / "docs" / "resume.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"## What may change\n(.*?)Every other option", page, re.DOTALL)
+    files = {f"{name}_file" for name in ("train", "validation", "test", "predict", "labels")}
+    assert MAY_CHANGE_ON_RESUME - files == set(re.findall(r"`(\w+)`", section))
 
 
 def test_the_page_of_options_is_current():

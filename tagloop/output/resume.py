@@ -20,7 +20,7 @@ from tagloop.output.checkpoint import (
 from tagloop.output.identity import check_same_run
 from tagloop.output.loading import load_training_state, load_weights
 from tagloop.run import Run
-from tagloop.training.memory import ran_out_of_memory
+from tagloop.training.memory import ran_out_of_memory, smaller_micro_batches
 from tagloop.training.pretrained import first_line
 from tagloop.training.processes import decide
 from tagloop.training.progress import TrainState
@@ -179,13 +179,15 @@ def _memory_remedy(run: Run) -> str:
     evaluating = f"--per_device_eval_batch_size (now {config.per_device_eval_batch_size})"
     if not config.do_train:
         return f"give a smaller {evaluating}"
-    size, how = config.per_device_train_batch_size // 2, ""
-    if size:
+    batch, how = config.per_device_train_batch_size * config.gradient_accumulation_steps, ""
+    smaller = smaller_micro_batches(config.per_device_train_batch_size, batch)
+    if smaller:
+        size = smaller[0]
         how = f"--per_device_train_batch_size {size}"
         if saved := _saved(run.folder):
             how = f"{how} --resume_from_checkpoint auto, which goes on after {saved[-1].name}"
         else:
-            how += f" --gradient_accumulation_steps {2 * config.gradient_accumulation_steps}"
+            how += f" --gradient_accumulation_steps {batch // size}"
             how += " or --auto_micro_batch"
         how = f"give {how} and learns the same; else "
     return (

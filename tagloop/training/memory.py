@@ -1,6 +1,6 @@
 """Memory that runs out: told from other errors, and a micro-batch found that fits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,10 +23,9 @@ def find_micro_batch(
     model: nn.Module,
     lengths: np.ndarray,
     compute_loss: Callable[[np.ndarray], Tensor],
-    *,
-    most: int,
+    sizes: Sequence[int],
 ) -> int:
-    """The first of most, most / 2, ..., 1 that fits on every process. All must call this.
+    """The first of some sizes that fits on every process. All must call this.
 
     The micro-batch tried is the largest that can come: it holds the longest examples. Memory for
     the optimizer's two moments is held meanwhile, as the first update will take it.
@@ -35,7 +34,7 @@ def find_micro_batch(
         model: prepared, not trained yet; left without gradients.
         lengths: int [num_examples], columns of every example.
         compute_loss: example ids -> the loss that training computes, without communication.
-        most: examples in a micro-batch of one process.
+        sizes: examples in a micro-batch of one process, the largest first.
 
     Raises:
         InputError: FSDP, whose forward communicates: if one process fails there, others wait.
@@ -47,18 +46,30 @@ def find_micro_batch(
             "--per_device_train_batch_size and as much larger --gradient_accumulation_steps"
         )
     longest = np.argsort(-lengths, kind="stable")
-    size = most
-    while True:
+    for size in sizes:
         fits = _fits(accelerator, model, lambda ids=longest[:size]: compute_loss(ids))
         clear_device_cache(garbage_collection=True)
         if all(gather_object([fits])):
             return size
-        if size == 1:
-            raise RunStopped(
-                "out of memory: not even one example fits; give --gradient_checkpointing, a "
-                "smaller --max_length or a smaller model"
-            )
+    raise RunStopped(
+        "out of memory: not even one example fits; give --gradient_checkpointing, a smaller "
+        "--max_length or a smaller model"
+    )
+
+
+def smaller_micro_batches(size: int, batch: int) -> list[int]:
+    """Each about half of the one before, down to 1; a process' share of an update is whole in each.
+
+    >>> smaller_micro_batches(15, 30)
+    [6, 3, 1]
+    """
+    sizes = []
+    while size > 1:
         size //= 2
+        while batch % size:
+            size -= 1
+        sizes.append(size)
+    return sizes
 
 
 def _fits(accelerator: Accelerator, model: nn.Module, compute_loss: Callable[[], Tensor]) -> bool:

@@ -1,5 +1,6 @@
 """Memory that runs out: a message that helps, and micro-batches that shrink until they fit."""
 
+import itertools
 import re
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ import torch
 from launches import SMALL, launch, read_json, read_metrics
 
 import train_loop
+from tagloop.training.memory import smaller_micro_batches
 
 TWO = [*SMALL, "--max_train_steps=4", "--logging_steps=1"]
 MESSAGE = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -50,6 +52,15 @@ def test_micro_batches_shrink_and_an_update_learns_the_same(tmp_path, capfd):
     options = read_json(by_itself / "run.json")["options"]
     assert options["per_device_train_batch_size"] == 3
     assert options["gradient_accumulation_steps"] == 4
+
+
+@pytest.mark.parametrize("size", range(1, 40))
+def test_smaller_micro_batches_make_the_same_update(size):
+    for batch in (size, 2 * size, 3 * size):
+        sizes = [size, *smaller_micro_batches(size, batch)]
+        assert sizes[-1] == 1
+        assert all(batch % each == 0 for each in sizes)
+        assert all(2 * small <= large for large, small in itertools.pairwise(sizes))
 
 
 def test_what_the_message_says_helps(tmp_path, capfd):

@@ -20,7 +20,7 @@ from tagloop.data.check import (
     shortened,
     split_of_rows,
 )
-from tagloop.data.corpus import build_reading, labels_alike, read_split
+from tagloop.data.corpus import Variety, build_reading, labels_alike, read_split
 from tagloop.data.schemes import SchemeDetector, illegal_transitions, spans, to_iob2
 from tagloop.data.sources import find_sources
 from tagloop.data.tags import DOCUMENT_START, Reading, Row
@@ -169,14 +169,17 @@ def _survey(
     detector, totals, known, any_tags = SchemeDetector(), {}, {}, False
     for split in sources:
         reading.taken, reading.notes, reading.scheme = "", [], None
-        total, has_tags = 0, False
+        total, has_tags, variety = 0, False, Variety()
         try:
             for row in _rows(split, sources, reading):
                 total += 1
                 if any(tag is not None for tag in row.tags):
                     has_tags = True
+                    variety.add(row)
                     if detects and reading.scheme is None:
                         detector.add(row.tags, row.place_of)
+            if split != "predict":
+                variety.check(split)
         except InputError as error:
             report.problem(f"{split}: cannot be read", str(error))
             continue
