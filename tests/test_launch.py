@@ -104,7 +104,7 @@ def readme_commands():
 
 
 NOT_RUN = ("make", "git", "cd", "python -m venv", "pip", "python benchmarks/")
-NOT_RUN += ("python predict.py",)  # in test_predict.py
+NOT_RUN += ("python predict.py", "python report.py", "python export.py")  # have tests of their own
 
 
 @pytest.mark.slow
@@ -136,7 +136,11 @@ def test_commands_of_the_readme_run(command, no_dropout, request, tmp_path):
     if "--output_dir" not in final:
         final += replace["--output_dir"]
     processes = 2 if "multi_" in command or "2proc" in command or "fsdp" in command else 1
-    launch(*final, *short, processes=processes)
+    result = launch(*final, *short, processes=processes, check="--check_data" not in final)
+    if "--check_data" in final:  # which finds faults in this corpus
+        assert "IOB1, trained as IOB2" in result.stdout
+        assert "error: --check_data: " in result.stdout
+        return
     assert (tmp_path / "run" / "all_results.json").is_file()
 
 
