@@ -20,7 +20,7 @@ from tagloop.training.dataloader import Updates
 FILES = {
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "run.json",
     "metrics.jsonl", "all_results.json", "train_results.json", "eval_results.json",
-    "test_results.json", "predictions.txt", "predictions.conll",
+    "test_results.json", "predictions.txt", "predictions.conll", "README.md",
 }  # fmt: skip
 
 
