@@ -13,7 +13,8 @@ from tagloop.output.lock import LOCK
 from tagloop.report.build import report_run
 from tagloop.run import Run
 
-PRIVATE = ["step_*", "epoch_*", "tmp-*", LOCK]
+# report.html quotes sentences of the data, and paths.
+PRIVATE = ["step_*", "epoch_*", "tmp-*", LOCK, "report.html"]
 
 
 def name_of(config: Config, folder: Path) -> str:

@@ -229,6 +229,7 @@ def finish(
 def _record(run: Run) -> dict:
     return {
         "identity": run.identity,
+        "fingerprints": run.task.fingerprints,  # of test data, too, which a resume may change
         "global_batch_size": run.global_batch_size,
         "options": run.config.public(),
         "environment": describe_environment(run.accelerator),

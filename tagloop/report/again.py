@@ -38,9 +38,15 @@ def complete(
     except Exception as error:
         outcome.notes.append(f"the data of the run cannot be read again: {_reason(error)}")
         return
+    moved = _changed_splits(outcome, task)
     if isinstance(task, Tagging):
-        outcome.training = _training_spans(outcome, task)
-    elif (outcome.folder / "predictions.tsv").is_file() and not outcome.options["predict_file"]:
+        if "train" in moved:
+            outcome.notes.append("seen entities are left out: the training data is another one now")
+        else:
+            outcome.training = _training_spans(outcome, task)
+        if outcome.sentences and "test" not in moved:
+            _find_rows(outcome, task)
+    elif "test" not in moved and not outcome.options["predict_file"]:
         _read_classes(outcome, task)
     if outcome.split and outcome.task == "classification":
         return  # the run wrote the probabilities, too
@@ -48,6 +54,11 @@ def complete(
     size = _size(outcome.folder / "model.safetensors")
     if split is None:
         outcome.notes.append("neither test nor validation data has gold answers")
+    elif split in moved:
+        outcome.notes.append(
+            f"the {split} data is another one now: the model is not applied to it, as its scores "
+            "would not be those of the run"
+        )
     elif sample == 0:
         outcome.notes.append("--sample 0: without applying the model, no calibration")
     elif largest_model is not None and size > largest_model:
@@ -86,13 +97,25 @@ def _has_gold(task: Tagging | Classification, split: str) -> bool:
     return split in task.examples and int(task.examples[split].num_targets.sum()) > 0
 
 
+def _changed_splits(outcome: Outcome, task: Tagging | Classification) -> set[str]:
+    """Splits that the run read otherwise than they are read now. Older runs noted no test data."""
+    identity, now = outcome.record.get("identity", {}), task.fingerprints
+    then = identity.get("data", {}) | outcome.record.get("fingerprints", {})
+    return {split for split in now.keys() & then.keys() if now[split] != then[split]}
+
+
+def _find_rows(outcome: Outcome, task: Tagging) -> None:
+    """Rows of the sentences in predictions.conll, where those without a gold tag are left out."""
+    test = task.corpus.splits.get("test")
+    tags = [] if test is None else test["tags"]
+    rows = [row for row, of in enumerate(tags) if any(tag is not None for tag in of)]
+    if len(rows) == len(outcome.sentences):
+        outcome.rows = rows
+
+
 def _training_spans(outcome: Outcome, task: Tagging) -> dict[str, set[str]] | None:
     """The words of every span of the training data, as predictions.conll writes them."""
     if "train" not in task.corpus.splits:
-        return None
-    known = outcome.record.get("identity", {}).get("data", {}).get("train")
-    if known not in (None, task.corpus.fingerprints["train"]):
-        outcome.notes.append("seen entities are left out: the training data is another one now")
         return None
     training: dict[str, set[str]] = defaultdict(set)
     for batch in task.corpus.splits["train"].iter(1000):
@@ -115,6 +138,8 @@ def _sentence(
 
 def _read_classes(outcome: Outcome, task: Classification) -> None:
     """Classes or numbers of the test rows, from predictions.tsv."""
+    if not (outcome.folder / "predictions.tsv").is_file():
+        return
     examples = task.examples.get("test")
     lines = (outcome.folder / "predictions.tsv").read_text(encoding="utf-8").split("\n")[:-1]
     if examples is None or len(lines) != len(examples):
@@ -141,7 +166,8 @@ def _take_rows(
         numbers: probabilities of the classes, or the predicted numbers.
     """
     gold, texts, outcome.split = task.examples[split].labels, task.rows.splits[split], split
-    for row in rows.tolist():
+    outcome.rows = rows.tolist()
+    for row in outcome.rows:
         cells = texts[row]
         words = " ".join(filter(None, (cells["text"], cells["pair"]))).split() or ["_"]
         sides = ([], [])
@@ -176,6 +202,7 @@ def _apply(
             outcome.in_span = values[known] != task.model_config.label2id.get("O")
         if not outcome.sentences:
             names, offsets = task.model_config.id2label, examples.sentence_offsets
+            outcome.rows = chosen.tolist()
             for row in task.corpus.splits[split].select(chosen):
                 at = offsets[chosen[len(outcome.sentences)]]
                 predicted = [names[i] for i in values[at : at + len(row["tokens"])].tolist()]

@@ -1,5 +1,6 @@
 """Several runs beside each other: scores, a paired test on the same sentences, seeds together."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -65,8 +66,8 @@ def _check_same(outcomes: Sequence[Outcome]) -> None:
         for row, (one, other) in enumerate(zip(first.sentences, outcome.sentences, strict=True)):
             if (one.words, one.gold) != (other.words, other.gold):
                 raise InputError(
-                    f"{outcome.folder}: sentence {row + 1} is another one, or has other gold tags, "
-                    f"than in {first.folder}; compare runs on the same test data"
+                    f"{outcome.folder}: sentence {first.rows[row] + 1} is another one, or has "
+                    f"other gold tags, than in {first.folder}; compare runs on the same test data"
                 )
 
 
@@ -119,12 +120,7 @@ def _seeds(
     """Mean and standard deviation of the runs that differ only in their seed."""
     groups: dict[str, list[int]] = defaultdict(list)
     for number, outcome in enumerate(outcomes):
-        kept = {
-            name: value
-            for name, value in outcome.options.items()
-            if name != "seed" and not (name in FIELDS and FIELDS[name].metadata["may_change"])
-        }
-        groups[repr(sorted(kept.items())) if kept else str(number)].append(number)
+        groups[_all_but_the_seed(outcome) or str(number)].append(number)
     rows = []
     for members in groups.values():
         seeds = [str(outcomes[number].options.get("seed", "?")) for number in members]
@@ -139,6 +135,24 @@ def _seeds(
     table = Table(("runs", "seeds", *score_names), rows)
     text = "Runs that differ only in their seed: mean ± standard deviation between runs."
     return Section("Seeds", text, [table] if rows else [])
+
+
+def _all_but_the_seed(outcome: Outcome) -> str | None:
+    """What is the same in runs of one experiment; None if nothing is known of the run."""
+    options, identity = outcome.options, outcome.record.get("identity", {})
+    if not options:
+        return None
+    # Of options that a resume may change the data and the batch have a part in the result.
+    kept = {
+        name: value
+        for name, value in options.items()
+        if name != "seed" and not (name in FIELDS and FIELDS[name].metadata["may_change"])
+    }
+    data = identity.get("data")
+    if options.get("validation_fraction") or data is None:  # the seed chooses what is held out
+        data = [options.get("train_file"), options.get("validation_file")]
+    made_with = [outcome.record.get("global_batch_size"), identity.get("precision")]
+    return json.dumps([kept, data, made_with], sort_keys=True)
 
 
 def _types(outcomes: Sequence[Outcome], names: Sequence[str]) -> Section:
@@ -191,7 +205,8 @@ def _changed(outcomes: Sequence[Outcome], names: Sequence[str]) -> Section:
             (names[0], mark(gold, ours.predicted, gold.gold)),
             (names[1], mark(gold, theirs.predicted, gold.gold)),
         ]
-        shown.append((f"sentence {row + 1:,}: {wrong[0][row]} → {wrong[1][row]} errors", lines))
+        place = first.rows[row] + 1
+        shown.append((f"sentence {place:,}: {wrong[0][row]} → {wrong[1][row]} errors", lines))
     text = (
         f"{names[1]} has fewer errors in {int((gain > 0).sum()):,} sentences and more in "
         f"{int((gain < 0).sum()):,}. Those that differ most:"

@@ -29,6 +29,7 @@ class Outcome:
         task: ner, chunk, pos or classification.
         split: where the sentences are from; None if there are none.
         sentences: with words that have a gold tag, else rows with a class.
+        rows: of each sentence the row of its split, from 0.
         numbers: gold and predicted numbers of a regression, float [num_rows, 2].
         probabilities: of what was predicted for a word or row, float [num_predictions].
         is_right: bool [num_predictions], and whether it is part of an entity (in_span).
@@ -43,6 +44,7 @@ class Outcome:
     task: str
     split: str | None = None
     sentences: list[Sentence] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
     numbers: np.ndarray | None = None
     probabilities: np.ndarray | None = None
     is_right: np.ndarray | None = None
@@ -111,6 +113,7 @@ def _read_predictions(outcome: Outcome) -> None:
         Sentence(words, to_spans(gold, outcome.task), to_spans(predicted, outcome.task))
         for words, gold, predicted in found
     ]
+    outcome.rows = [*range(len(found))]
     outcome.split = "test" if found else None
 
 

@@ -263,7 +263,7 @@ def worst_section(outcome: Outcome) -> Section:
         sides += (("predicted", sentence.predicted, sentence.gold),)
         lines = [(name, mark(sentence, own, others)) for name, own, others in sides]
         errors = f"{wrong[row]} error{'s' if wrong[row] > 1 else ''}"
-        shown.append((f"sentence {row + 1:,}: {errors}", lines))
+        shown.append((f"sentence {outcome.rows[row] + 1:,}: {errors}", lines))
     number = sum(map(bool, wrong))
     text = f"{number:,} of {len(wrong):,} sentences have an error. " * bool(number)
     text += "✗ is wrong: missed in the gold line, not right in the predicted one."
@@ -276,7 +276,7 @@ def _worst_texts(outcome: Outcome) -> Section:
     shown = []
     for row in order.tolist():
         sentence, sure = outcome.sentences[row], outcome.probabilities[row]
-        heading = f"row {row + 1:,}: {sentence.predicted[0][2]} ({sure:.2f})"
+        heading = f"row {outcome.rows[row] + 1:,}: {sentence.predicted[0][2]} ({sure:.2f})"
         heading += f" instead of {sentence.gold[0][2]}"
         shown.append((heading, [("text", mark(sentence, [], []))]))
     text = f"{len(wrong):,} of {len(outcome.sentences):,} rows are wrong."
@@ -297,7 +297,7 @@ def numbers_section(outcome: Outcome) -> Section:
     ]
     shown = [
         (
-            f"row {row + 1:,}: {found[row]:.3g} instead of {gold[row]:.3g}",
+            f"row {outcome.rows[row] + 1:,}: {found[row]:.3g} instead of {gold[row]:.3g}",
             [("text", mark(outcome.sentences[row], [], []))],
         )
         for row in np.argsort(-off, kind="stable")[:MOST_SENTENCES].tolist()

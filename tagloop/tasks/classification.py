@@ -55,9 +55,12 @@ class Classification:
     warnings: list[str]
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        return self.rows.fingerprints
+
+    @property
     def identity(self) -> dict:
-        prints = self.rows.fingerprints
-        return models.identify(prints, self.examples, self.tokenizer, self.model_config)
+        return models.identify(self.fingerprints, self.examples, self.tokenizer, self.model_config)
 
     def build_model(self) -> nn.Module:
         head, counts = AutoModelForSequenceClassification, None

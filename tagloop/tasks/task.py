@@ -52,6 +52,7 @@ class Task(Protocol):
         best_metric: the score that tells which evaluation is best; a loss counts downwards.
         tokenizer: saved beside the model.
         identity: JSON values that a resumed run must share: data, tokenizer, model.
+        fingerprints: per split that was read, a hash of its rows.
         warnings: for the user; nothing in them stops a run.
     """
 
@@ -59,6 +60,7 @@ class Task(Protocol):
     best_metric: str
     tokenizer: Any
     identity: dict
+    fingerprints: dict[str, str]
     warnings: list[str]
 
     def build_model(self) -> nn.Module:

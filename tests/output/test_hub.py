@@ -34,14 +34,17 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_what_arrives_is_the_folder_without_checkpoints_lock_and_token(use, tmp_path, capfd):
+def test_what_arrives_is_the_folder_without_what_is_private(use, tmp_path, capfd, monkeypatch):
     folder = tmp_path / "run"
+    write = lambda run: (run.folder / "report.html").write_text("A sentence")  # noqa: E731
+    monkeypatch.setattr("tagloop.output.hub.report_run", write)
     with serving() as hub:
         use(hub)
         train_loop.main([*SHORT, f"--output_dir={folder}", "--push_to_hub", f"--hub_token={TOKEN}"])
     assert (hub.repository, hub.tokens) == ("somebody/run", {f"Bearer {TOKEN}"})
     sent = files_of(folder)
     sent.pop("run.lock", None)
+    assert sent.pop("report.html")
     assert hub.files == sent
     assert {"model.safetensors", "README.md", "run.json"} <= sent.keys()
     assert hub.cards == [sent["README.md"].decode()]

@@ -245,6 +245,64 @@ def test_runs_that_differ_in_their_seed_have_a_mean_and_a_deviation(run, tmp_pat
     assert row[-1] == f"{statistics.mean(f1):.4f} ± {statistics.stdev(f1):.4f}"
 
 
+def test_runs_that_differ_in_more_than_their_seed_have_no_mean(run, tmp_path):
+    first = read_json(run / "run.json")
+    options, identity = first["options"], first["identity"]
+    fraction = options | {"validation_fraction": 0.2}
+    for seed, (name, changed) in enumerate({
+        "same": {},
+        "batch": {"global_batch_size": 2 * first["global_batch_size"]},
+        "precision": {"identity": identity | {"precision": "bf16"}},
+        "data": {"identity": identity | {"data": {"train": "other"}}},
+        # The seed chooses what is held out.
+        "held1": {"options": fraction, "identity": identity | {"data": {"train": "1"}}},
+        "held2": {"options": fraction, "identity": identity | {"data": {"train": "2"}}},
+        "file": {"options": fraction | {"train_file": "other.conll"}},
+    }.items()):  # fmt: skip
+        shutil.copytree(run, tmp_path / name)
+        record = first | changed
+        record["options"] = record["options"] | {"seed": seed}
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    folders = [path for path in tmp_path.iterdir() if path.is_dir()]
+    page = page_of(*sorted(folders), f"--output={tmp_path / 'c.html'}")
+    (row,) = (row for row in page.rows if "±" in row[-1])
+    assert row[0] == "held1, held2"
+
+
+def numbered(page):
+    """{number of a sentence: its words} of the sentences with most errors."""
+    parts = re.split(r"sentence (\d+): \d+ errors?", page.sections["Sentences with most errors"])
+    shown = dict(zip(map(int, parts[1::2]), parts[2::2], strict=True))
+    assert len(shown) > 2
+    return {number: set(text.split()) for number, text in shown.items()}
+
+
+def test_sentences_have_the_numbers_of_the_data_and_other_data_is_not_scored(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "predictions.conll").unlink()
+    splits = build_sample_corpus()
+    for number, words in numbered(page_of(copy, "--sample=2")).items():  # a random part
+        assert {*splits["test"][number - 1]["tokens"]} <= words
+    # A row without tags, which predictions.conll leaves out.
+    splits["test"].insert(0, {"tokens": ["a"], "ner_tags": [None]})
+    copy = shutil.copytree(run, tmp_path / "other")
+    record = read_json(copy / "run.json")
+    for split, rows in splits.items():
+        path = tmp_path / f"{split}.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+        record["options"][f"{split}_file"] = str(path)
+    (copy / "run.json").write_text(json.dumps(record))
+    page = page_of(copy)
+    assert "the test data is another one now" in page.text
+    assert "Scores" in page.sections, "they are of the run's own predictions"
+    assert "Calibration" not in page.sections
+    record["fingerprints"].pop("test")
+    record["options"]["max_predict_samples"] += 1
+    (copy / "run.json").write_text(json.dumps(record))
+    for number, words in numbered(page_of(copy, "--sample=0")).items():
+        assert {*splits["test"][number - 1]["tokens"]} <= words
+
+
 def test_mistakes_are_one_line(run, tmp_path, capfd):
     other = shutil.copytree(run, tmp_path / "other")
     path = other / "predictions.conll"

@@ -53,10 +53,12 @@ class Tagging:
         return self.corpus.warnings
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        return self.corpus.fingerprints
+
+    @property
     def identity(self) -> dict:
-        return models.identify(
-            self.corpus.fingerprints, self.examples, self.tokenizer, self.model_config
-        )
+        return models.identify(self.fingerprints, self.examples, self.tokenizer, self.model_config)
 
     def build_model(self) -> nn.Module:
         train = self.examples.get("train")
