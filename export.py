@@ -11,6 +11,7 @@ written (exit code 3). predict.py reads the folder, too.
 import argparse
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +25,7 @@ DATA = (
     "dataset_name", "dataset_config_name", "dataset_revision", "train_file", "validation_file",
     "text_column_name", "label_column_name", "task_name", "label_scheme", "labels_file",
     "label_all_tokens", "validation_fraction", "max_train_samples", "max_eval_samples",
-    "max_length", "stride", "seed",
+    "max_length", "stride", "seed", "misaligned",
 )  # fmt: skip
 BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -124,6 +125,7 @@ def main(argv: list[str] | None = None) -> dict:
             (into / NAME).rename(into / "float32.onnx")
             quantize(into / "float32.onnx", into / NAME)
             (into / "float32.onnx").unlink()
+            (into / f"{NAME}.data").unlink(missing_ok=True)  # its weights, above 1 GiB
             measure("int8", OnnxModel(into / NAME, model.config))
             judge(facts, metric)
         for name in BESIDE:
@@ -131,16 +133,30 @@ def main(argv: list[str] | None = None) -> dict:
                 shutil.copyfile(options.model_dir / name, into / name)
         write_json(into / "export.json", facts)
 
-    options.output.mkdir(parents=True, exist_ok=True)
-    try:
-        files = replace_files(options.output, write, name="onnx")
-    except BaseException:
-        if not any(options.output.iterdir()):
-            options.output.rmdir()
-        raise
+    files = publish(options.output, write)
     size = files[NAME]["size"] / 2**20
     write_line(f"{'written':<10}{options.output / NAME}, {size:,.1f} MiB", "stdout")
     return facts
+
+
+def publish(output: Path, write: Callable[[Path], None]) -> dict[str, dict]:
+    """Write the files of a folder, or leave it as it was; return size and sha256 of each.
+
+    Raises:
+        InputError: there can be no such folder.
+        RunStopped: it cannot be written to, or the disk is full.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: {error.strerror}; name another folder") from None
+    try:
+        return replace_files(output, write, name="onnx")
+    except OSError as error:
+        raise RunStopped(f"--output {output}: could not be written ({error})") from error
+    finally:
+        if not any(output.iterdir()):
+            output.rmdir()
 
 
 def judge(facts: dict, metric: str) -> None:

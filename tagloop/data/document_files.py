@@ -2,11 +2,13 @@
 
 import os
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -59,7 +61,7 @@ class DocumentFiles:
             self.documents = read_documents(sys.stdin.buffer, "standard input", self.source, column)
         else:
             self.source, self.name = kind or guess_format(source), source
-            self.file: BinaryIO = self._opened("--file", Path(source).open, "rb")
+            self.file: BufferedReader = self._opened("--file", Path(source).open, "rb")
             size = os.fstat(self.file.fileno()).st_size
             self.documents = read_documents(self.file, source, self.source, column)
         self.bar = self.stack.enter_context(
@@ -81,12 +83,17 @@ class DocumentFiles:
         default = "jsonl" if self.source == "txt" else self.source
         target = kind or (default if name == "-" else guess_format(name, SUFFIXES | BRAT))
         check_formats(self.source, target)
-        marks, path = None, Path(name)
+        marks, path, has_bom = None, Path(name), False
         if target == "brat":
             if name == "-":
                 raise InputError("--output_format brat: two files, .txt and .ann; give --output")
             base = name.removesuffix(".ann").removesuffix(".txt")
             path = Path(f"{base}.txt")
+            if Path(f"{base}.ann").exists() and not name.endswith(".ann"):
+                raise InputError(
+                    f"--output {name}: would replace {base}.ann; give --output {base}.ann to do so,"
+                    " or another name"
+                )
             marks = self._opened("--output", whole_file, Path(f"{base}.ann"))
         if name == "-":
             sys.stdout.reconfigure(encoding="utf-8", newline="")
@@ -94,11 +101,12 @@ class DocumentFiles:
         elif target == "brat" and self.name and path.exists() and path.samefile(self.name):
             if self.source != "txt":
                 raise InputError(f"--output {name}: its text would replace {path}, the input")
+            has_bom = self.file.peek(3).startswith(BOM_UTF8)  # counts where the text stays
             nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (the text is there)
             self.output = self.stack.enter_context(nothing)
         else:
             self.output = self._opened("--output", whole_file, path)
-        self.writer = Writer(self.output, target, marks)
+        self.writer = Writer(self.output, target, marks, length=int(has_bom))
         self.stack.push(self._finish)
 
     def _finish(self, error: type[BaseException] | None, *_: object) -> None:

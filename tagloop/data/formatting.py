@@ -30,12 +30,13 @@ class Writer:
         output: to write to; for brat the text.
         target: one of FORMATS.
         marks: the other file of brat.
+        length: characters that stand in brat's text before what is written.
     """
 
-    def __init__(self, output: TextIO, target: str, marks: TextIO | None = None):
+    def __init__(self, output: TextIO, target: str, marks: TextIO | None = None, length: int = 0):
         self.output, self.target, self.marks = output, target, marks
         self.is_empty = True
-        self.length = self.number = 0  # characters and entities written to brat's files
+        self.length, self.number = length, 0  # characters and entities in brat's files
 
     def write(
         self, document: Document, tagged: Tagged, *, task: str = "ner", with_scores: bool = False

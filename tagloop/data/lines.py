@@ -82,12 +82,14 @@ def _is_text(raw: bytes, encoding: str) -> bool:
 
 
 def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
-    with path.open("rb") as file:
-        before = file.read(offset)
-        around = before[-SNIFFED_BYTES:] + file.read(SNIFFED_BYTES)
+    before = around = b""
+    if path.is_file():  # a stream can be read only once
+        with path.open("rb") as file:
+            before = file.read(offset)
+            around = before[-SNIFFED_BYTES:] + file.read(SNIFFED_BYTES)
     remedy = (
         "convert the file; if it is latin-1, as many old corpora: "
-        f"iconv -f latin1 -t utf-8 {path} > NEW"
+        f"iconv -f latin1 -t utf-8 {path if path.is_file() else 'FILE'} > NEW"
     )
     if b"\0" in around:
         remedy = "this is no text; name the file of words and tags"

@@ -6,6 +6,7 @@ A line of the text is a sentence, unless a span goes on behind the line: then th
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -53,12 +54,30 @@ def read_brat(path: Path, reading: Reading, tagged: bool) -> Iterator[Record]:
             reading.notes.append(f"{count(without, 'text')} left out: no .ann beside it")
     for number, (text_file, marks_file) in enumerate(pairs):
         text = read_text(text_file)
-        spans = _read_marks(marks_file, text) if tagged else []
+        spans = _read_marks(marks_file, text, _has_bom(text_file)) if tagged else []
         yield from _sentences(text, spans, str(text_file), number)
 
 
-def _read_marks(path: Path, text: str) -> list[Span]:
-    """The text-bound annotations ("T..."); relations, events and notes mark no words."""
+def _has_bom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(3) == BOM_UTF8
+
+
+def _read_marks(path: Path, text: str, has_bom: bool) -> list[Span]:
+    """The text-bound annotations ("T..."); relations, events and notes mark no words.
+
+    Of a file with a BOM brat counts it, other tools do not: what fits all marks is taken.
+    """
+    try:
+        return _bound_spans(path, text)
+    except InputError:
+        if not has_bom:
+            raise
+    spans = _bound_spans(path, f"\ufeff{text}")
+    return [s._replace(start=max(s.start - 1, 0), end=max(s.end - 1, 0)) for s in spans]
+
+
+def _bound_spans(path: Path, text: str) -> list[Span]:
     spans = []
     for number, line in read_lines(path):
         if not line.startswith("T"):

@@ -7,6 +7,7 @@ from tagloop.data.documents import Tagged
 TOOLS = ("doccano", "label_studio", "prodigy", "brat")
 # What a row of other data holds that a tool would take for its own; and what tasks hold.
 WORDS = {"text", "tokens", "words", "tags", "scores", "entities", "spans", "label", "labels"}
+WORDS |= {"relations"}  # between entities that are replaced
 TASK = {"data", "annotations", "completions", "predictions"}
 
 
