@@ -345,12 +345,43 @@ def test_tasks_of_annotation_tools_are_tagged_and_keep_what_is_theirs(tag, tagge
             assert spans == [entity["text"] for entity in result.entities]
             assert {**one, "predictions": 0} == {**task, "predictions": 0}
     row = {"text": TEXTS[0], "meta": {"a": 1}, "tokens": [{"text": "Ann", "id": 0}]}
+    row |= {"relations": [{"from_id": 1, "to_id": 2}]}  # of entities that are replaced
     row |= {"answer": "accept", "spans": [{"start": 0, "end": 1, "label": "X"}], "_task_hash": 3}
     [found] = tag("a.jsonl", json.dumps(row), "b.jsonl", "--output_format", "prodigy").splitlines()
     spans = [{key: e[key] for key in ("start", "end", "label")} for e in ann.entities]
     assert json.loads(found) == {"meta": {"a": 1}, "text": TEXTS[0], "spans": spans}
     [found] = tag("a.jsonl", json.dumps(row), "b.jsonl").splitlines()
     assert json.loads(found)["tokens"] == ann.tokens
+
+
+def test_annotations_by_hand_are_not_replaced_unasked(trained, tmp_path, capsys):
+    source, by_hand = tmp_path / "a.txt", tmp_path / "a.ann"
+    source.write_text("Ann won.", encoding="utf-8")
+    by_hand.write_text("T1\tPER 0 3\tAnn\n", encoding="utf-8")
+    assert run(trained, "--file", source, "--output", source, "--output_format", "brat") == 2
+    assert "would replace" in capsys.readouterr().err
+    assert by_hand.read_text(encoding="utf-8") == "T1\tPER 0 3\tAnn\n"
+
+
+def test_brat_offsets_count_a_byte_order_mark_as_the_text_does(trained, tmp_path):
+    source = tmp_path / "a.txt"
+    source.write_bytes(b"\xef\xbb\xbf" + TEXTS[0].encode())
+    assert run(trained, "--file", source, "--output", tmp_path / "a.ann") == 0
+    text = source.read_bytes().decode()
+    for line in (tmp_path / "a.ann").read_text(encoding="utf-8").splitlines():
+        _, where, surface = line.split("\t")
+        _, start, end = where.split()
+        assert text[int(start) : int(end)] == surface
+
+
+def test_standard_input_that_is_not_utf_8(trained):
+    done = subprocess.run(
+        [sys.executable, "predict.py", trained], cwd=REPO, capture_output=True,
+        input="Zoë\n".encode("latin-1"), check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert b"standard input:1" in done.stderr
+    assert b"UTF-8" in done.stderr
 
 
 def test_brat_beside_the_text_leaves_the_text(trained, tagger, tmp_path):
