@@ -142,7 +142,7 @@ class Config:
     )
     per_device_eval_batch_size: int = option(
         8,
-        "Longest windows in an evaluation batch; of shorter ones, as many as take no more memory.",
+        "Longest windows in an evaluation batch; of shorter ones, as many as make no more cells.",
         least=1,
         may_change=True,
     )

@@ -91,8 +91,8 @@ def plan_evaluation(
 
     Args:
         lengths, equal_lengths: as in `deal_update`.
-        batch_size: of the longest windows; of shorter ones as many as make no more columns, so
-            that no batch needs more memory than the first.
+        batch_size: of the longest windows; of shorter ones as many as make no more cells
+            (rows x columns), so that no batch computes more than the first.
 
     >>> plan_evaluation(np.array([3, 9, 4, 3, 2, 3]), batch_size=2)
     [array([1, 2]), array([0, 3, 5, 4])]
