@@ -13,11 +13,11 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from tagloop.config import Config
 from tagloop.errors import InputError, RunStopped, report_error
 from tagloop.files import read_json, replace_files, write_json
+from tagloop.scripts import ScriptParser
 from tagloop.streams import leave, open_streams, write_line
 
 MAY_LOSE = 0.003  # of the score
@@ -30,18 +30,9 @@ DATA = (
 BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help shows all options")
-
-
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """Command line -> options. Raises InputError."""
-    parser = _Parser(
-        prog="export.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ScriptParser("export.py", __doc__)
     parser.add_argument("model_dir", type=Path, help="output folder of a training run")
     parser.add_argument("--format", choices=("onnx",), default="onnx", help="default: onnx")
     parser.add_argument("--int8", action="store_true", help="weights in int8")

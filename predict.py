@@ -16,28 +16,19 @@ import argparse
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from tagloop.data.document_files import DocumentFiles
 from tagloop.data.documents import FORMATS
 from tagloop.data.formatting import FORMATS as OUTPUT_FORMATS
 from tagloop.data.text import WAYS
 from tagloop.errors import InputError, RunStopped, report_error
+from tagloop.scripts import ScriptParser
 from tagloop.streams import leave, open_streams
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help shows all options")
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """Command line -> options. Raises InputError."""
-    parser = _Parser(
-        prog="predict.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ScriptParser("predict.py", __doc__)
     parser.add_argument("model_dir", type=Path, help="output folder of a training run")
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--text", nargs="+", help="tag this text (each one, if there are several)")

@@ -10,24 +10,15 @@ pip install -r requirements-report.txt
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
 from tagloop.errors import InputError, RunStopped, report_error
+from tagloop.scripts import ScriptParser
 from tagloop.streams import leave, open_streams, write_line
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help shows all options")
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """Command line -> options. Raises InputError."""
-    parser = _Parser(
-        prog="report.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = ScriptParser("report.py", __doc__)
     parser.add_argument(
         "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="output folder of a run"
     )

@@ -39,6 +39,20 @@ def padding_share(batches, lengths: np.ndarray) -> float:
     return 1 - lengths.sum() / cells
 
 
+def deal(window_ids, lengths, num_processes, per_device) -> list[list[np.ndarray]]:
+    """The micro-batches of all processes."""
+    return [
+        deal_update(
+            window_ids,
+            lengths,
+            num_processes=num_processes,
+            process_index=process,
+            per_device_batch_size=per_device,
+        )
+        for process in range(num_processes)
+    ]
+
+
 def test_worked_examples():
     failed, tried = doctest.testmod(batching)
     assert tried >= 3
@@ -106,16 +120,7 @@ def test_processes_share_an_update_without_loss(num_processes, per_device, num_w
     (window_ids, *_) = plan_epoch(
         lengths, seed=1, epoch=0, global_batch_size=num_windows, group_by_length=True
     )
-    shares = [
-        deal_update(
-            window_ids,
-            lengths,
-            num_processes=num_processes,
-            process_index=process,
-            per_device_batch_size=per_device,
-        )
-        for process in range(num_processes)
-    ]
+    shares = deal(window_ids, lengths, num_processes, per_device)
     dealt = [window for share in shares for micro_batch in share for window in micro_batch]
     assert sorted(dealt) == sorted(window_ids)
     num_rounds = {len(share) for share in shares}
@@ -165,20 +170,6 @@ def test_grouping_by_length_saves_padding(size):
     print(f"padding, batches of {size}: {share[True]:.1%} grouped, {share[False]:.1%} random")
     assert share[True] < 0.08
     assert share[False] > 0.5
-
-
-def deal(window_ids, lengths, num_processes, per_device) -> list[list[np.ndarray]]:
-    """The micro-batches of all processes."""
-    return [
-        deal_update(
-            window_ids,
-            lengths,
-            num_processes=num_processes,
-            process_index=process,
-            per_device_batch_size=per_device,
-        )
-        for process in range(num_processes)
-    ]
 
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 128])

@@ -1,0 +1,18 @@
+"""What the scripts beside train_loop.py have in common: their command line."""
+
+import argparse
+from typing import NoReturn
+
+from tagloop.errors import InputError
+
+
+class ScriptParser(argparse.ArgumentParser):
+    """A command line that the script's docstring describes; a mistake in it is an InputError."""
+
+    def __init__(self, prog: str, description: str | None):
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, formatter_class=formatter)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message}; --help shows all options")
