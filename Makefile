@@ -1,6 +1,8 @@
 # make train | test | test-fast | check | bench: each sets up .venv first, from the pinned requirements.
 PYTHON ?= python3
 BIN := .venv/bin
+# By file, so that a file's fixtures are made once; two, for many tests launch processes themselves.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: train test test-fast check bench clean
 
@@ -8,10 +10,10 @@ train: .venv/ready
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train_loop.py
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/ready-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .

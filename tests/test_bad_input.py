@@ -228,6 +228,7 @@ def test_bad_options_are_reported_together(tmp_path, capfd):
     refuse(capfd, ["--learning_rate=much"], "--learning_rate", "much")
 
 
+@pytest.mark.slow
 def test_another_run_is_not_overwritten_unasked(tmp_path, capfd):
     folder = tmp_path / "run"
     arguments = [*SMALL, "--max_train_steps=2", f"--output_dir={folder}"]
@@ -310,6 +311,7 @@ def test_fp16_without_a_gpu(tmp_path):
     assert result.stderr.startswith("error: mixed precision fp16 needs a GPU")
 
 
+@pytest.mark.slow
 def test_a_refused_run_does_not_use_up_a_folder(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     refuse(capfd, [*SMALL, "--metric_for_best_model=f2"], "f2")

@@ -68,6 +68,7 @@ def test_no_module_imports_itself_through_others():
     assert not graph, f"a circle of imports among {', '.join(sorted(graph))}"
 
 
+@pytest.mark.slow
 def test_every_module_imports_alone_and_runs_nothing():
     """Each with none of the others loaded yet; in one process, as the libraries take seconds."""
     code = f"""

@@ -66,6 +66,7 @@ def test_a_line_of_text_becomes_a_line_of_json(tag, tagger):
     assert any(row["entities"] for row in rows)
 
 
+@pytest.mark.slow
 def test_text_and_standard_streams(trained, tagger, monkeypatch, capsys):
     assert run(trained, "--text", *TEXTS) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.split("\n")[:-1]]
@@ -275,6 +276,7 @@ def test_mistakes_on_the_command_line(trained, tmp_path, capsys):
     assert not (tmp_path / "b.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_traceback(trained, tmp_path):
     source = tmp_path / "a.txt"
     source.write_text("Ann\n" * 5000)
@@ -374,6 +376,7 @@ def test_brat_offsets_count_a_byte_order_mark_as_the_text_does(trained, tmp_path
         assert text[int(start) : int(end)] == surface
 
 
+@pytest.mark.slow
 def test_standard_input_that_is_not_utf_8(trained):
     done = subprocess.run(
         [sys.executable, "predict.py", trained], cwd=REPO, capture_output=True,

@@ -121,6 +121,7 @@ def test_scoring_does_not_touch_the_trained_run(trained, tmp_path):
     assert again == results
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(trained, tmp_path):
     folder, _ = trained
     run(tmp_path / "again")
@@ -131,6 +132,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(trained, tmp_pa
         assert (tmp_path / "other" / name).read_bytes() != original or "predictions" in name
 
 
+@pytest.mark.slow
 def test_two_schemes_of_the_same_data_train_the_same_model(tmp_path):
     rows = build_sample_corpus()["train"][:40]
     arguments = ["--num_train_epochs=1", "--model_type=bert", "--seed=3"]
@@ -151,6 +153,7 @@ def test_two_schemes_of_the_same_data_train_the_same_model(tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_best_model_is_the_one_that_is_saved(tmp_path):
     folder = tmp_path / "run"
     results = run(
@@ -176,6 +179,7 @@ def test_early_stopping_stops_after_that_many_evaluations_without_gain(tmp_path)
     assert len(losses) - 1 - best == 2
 
 
+@pytest.mark.slow
 def test_pos_and_chunk_and_entity_scores(tmp_path):
     pos = run(tmp_path / "pos", "--task_name=pos", "--max_train_steps=2")
     assert {"eval_accuracy", "eval_macro_f1", "eval_loss"} == {k for k in pos if "eval_" in k}
@@ -198,6 +202,7 @@ def test_a_token_is_written_nowhere(tmp_path, capfd, monkeypatch):
     assert (tmp_path / "run" / "ner_no_trainer").is_dir()
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_learns_the_same(trained, tmp_path):
     folder, _ = trained
     run(tmp_path / "run", "--gradient_checkpointing")

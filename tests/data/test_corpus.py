@@ -397,6 +397,7 @@ def test_validation_fraction_is_seeded_disjoint_and_ordered(tmp_path):
     assert [len(predict.splits[split]) for split in ("test", "predict")] == [7, 7]
 
 
+@pytest.mark.slow
 def test_sample_corpus_is_the_default():
     for task in ("ner", "pos", "chunk"):
         corpus = load(task_name=task)
@@ -767,6 +768,7 @@ def test_other_hub_errors_are_one_line(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "sentences"), [("a.jsonl", 5000), ("a.conll", 1000)])
+@pytest.mark.slow
 def test_rows_are_never_all_in_memory(name, sentences, tmp_path):
     rows = [([f"word{n % 977}" for n in range(s, s + 100)], ["O"] * 100) for s in range(sentences)]
     content = to_jsonl(to_dicts(rows)) if name == "a.jsonl" else to_columns(rows)
@@ -870,6 +872,7 @@ def start_build(log: Path, seconds: float) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_build_once(tmp_path):
     log = tmp_path / "log"
     builds = [start_build(log, 2), start_build(log, 2)]
@@ -879,6 +882,7 @@ def test_two_processes_at_once_build_once(tmp_path):
     assert outputs.pop().endswith(" complete\n")
 
 
+@pytest.mark.slow
 def test_killed_build_leaves_nothing_that_is_opened(tmp_path):
     log = tmp_path / "log"
     killed = start_build(log, 60)

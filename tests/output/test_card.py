@@ -29,6 +29,7 @@ def tables(card):
     return [[row for row in table if row is not table[1]] for table in rows]
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_run_and_of_every_type(trained, tmp_path):
     card, results = load(trained), read_json(trained / "all_results.json")
     assert card.data.pipeline_tag == "token-classification"
@@ -93,6 +94,7 @@ def test_a_card_of_somebody_else_stays(tmp_path, text, capfd):
     assert "README.md is not as tagloop wrote it and stays" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_edited_card_stays_and_an_own_one_is_renewed(tmp_path, monkeypatch, capfd):
     folder = tmp_path / "run"
     train_loop.main([*SHORT, f"--output_dir={folder}"])

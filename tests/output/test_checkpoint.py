@@ -117,6 +117,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", [*files_of_a_checkpoint(), "pytorch_model.bin", "scheduler.bin"])
+@pytest.mark.slow
 def test_a_planted_pickle_never_runs(run_copy, tmp_path, name):
     """Even when the manifest vouches for it."""
     fired = tmp_path / "fired"
@@ -232,6 +233,7 @@ FAILING = {
 
 
 @pytest.mark.parametrize("operation", FAILING)
+@pytest.mark.slow
 def test_a_failing_disk_stops_the_run_and_leaves_the_last_checkpoint(
     finished, tmp_path, monkeypatch, operation, capfd
 ):
@@ -279,6 +281,7 @@ def test_a_failing_delete_is_reported_and_training_goes_on(finished, tmp_path, m
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_pruning_spares_the_newest_and_the_best(tmp_path):
     folder = tmp_path / "run"
     train_loop.main(
@@ -294,6 +297,7 @@ def test_pruning_spares_the_newest_and_the_best(tmp_path):
     assert left == {"step_7", "step_8", f"step_{best}"}
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run(finished, tmp_path, monkeypatch, capfd):
     folder = tmp_path / "run"
     step = train_loop.train_step
@@ -371,6 +375,7 @@ def test_a_resume_does_not_overwrite_another_run(finished, run_copy, tmp_path):
     assert (tmp_path / "new" / "model.safetensors").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_a_lost_best_checkpoint_is_found_before_training(tmp_path):
     folder = tmp_path / "run"
     options = [
@@ -386,6 +391,7 @@ def test_a_lost_best_checkpoint_is_found_before_training(tmp_path):
         train_loop.main([*options, "--resume_from_checkpoint=auto"])
 
 
+@pytest.mark.slow
 def test_weights_in_an_old_spelling_survive_a_resume(tmp_path):
     """bert-base-cased on the hub calls LayerNorm's parameters gamma and beta."""
     source = tmp_path / "source"

@@ -34,6 +34,7 @@ def files_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow
 def test_what_arrives_is_the_folder_without_what_is_private(use, tmp_path, capfd, monkeypatch):
     folder = tmp_path / "run"
     write = lambda run: (run.folder / "report.html").write_text("A sentence")  # noqa: E731
@@ -57,6 +58,7 @@ def test_what_arrives_is_the_folder_without_what_is_private(use, tmp_path, capfd
 
 
 @pytest.mark.parametrize("refuses", ["repos/create", "/commit/"])
+@pytest.mark.slow
 def test_a_failed_upload_leaves_the_run_and_a_command_that_works(use, tmp_path, capfd, refuses):
     folder = tmp_path / "my run"
     with serving(refuses) as hub:
@@ -88,6 +90,7 @@ def test_a_failed_upload_leaves_the_run_and_a_command_that_works(use, tmp_path, 
     assert (hub.repository, hub.files) == ("team/tagger", sent)
 
 
+@pytest.mark.slow
 def test_a_token_that_the_client_would_quote_is_not_shown(use, tmp_path, capfd):
     with serving() as hub:
         use(hub)

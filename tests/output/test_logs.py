@@ -17,6 +17,7 @@ def run(folder, *arguments):
     return train_loop.main([*SMALL, f"--output_dir={folder}", *arguments])
 
 
+@pytest.mark.slow
 def test_types_are_a_table_and_not_a_line(tmp_path, capsys):
     results = run(tmp_path / "run", "--task_name=chunk", "--return_entity_level_metrics")
     lines = capsys.readouterr().out.splitlines()
@@ -136,6 +137,7 @@ def test_output_that_nobody_reads_does_not_end_the_run(tmp_path, redirect):
 
 
 @pytest.mark.parametrize(("size", "shown"), [(4, "aten::addmm"), (36, "nothing to show")])
+@pytest.mark.slow
 def test_profile_shows_where_the_time_went(tmp_path, capfd, size, shown):
     options = [f"--per_device_train_batch_size={size}", "--num_train_epochs=1", "--do_train"]
     train_loop.main([*SMALL, *options, "--profile", f"--output_dir={tmp_path / 'run'}"])

@@ -96,6 +96,7 @@ def test_stopped_after_any_update(uninterrupted, tmp_path, monkeypatch, stop_aft
     assert contents(tmp_path / "run") == expected
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(tmp_path, capfd):
     folder = tmp_path / "run"
     arguments = [*SMALL, "--checkpointing_steps=5", f"--output_dir={folder}"]

@@ -203,6 +203,7 @@ def test_a_refusal_names_the_file(tmp_path, capfd):
     assert "something else than a run (predictions.conll)" in error
 
 
+@pytest.mark.slow
 def test_overwriting_deletes_only_what_is_ours(run_copy):
     for name in ("step_by_step_notes", "step_99", "tmp-thoughts"):
         (run_copy / name).mkdir()
@@ -214,6 +215,7 @@ def test_overwriting_deletes_only_what_is_ours(run_copy):
     assert left == {"step_by_step_notes", "step_99", "tmp-thoughts"}
 
 
+@pytest.mark.slow
 def test_a_kill_between_publishing_and_pruning_leaves_no_checkpoint_too_many(finished, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
@@ -256,6 +258,7 @@ def test_every_file_has_the_mode_that_the_user_chose(tmp_path):
 # Numbers that are not finite
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_published(tmp_path, capfd):
     save = "--checkpointing_steps=1"
     for number, options in enumerate(([], [save], ["--do_train"], ["--do_train", save])):
@@ -270,6 +273,7 @@ def test_weights_that_are_not_finite_are_never_published(tmp_path, capfd):
         assert "NaN" not in "".join(p.read_text() for p in folder.glob("*.json*"))
 
 
+@pytest.mark.slow
 def test_the_remedy_for_a_loss_that_is_not_finite_works(tmp_path, monkeypatch, capfd):
     step = train_loop.train_step
 
@@ -320,6 +324,7 @@ def test_an_evaluation_loss_that_is_not_finite_stops(run_copy, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"step": 1e999}', "[]", "null", '{"files": 3}'])
+@pytest.mark.slow
 def test_auto_passes_over_a_manifest_that_holds_anything(run_copy, text, capfd):
     unfinish(run_copy)
     (run_copy / "step_4" / "manifest.json").write_text(text)
@@ -330,6 +335,7 @@ def test_auto_passes_over_a_manifest_that_holds_anything(run_copy, text, capfd):
 @pytest.mark.parametrize(
     "state", [{"karma": 1}, {"best_checkpoint": "../outside"}, {"step": 3}, {"best_checkpoint": 7}]
 )
+@pytest.mark.slow
 def test_auto_passes_over_a_state_that_was_never_written(run_copy, state, capfd):
     unfinish(run_copy)
     manifest = read_json(run_copy / "step_4" / "manifest.json")
@@ -409,6 +415,7 @@ def test_a_damaged_run_json_without_checkpoints_is_no_reason_to_begin_anew(run_c
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: os.truncate(path, 100)])
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.slow
 def test_a_finished_run_whose_model_is_lost_is_not_finished(
     finished, run_copy, name, damage, capfd
 ):

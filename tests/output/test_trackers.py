@@ -51,6 +51,7 @@ READERS = {"tensorboard": read_tensorboard, "mlflow": read_mlflow}
 
 @pytest.mark.parametrize("task", ["ner", "pos"])
 @pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.slow
 def test_a_tracker_by_its_name_gets_what_metrics_jsonl_gets(tmp_path, monkeypatch, name, task):
     if name not in READERS:
         pytest.skip(f"no reader for {name}'s files")
@@ -85,6 +86,7 @@ def test_options_arrive_flat_and_no_secret_does(tmp_path, monkeypatch):
 
 
 @WITH_TENSORBOARD
+@pytest.mark.slow
 def test_a_resumed_run_has_every_point_once(tmp_path):
     folder = tmp_path / "run"
     options = [

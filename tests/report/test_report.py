@@ -96,6 +96,7 @@ def edit(folder, target, change):
     return target
 
 
+@pytest.mark.slow
 def test_the_page_has_the_scores_of_the_run(run, page):
     results = read_json(run / "all_results.json")
     for name in ("test_precision", "test_recall", "test_f1"):
@@ -112,6 +113,7 @@ def test_the_page_has_the_scores_of_the_run(run, page):
     assert f"{gold} in 26 sentences" in page.sections["Scores"]
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_that_fetches_nothing_and_has_both_colour_schemes(run, page):
     text = (run / "report.html").read_text(encoding="utf-8")
     assert page.fetched == []
@@ -120,6 +122,7 @@ def test_the_page_is_one_file_that_fetches_nothing_and_has_both_colour_schemes(r
     assert not re.search(r"fill: #|stroke: #", text), "a picture would not follow the scheme"
 
 
+@pytest.mark.slow
 def test_words_of_the_data_are_no_markup(run, tmp_path):
     evil = "<b>&amp;$x^2$"
     copy = edit(run, tmp_path / "evil", lambda word, gold, tag: f"B-{evil}")
@@ -143,6 +146,7 @@ def test_a_run_writes_its_page_itself_and_no_report_leaves_it_out(tmp_path, monk
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+@pytest.mark.slow
 def test_a_missing_package_fails_no_run(missing, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(hub, "report_run", report_run)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -156,6 +160,7 @@ def test_a_missing_package_fails_no_run(missing, tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_fails_no_run(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(hub, "report_run", report_run)
 
@@ -170,6 +175,7 @@ def test_a_page_that_cannot_be_written_fails_no_run(tmp_path, monkeypatch, capfd
     assert capfd.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_predictions_that_are_gone_are_made_again_by_the_saved_model(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "predictions.conll").unlink()
@@ -194,6 +200,7 @@ def test_without_test_data_the_page_is_about_the_validation_data(no_dropout, tmp
     assert f"{results['eval_f1']:.4f}" in scores
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_left_out_and_said(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     record = read_json(copy / "run.json")
@@ -277,6 +284,7 @@ def numbered(page):
     return {number: set(text.split()) for number, text in shown.items()}
 
 
+@pytest.mark.slow
 def test_sentences_have_the_numbers_of_the_data_and_other_data_is_not_scored(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "predictions.conll").unlink()

@@ -40,6 +40,7 @@ def write_csv(path, header, rows):
     return path
 
 
+@pytest.mark.slow
 def test_the_sample_trains_and_says_a_class_and_its_probability_for_every_row(tmp_path):
     results = train_loop.main([*SMALL, "--task_name=classification", f"--output_dir={tmp_path}"])
     lines = [line.split("\t") for line in (tmp_path / "predictions.tsv").read_text().splitlines()]
@@ -53,6 +54,7 @@ def test_the_sample_trains_and_says_a_class_and_its_probability_for_every_row(tm
 @pytest.mark.parametrize(
     "names", ["sentence1 sentence2", "premise hypothesis", "question sentence"], ids=str
 )
+@pytest.mark.slow
 def test_pairs_are_found_by_glues_names_in_every_format(names, encoder, tmp_path):
     names = [*names.split(), "label"]
     rows = [dict(zip(names, row, strict=True)) for row in ROWS]

@@ -37,6 +37,7 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_micro_batches_shrink_and_an_update_learns_the_same(tmp_path, capfd):
     by_hand, by_itself = tmp_path / "by-hand", tmp_path / "by-itself"
     cut = ["--per_device_train_batch_size=3", "--gradient_accumulation_steps=4"]
@@ -63,6 +64,7 @@ def test_smaller_micro_batches_make_the_same_update(size):
         assert all(2 * small <= large for large, small in itertools.pairwise(sizes))
 
 
+@pytest.mark.slow
 def test_what_the_message_says_helps(tmp_path, capfd):
     folder = tmp_path / "run"
     run = [*TWO, "--checkpointing_steps=2", f"--output_dir={folder}"]
@@ -89,6 +91,7 @@ def test_memory_that_ends_after_a_checkpoint(tmp_path, capfd):
     assert "step_2" in error
 
 
+@pytest.mark.slow
 def test_not_even_one_example_fits(tmp_path, capfd):
     with room_for(0):
         code = train_loop.cli([*TWO, "--auto_micro_batch", f"--output_dir={tmp_path / 'run'}"])

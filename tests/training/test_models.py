@@ -125,6 +125,7 @@ def test_a_tokenizer_without_unknown_token_is_refused_if_it_stops_at_words(tmp_p
         words_tokenizer(options(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_slow_tokenizer_is_refused(tmp_path):
     CanineTokenizer().save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"slow .*--tokenizer_name"):

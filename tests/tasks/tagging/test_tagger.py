@@ -32,6 +32,7 @@ def tagger(trained):
     return load_tagger(trained)
 
 
+@pytest.mark.slow
 def test_tags_are_the_training_runs_own_predictions(trained, tagger):
     sentences = read_conll(trained / "predictions.conll")
     results = tagger([[columns[0] for columns in lines] for lines in sentences])
