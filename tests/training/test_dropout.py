@@ -1,12 +1,16 @@
 """dropout.py: masks that no cut changes, as random as torch's; which models keep the promise."""
 
+import shutil
+import sysconfig
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
+from torch._inductor.compile_fx import compile_fx
 from torch.nn import functional as F
 from torch.utils.checkpoint import CheckpointError, checkpoint
 from transformers import CONFIG_MAPPING, AutoModel, AutoModelForTokenClassification
@@ -487,3 +491,33 @@ def test_the_dry_pass_compares_real_positions_only():
     padded = [{name: F.pad(value, (0, 3)) for name, value in batch.items()} for batch in padded]
     together = {name: F.pad(value, (0, 3)) for name, value in together.items()}
     assert not find_disagreement(OnlyPaddingDiffers(), together, padded).depends_on_cut
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_same_masks_and_is_compiled_once():
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if not shutil.which("g++") or not headers.exists():
+        pytest.skip("inductor wants g++ and Python's headers")
+    torch.manual_seed(0)
+    layer, compilations = nn.Linear(8, 8), []
+
+    def forward(x):
+        x = F.dropout(layer(x), 0.3)
+        heads = x.view(3, 7, 2, 4).transpose(1, 2)
+        return F.scaled_dot_product_attention(heads, heads, heads, dropout_p=0.3)
+
+    def backend(graph, inputs):
+        compilations.append(graph)
+        return compile_fx(graph, inputs)
+
+    compiled, x = torch.compile(forward, backend=backend), torch.randn(3, 7, 8)
+    for step in range(3):
+        found = []
+        for function in (forward, compiled):
+            layer.zero_grad()
+            with ExampleDropout(0, step, [4, 5 + step, 6]):
+                output = function(x)
+            output.square().sum().backward()
+            found.append((output.detach(), layer.weight.grad.clone()))
+        torch.testing.assert_close(found[0], found[1])
+    assert len(compilations) == 1
