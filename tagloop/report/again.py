@@ -35,7 +35,7 @@ def complete(
     """
     try:
         task = load_task(_as_it_was(outcome), pad_to_multiple_of=1)
-    except Exception as error:
+    except Exception as error:  # moved, damaged: the page goes without
         outcome.notes.append(f"the data of the run cannot be read again: {_reason(error)}")
         return
     moved = _changed_splits(outcome, task)

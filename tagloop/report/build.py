@@ -58,7 +58,7 @@ def report_run(run: Run) -> None:
     device = str(run.accelerator.device)
     try:
         write_report([run.folder], page, device=device, largest_model=LARGEST_MODEL)
-    except Exception as error:
+    except Exception as error:  # no page is worth a run
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         run.say(f"{'report':<11} not written: {reason} (--no_report leaves it out)")
     else:
