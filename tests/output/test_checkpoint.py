@@ -247,6 +247,7 @@ def test_a_failing_disk_stops_the_run_and_leaves_the_last_checkpoint(
             def fail(*_, **__):
                 raise OSError(number, os.strerror(number))
 
+            run.background.wait()  # the disk fails after step 2 has been written, not under it
             with monkeypatch.context() as patch:
                 patch.setattr(target, fail)
                 real_save(run, **options)
