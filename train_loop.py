@@ -81,10 +81,10 @@ def main(argv: list[str] | None = None) -> dict:
         run.fit_micro_batch()
         if earlier:
             restore(run, earlier)
-        with trackers.reporting(run), with_remedy(run), run.background:
+        with trackers.reporting(run), with_remedy(run):
             decide(accelerator, lambda: run_folder.start(run, earlier))
             console.print_header(run)
-            with StopSignal() as stop:
+            with StopSignal() as stop, run.background:
                 measured = train(run, stop) if config.do_train else {}
             results = finish(run, measured)
         console.print_footer(run, results)

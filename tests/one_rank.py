@@ -20,6 +20,7 @@ from tagloop.training import processes
 
 REASON, RANK = os.environ["REASON"], int(os.environ.get("RANK", 0))
 train_step, encode_sentences = train_loop.train_step, windows.encode_sentences
+save = torch.save
 
 
 def step(run, update):
@@ -40,6 +41,11 @@ def step(run, update):
     return train_step(run, update)
 
 
+def slow_save(*arguments, **options):
+    time.sleep(2)
+    save(*arguments, **options)
+
+
 def full_disk(folder, *_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
@@ -51,6 +57,8 @@ def slow_encoding(*arguments, **options):
 
 
 train_loop.train_step = step
+if REASON == "die":  # the launcher ends the others while the checkpoint is being written
+    torch.save = slow_save
 if REASON == "input" and RANK == 1:  # a machine without the data
 
     def no_corpus(*_, **__):

@@ -332,6 +332,7 @@ def test_a_disk_that_is_really_full_is_one_message(tmp_path):
         "save = train_loop.save_checkpoint\n"
         "def limited(run, **options):\n"
         "    if run.state.step == 4:\n"
+        "        run.background.wait()\n"  # step 2 is written
         "        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
         "    return save(run, **options)\n"
         "train_loop.save_checkpoint = limited\n"
