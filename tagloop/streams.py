@@ -6,6 +6,8 @@ import sys
 
 from tqdm import tqdm
 
+JOINERS = "\u200c\u200d"  # inside words of Persian and Hindi, and of several emoji one
+
 
 def write_line(text: str, name: str) -> None:
     """Write to sys.stdout or sys.stderr, above the progress bar.
@@ -24,6 +26,13 @@ def write_line(text: str, name: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # no file below it: a notebook, a test
             os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def visible(text: str) -> str:
+    """Text of a corpus for a person: it may hold what steers a terminal, which becomes U+FFFD."""
+    return "".join(
+        letter if letter.isprintable() or letter in JOINERS else "\ufffd" for letter in text
+    )
 
 
 def open_streams() -> None:

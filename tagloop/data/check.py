@@ -21,6 +21,7 @@ import numpy as np
 
 from tagloop.config import Config
 from tagloop.data.store import select_rows
+from tagloop.streams import visible
 
 COLOURS = ("36", "33", "35", "32", "34", "31")  # cyan, yellow, magenta, green, blue, red
 MOST_PROBLEMS = 10  # of a kind on a terminal; a file or a pipe gets all
@@ -83,11 +84,6 @@ class Report:
             if most is not None and len(found) > most:
                 lines.append(f"  ... and {len(found) - most:,} more; `| less` gets them all")
         return "\n".join(lines)
-
-
-def visible(text: str) -> str:
-    """The words of a corpus could hold what steers a terminal."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def uses_colour(stream: TextIO) -> bool:

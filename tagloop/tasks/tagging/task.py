@@ -18,6 +18,7 @@ from tagloop.data.corpus import Corpus, load_corpus
 from tagloop.data.sources import SPLITS
 from tagloop.data.text import detect_way
 from tagloop.errors import InputError
+from tagloop.streams import visible
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
 from tagloop.tasks.task import choose_metric, needed_splits
@@ -154,8 +155,7 @@ def first_sentence(rows: Iterable[dict], width: int = 88) -> str:
     rows = list(rows)
     row = next((row for row in rows if any(row["tags"])), rows[0])
     pairs = zip(row["tokens"], row["tags"], strict=True)
-    text = " ".join(f"{word}/{tag}" if tag else word for word, tag in pairs)
-    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    text = visible(" ".join(f"{word}/{tag}" if tag else word for word, tag in pairs))
     return text if len(text) <= width else text[: width - 4].rpartition(" ")[0] + " ..."
 
 

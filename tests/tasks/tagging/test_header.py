@@ -23,6 +23,13 @@ def test_a_long_sentence_is_cut_to_a_line():
     assert shown.endswith(" ...")
 
 
+def test_a_terminal_is_not_steered_and_words_with_joiners_stay_whole():
+    """Persian, an emoji of three, and the sequence that clears a screen."""
+    words = ["می\u200cخواهم", "👩\u200d👩\u200d👧", "\x1b[2J"]
+    shown = task.first_sentence([{"tokens": words, "tags": ["O", "O", "O"]}])
+    assert shown == f"{words[0]}/O {words[1]}/O \ufffd[2J/O"
+
+
 @pytest.mark.slow
 def test_what_was_read_is_shown_and_every_row_is_predicted(tmp_path, capfd):
     model = tmp_path / "model"
