@@ -105,8 +105,8 @@ def main(argv: list[str] | None = None) -> dict:
         return found.predictions
 
     def write(into: Path) -> None:
-        tags = measure("model", model)
         write_onnx(model, examples, into / NAME)
+        tags = measure("model", model)
         differ = int((measure("float32", OnnxModel(into / NAME, model.config)) != tags).sum())
         if differ:
             raise RunStopped(

@@ -45,6 +45,9 @@ def main(argv: list[str] | None = None) -> Path:
     check_folders(folders)
     alone = folders[0] / "report.html" if len(folders) == 1 else Path("comparison.html")
     output = options.output or alone
+    if output.is_dir() or not output.parent.is_dir():  # known before all the computing
+        what = "is a folder" if output.is_dir() else f"{output.parent} is no folder"
+        raise InputError(f"--output {output}: {what}; name a file in a folder that exists")
     write_report(folders, output, sample=options.sample)
     return output
 

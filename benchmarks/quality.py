@@ -41,6 +41,9 @@ def main() -> None:
     options.results.mkdir(parents=True, exist_ok=True)
     journal = options.results / "quality.jsonl"
     variants = {name: lever for name, lever in LEVERS.items() if has_option(lever)}
+    if unknown := set(options.variants or ()) - variants.keys():
+        sys.exit(f"--variants: no such lever: {', '.join(sorted(unknown))}")
+    variants = {name: variants[name] for name in options.variants or variants}
     runs: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
     with tempfile.TemporaryDirectory() as name:
         model = choose_model(options.encoder, Path(name), data)
@@ -53,7 +56,9 @@ def main() -> None:
                     add_to_journal(journal, key, scores)
                     progress(f"{variant}, seed {seed}: {scores}")
                 runs[variant].append(read_journal(journal)[key])
-    write_results("quality", options.results, describe(runs), runs, options.threads)
+    write_results(
+        f"quality{options.suffix}", options.results, describe(runs), runs, options.threads
+    )
 
 
 def parse_options() -> argparse.Namespace:
@@ -64,6 +69,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--max_train_samples", type=int)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning_rate", type=float, default=1e-4)
+    parser.add_argument("--variants", nargs="+", help="only these, all levers on first")
+    parser.add_argument("--suffix", default="", help="of the results' names")
     add_common_options(parser)
     return parser.parse_args()
 

@@ -29,17 +29,29 @@ def sha256_of(path: Path) -> str:
 def whole_file(path: Path) -> Iterator[TextIO]:
     """A file to write piece by piece: it replaces `path` at the end, and after an error does not.
 
+    A link stays one, and what it leads to is replaced. Devices and pipes are written to at once.
+    The folder may be the user's, so no file there is touched but this one.
+
     Raises:
         OSError: it cannot be written.
     """
-    temporary = path.with_name(f"tmp-{path.name}")
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        return
+    target = path.resolve()
+    temporary = target.with_name(f"tmp-{os.getpid()}-{target.name}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        file = temporary.open("x", encoding="utf-8", newline="")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    try:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        fsync(path.parent)
+        temporary.replace(target)
+        fsync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -231,6 +231,7 @@ MISTAKES = [
     ("a.conllu", "1\tAnn\n", "a.conllu:1: 2 columns, but CoNLL-U has 10"),
     ("a.csv", "id,text\n1,a,b\n", "a.csv:2: 3 cells, but the header has 2"),
     ("a.csv", 'id,text\n1,"a\n', "a.csv:2: not readable as CSV"),
+    ("a.csv", "text,text\na,b\n", "a.csv:1: two columns are named 'text'"),
     ("a.docx", "x", "unknown format '.docx'"),
 ]
 
@@ -255,13 +256,15 @@ def test_mistakes_on_the_command_line(trained, tmp_path, capsys):
     source = tmp_path / "a.txt"
     source.write_text("a")
     (tmp_path / "latin.txt").write_bytes(b"M\xfcller")
+    (tmp_path / "wide.txt").write_text("Ann", encoding="utf-16")
     for arguments, message in [
         ([tmp_path, "--text", "a"], "holds no config.json"),
         ([trained, "--text", "a", "--file", source], "not allowed with"),
         ([trained, "--file", tmp_path / "b.txt"], "--file"),
         ([trained, "--file", tmp_path, "--input_format", "txt"], "Is a directory"),
         ([trained, "--file", tmp_path / "latin.txt"], "latin.txt:1: not UTF-8"),
-        ([trained, "--file", source, "--output", tmp_path / "no" / "b.jsonl"], "--output"),
+        ([trained, "--file", tmp_path / "wide.txt"], "this is UTF-16; convert it: iconv"),
+        ([trained, "--file", source, "--output", tmp_path / "no" / "b.jsonl"], "no/b.jsonl: No"),
         ([trained, "--file", source, "--output", tmp_path / "b.conllu"], "only for input of"),
         ([trained, "--file", source, "--output", tmp_path / "b.doc"], "unknown format"),
         ([trained, "--text", "a", "--batch_size", "0"], "--batch_size 0"),
@@ -363,6 +366,35 @@ def test_annotations_by_hand_are_not_replaced_unasked(trained, tmp_path, capsys)
     assert run(trained, "--file", source, "--output", source, "--output_format", "brat") == 2
     assert "would replace" in capsys.readouterr().err
     assert by_hand.read_text(encoding="utf-8") == "T1\tPER 0 3\tAnn\n"
+
+
+def test_a_text_is_not_replaced(trained, tmp_path, capsys):
+    """Neither by its tags, nor by the text that brat wants beside its annotations."""
+    source, notes = tmp_path / "a.txt", tmp_path / "notes.txt"
+    source.write_text("Ann won.", encoding="utf-8")
+    notes.write_text("precious", encoding="utf-8")
+    for output in (source, tmp_path / "notes.ann"):
+        assert run(trained, "--file", source, "--output", output) == 2
+        assert "would replace" in capsys.readouterr().err
+    assert (source.read_text(), notes.read_text()) == ("Ann won.", "precious")
+    assert sorted(tmp_path.iterdir()) == [source, notes]
+
+
+def test_no_other_file_of_the_user_is_touched(trained, tmp_path):
+    """The input is named as a temporary file might be; the output is a link, then a pipe."""
+    source, target = tmp_path / "tmp-out.jsonl", tmp_path / "target.jsonl"
+    link, pipe = tmp_path / "out.jsonl", tmp_path / "pipe"
+    source.write_text('{"text": "Ann"}\n', encoding="utf-8")
+    target.write_text("old", encoding="utf-8")
+    link.symlink_to(target)
+    assert run(trained, "--file", source, "--output", link) == 0
+    assert source.read_text(encoding="utf-8") == '{"text": "Ann"}\n'
+    assert link.is_symlink()
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        assert run(trained, "--file", source, "--output", pipe, "--output_format=jsonl") == 0
+        assert reader.communicate(timeout=60)[0].decode() == target.read_text(encoding="utf-8")
+    assert pipe.is_fifo()
 
 
 def test_brat_offsets_count_a_byte_order_mark_as_the_text_does(trained, tmp_path):

@@ -20,6 +20,7 @@ from tagloop.data.documents import (
     read_documents,
 )
 from tagloop.data.formatting import Writer, check_formats
+from tagloop.data.lines import read_head
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import whole_file
 
@@ -62,6 +63,8 @@ class DocumentFiles:
         else:
             self.source, self.name = kind or guess_format(source), source
             self.file: BufferedReader = self._opened("--file", Path(source).open, "rb")
+            if Path(source).is_file():
+                read_head(Path(source))
             size = os.fstat(self.file.fileno()).st_size
             self.documents = read_documents(self.file, source, self.source, column)
         self.bar = self.stack.enter_context(
@@ -89,16 +92,27 @@ class DocumentFiles:
                 raise InputError("--output_format brat: two files, .txt and .ann; give --output")
             base = name.removesuffix(".ann").removesuffix(".txt")
             path = Path(f"{base}.txt")
-            if Path(f"{base}.ann").exists() and not name.endswith(".ann"):
+            is_pair = Path(f"{base}.ann").exists()
+            if is_pair and not name.endswith(".ann"):
                 raise InputError(
                     f"--output {name}: would replace {base}.ann; give --output {base}.ann to do so,"
                     " or another name"
                 )
+            if path.exists() and not is_pair and not self._is_input(path):
+                raise InputError(
+                    f"--output {name}: the text is written beside it, and would replace {path}; "
+                    "give another name"
+                )
             marks = self._opened("--output", whole_file, Path(f"{base}.ann"))
+        if target == "txt" and name != "-" and self._is_input(path):
+            raise InputError(
+                f"--output {name}: its tags would replace the text, as it is the input; give "
+                "another name, or another --output_format"
+            )
         if name == "-":
             sys.stdout.reconfigure(encoding="utf-8", newline="")
             self.output: TextIO = sys.stdout
-        elif target == "brat" and self.name and path.exists() and path.samefile(self.name):
+        elif target == "brat" and self._is_input(path):
             if self.source != "txt":
                 raise InputError(f"--output {name}: its text would replace {path}, the input")
             has_bom = self.file.peek(3).startswith(BOM_UTF8)  # counts where the text stays
@@ -108,6 +122,9 @@ class DocumentFiles:
             self.output = self._opened("--output", whole_file, path)
         self.writer = Writer(self.output, target, marks, length=int(has_bom))
         self.stack.push(self._finish)
+
+    def _is_input(self, path: Path) -> bool:
+        return self.name is not None and path.exists() and path.samefile(self.name)
 
     def _finish(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:

@@ -7,6 +7,7 @@ for document in read_documents(file, "in.conll", "conll"):
 import csv
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +224,8 @@ def _csv_rows(lines: Iterable[tuple[int, str]], name: str, kind: str) -> Iterato
             return
         if header is None:
             header = cells
+            if twice := [key for key, times in Counter(header).items() if times > 1]:
+                raise InputError(f"{place}: two columns are named {twice[0]!r}; rename one")
         elif cells:
             if len(cells) != len(header):
                 raise InputError(

@@ -53,7 +53,9 @@ def print_header(run: Run) -> None:
 def print_footer(run: Run, results: dict) -> None:
     """Say what came out."""
     lines = []
-    for part in ("eval", "test"):
+    for part, split in (("eval", "validation"), ("test", "test")):
+        if split not in run.task.examples:  # a score of an earlier run in this folder
+            continue
         scores = {
             name.removeprefix(f"{part}_"): value
             for name, value in results.items()

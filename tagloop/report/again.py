@@ -33,6 +33,9 @@ def complete(
         device: None: a GPU if there is one.
         largest_model: bytes; a larger model is not loaded.
     """
+    if outcome.record.get("fingerprints", {}).keys() == {"train"}:
+        outcome.notes.append("the run had neither validation nor test data")
+        return
     try:
         task = load_task(_as_it_was(outcome), pad_to_multiple_of=1)
     except Exception as error:  # moved, damaged: the page goes without
@@ -111,6 +114,11 @@ def _find_rows(outcome: Outcome, task: Tagging) -> None:
     rows = [row for row, of in enumerate(tags) if any(tag is not None for tag in of)]
     if len(rows) == len(outcome.sentences):
         outcome.rows = rows
+    elif test is not None:
+        outcome.notes.append(
+            f"predictions.conll has {len(outcome.sentences):,} sentences, the test data "
+            f"{len(rows):,}: the file is not what this run predicted"
+        )
 
 
 def _training_spans(outcome: Outcome, task: Tagging) -> dict[str, set[str]] | None:

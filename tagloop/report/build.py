@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tagloop.errors import InputError, RunStopped
-from tagloop.files import WRITE_ERRORS, write_text
+from tagloop.files import WRITE_ERRORS, whole_file
 from tagloop.report.charts import require_packages
 from tagloop.report.outcome import Outcome, read_outcome
 from tagloop.run import Run
@@ -42,7 +42,8 @@ def write_report(
             complete(outcome, sample=sample, device=device, largest_model=largest_model)
     text = _one(outcomes[0]) if len(outcomes) == 1 else _several(outcomes)
     try:
-        write_text(output, text)
+        with whole_file(output) as file:
+            file.write(text)
     except WRITE_ERRORS as error:
         raise RunStopped(f"{output}: cannot be written: {error}") from None
 

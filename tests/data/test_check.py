@@ -86,6 +86,12 @@ def test_good_data_needs_no_model_and_ends_with_0(tmp_path, capfd):
     assert len(re.findall(r"\[(?:Ann PER|Bonn LOC|Bob PER)\]", text)) == 1
 
 
+def test_training_data_without_an_entity_is_a_problem(tmp_path, capfd):
+    files = write(tmp_path, train="Ann O\nwon O\n", dev="Bob B-PER\n")
+    given = [f"--train_file={files['train']}", f"--validation_file={files['dev']}"]
+    assert "train: every gold tag is O" in check(capfd, *given, code=1)
+
+
 @pytest.mark.parametrize(
     ("scheme", "tags", "faults"),
     [

@@ -309,6 +309,18 @@ def test_a_model_that_is_not_finite_is_refused(run_copy, tmp_path, what, capfd):
     assert f"weights of {name} are not finite" in error
 
 
+def test_the_footer_has_no_scores_of_the_run_before(run_copy, tmp_path, capfd):
+    words = tmp_path / "words.txt"
+    words.write_text("Ann\nwon\n")
+    train_loop.main(
+        [f"--predict_file={words}", "--do_predict", f"--model_name_or_path={run_copy}",
+         f"--output_dir={run_copy}"]
+    )  # fmt: skip
+    assert not {"eval", "test"} & {
+        line.split(" ")[0] for line in capfd.readouterr().out.split("\n")
+    }
+
+
 def test_an_evaluation_loss_that_is_not_finite_stops(run_copy, tmp_path, capfd):
     """Weights that are finite, and too large for the forward."""
     weights = load_file(run_copy / "model.safetensors")

@@ -164,10 +164,10 @@ def test_a_missing_package_fails_no_run(missing, tmp_path, monkeypatch, capfd):
 def test_a_page_that_cannot_be_written_fails_no_run(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(hub, "report_run", report_run)
 
-    def full(path, text):
+    def full(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tagloop.report.build.write_text", full)
+    monkeypatch.setattr("tagloop.report.build.whole_file", full)
     assert train_loop.cli([*SMALL, "--max_train_steps=1", f"--output_dir={tmp_path}"]) == 0
     assert "No space left on device (--no_report leaves it out)" in capfd.readouterr().out
     assert read_json(tmp_path / "run.json")["finished"]
@@ -215,6 +215,19 @@ def test_what_cannot_be_had_is_left_out_and_said(run, tmp_path):
     assert "Errors" in page_of(copy).sections
     (copy / "predictions.conll").unlink()
     assert "Scores" not in page_of(copy).sections
+
+
+@pytest.mark.slow
+def test_predictions_that_were_cut_short_and_a_run_without_test_data_are_said(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    path = copy / "predictions.conll"
+    path.write_text("\n\n".join(path.read_text().split("\n\n")[:20]) + "\n")
+    assert "predictions.conll has 20 sentences, the test data" in page_of(copy).text
+    path.unlink()
+    record = read_json(copy / "run.json")
+    record["fingerprints"] = {"train": record["fingerprints"]["train"]}
+    (copy / "run.json").write_text(json.dumps(record))
+    assert "the run had neither validation nor test data" in page_of(copy).text
 
 
 def test_two_runs_are_compared_on_the_same_sentences(run, tmp_path):
@@ -322,6 +335,8 @@ def test_mistakes_are_one_line(run, tmp_path, capfd):
         ([run, run], "given twice"),
         ([run, other], "sentence 1 is another one, or has other gold tags"),
         ([run, "--sample=-1"], "--sample -1: must be at least 0"),
+        ([run, f"--output={tmp_path}"], "is a folder; name a file"),
+        ([run, f"--output={tmp_path / 'no' / 'a.html'}"], "no is no folder; name a file"),
         ([], "RUN_DIR"),
     ):
         assert report.cli([str(argument) for argument in arguments]) == 2

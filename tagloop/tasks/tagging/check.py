@@ -221,6 +221,9 @@ def _say(check: _Check, report: Report) -> None:
         if counted.words and check.pieces_of is not None:
             report.fact("", _sub_tokens(check, counted))
     tagged = [split for split in check.splits if split != "predict"]
+    trained = check.labels.counts.get("train")
+    if trained and not trained.keys() - {"O"}:
+        report.problem("splits that say nothing", "train: every gold tag is O")
     if check.labels.counts:
         check.labels.report_to(report, tagged)
         for line in labels_alike(check.labels.counts):

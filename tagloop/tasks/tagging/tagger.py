@@ -191,12 +191,11 @@ def load_tagger(
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{folder}: not a model that can tag: {reason}") from error
     kinds = [name for name in config.get("architectures") or () if "TokenClass" not in name]
-    missing = kinds or sorted(
-        {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-    )
-    if missing:
+    missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    if kinds or missing:
+        what = f"is a {kinds[0]}" if kinds else f"{min(missing)} is missing"
         raise InputError(
-            f"{folder}: no trained head for tags, {missing[0]} is missing; train one first: "
+            f"{folder}: no trained head for tags, {what}; train one first: "
             f"train_loop.py --model_name_or_path {folder}"
         )
     if not tokenizer.is_fast:
