@@ -167,7 +167,11 @@ class Config:
     num_warmup_steps: float = option(
         0, "Warm-up updates; below 1: share of the run.", aliases=("--warmup_steps",), least=0
     )
-    group_by_length: bool = option(True, "Put sentences of similar length into a global batch.")
+    group_by_length: bool = option(
+        True,
+        "Put sentences of similar length into a global batch; at random is slower and scores "
+        "better in short trainings.",
+    )
     gradient_checkpointing: bool = option(
         False, "Recompute activations in backward: less memory, more time.", may_change=True
     )
