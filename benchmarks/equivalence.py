@@ -157,7 +157,10 @@ def measure_tagloop(cut: Cut, folder: Path) -> dict[str, float]:
         accelerator,
         per_device_batch_size=cut.batch_size,
     )
-    assert len(update.micro_batches) >= cut.accumulation  # a ragged update is cut once more
+    sizes = [len(ids) for ids, _ in update.micro_batches]
+    # No larger than the cut says; a ragged one is cut once more.
+    assert len(sizes) >= cut.accumulation
+    assert max(sizes) <= cut.batch_size
     unread = train_loop.UnreadLosses()
     unread.add(train_loop.train_step(run, update))
     run.state.step = 1

@@ -10,6 +10,7 @@ README.md                          the model card
 import contextlib
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,7 +119,7 @@ def _contents(folder: Path) -> list[str]:
 
 
 def _is_leftover(name: str) -> bool:
-    rest = name.removeprefix("tmp-").removeprefix("replaced-").removeprefix("pruned-")
+    rest = re.sub(r"^tmp-(\d+-|replaced-|pruned-)?", "", name)
     ours = rest in (*OWN_FILES, CARD, "model") or NAME.fullmatch(rest) is not None
     return name == LOCK or (name.startswith("tmp-") and ours)
 

@@ -182,7 +182,7 @@ def test_a_killed_launcher_takes_its_processes_along(tmp_path, processes):
 # What else lies in the folder
 
 
-@pytest.mark.parametrize("name", ["tmp-run.json", "slurm-17.out", "notes"])
+@pytest.mark.parametrize("name", ["tmp-run.json", "tmp-17-report.html", "slurm-17.out", "notes"])
 def test_a_first_start_with_auto_lets_other_files_be(tmp_path, name):
     folder = tmp_path / "run"
     folder.mkdir()
