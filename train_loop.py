@@ -35,7 +35,7 @@ from tagloop.output import console, hub, logs, run_folder, trackers
 from tagloop.output.checkpoint import require_finite, save_checkpoint, whole_weights
 from tagloop.output.identity import build_identity, check_same_options, require_same
 from tagloop.output.meter import Meter
-from tagloop.output.resume import Earlier, find_earlier, load_best, restore, with_remedy
+from tagloop.output.resume import Earlier, find_earlier, load_best, restore, settle, with_remedy
 from tagloop.run import Run
 from tagloop.streams import leave, open_streams
 from tagloop.tasks import check_data, load_task
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> dict:
         tell = partial(say, accelerator)
         earlier = decide(accelerator, lambda: find_earlier(config, folder, tell))
         if earlier and earlier.finished:
-            check_same_options(earlier.identity, config, accelerator, folder)
+            check_same_options(earlier.identity, settle(config, earlier), accelerator, folder)
             tell(f"{folder}: this run is finished, there is nothing to resume")
             accelerator.end_training()
             return earlier.results
@@ -96,6 +96,7 @@ def main(argv: list[str] | None = None) -> dict:
 
 def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earlier | None) -> Run:
     """Task, model, optimizer, schedule. Bad input ends here."""
+    config = settle(config, earlier)
     on_gpu = accelerator.device.type == "cuda"
     multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1  # for tensor cores
 
@@ -107,6 +108,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
             task.examples.values(),
             dropout=config.do_train and config.dropout == "per_example",
             backward=config.do_train and accelerator.num_processes > 1,
+            pack_to_multiple_of=multiple if config.do_train and config.packing else None,
         )
         task.warnings.extend(found.warnings)
         return task, model, found
@@ -144,6 +146,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
         equal_lengths=found.looks_across_padding,
+        packing=found.packing,
         global_batch_size=global_batch_size,
         timetable=timetable,
         identity=build_identity(config, task, accelerator),
@@ -170,9 +173,9 @@ def train(run: Run, stop: StopSignal) -> dict:
             global_batch_size=run.global_batch_size, group_by_length=config.group_by_length,
         )  # fmt: skip
         train_dataloader = build_dataloader(
-            examples, plan, accelerator, start=first_update, equal_lengths=run.equal_lengths,
-            per_device_batch_size=config.per_device_train_batch_size,
-            num_workers=config.dataloader_num_workers,
+            examples, plan, accelerator, num_workers=config.dataloader_num_workers,
+            per_device_batch_size=config.per_device_train_batch_size, start=first_update,
+            equal_lengths=run.equal_lengths, packing=run.packing,
         )  # fmt: skip
         first_update = 0
         unread = UnreadLosses()  # still on the device
@@ -220,16 +223,14 @@ def train_step(run: Run, update: Update) -> Learned:
     model.train()
     scale = accelerator.num_processes / max(update.num_targets, 1)
     loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
-    for number, (ids, batch) in enumerate(update.micro_batches, start=1):
+    for number, micro_batch in enumerate(update.micro_batches, start=1):
         is_last = number == len(update.micro_batches)
-        batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
-        labels = batch.pop("labels")
+        micro_batch = micro_batch.to(accelerator.device)
         # Gradients travel between processes once an update, in its last backward.
         with nullcontext() if is_last else accelerator.no_sync(model):
-            with dropout_of(run.config, run.state.step, ids):  # the same masks for every cut
-                outputs = model(**batch)
-            losses = run.task.losses(outputs, labels)
-            loss = losses.sum(dtype=precise_dtype(accelerator))
+            with dropout_of(run.config, run.state.step, micro_batch):  # masks of every cut
+                outputs = micro_batch.unpack(model(**micro_batch.inputs))
+            loss = run.task.losses(outputs, micro_batch.labels).sum(dtype=loss_sum.dtype)
             accelerator.backward(loss * scale)
         loss_sum += loss.detach()
     max_norm = run.config.max_grad_norm or math.inf
@@ -263,7 +264,7 @@ def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
 def finish(run: Run, measured: dict) -> dict:
     """Best weights, last scores, predictions; then the main process writes it all."""
     config, state, examples = run.config, run.state, run.task.examples
-    results = {}
+    results, predictions = {}, {}
     run.background.wait()
     require_finite(run)
     if config.do_train:
@@ -276,7 +277,6 @@ def finish(run: Run, measured: dict) -> dict:
     if "validation" in examples:
         scores = state.best_results if config.load_best_model_at_end else state.last_results
         results["eval"] = scores or evaluate(run, "validation")[0]
-    predictions = {}
     for split in ("test", "predict"):
         if split in examples:
             scores, predictions[split] = evaluate(run, split)

@@ -32,7 +32,8 @@ sys.path.insert(0, str(REPO))
 # tagloop with everything, and with one lever off at a time; the option must exist.
 LEVERS = {
     "tagloop": "",
-    "tagloop, batches at random": "--no_group_by_length",
+    "tagloop, rows padded": "--no_packing",
+    "tagloop, grouped by length": "--no_packing --group_by_length",
     "tagloop, torch's dropout": "--dropout=per_process",
     "tagloop, whole vocabulary": "--full_vocabulary",
 }
@@ -132,8 +133,8 @@ def has_option(lever: str) -> bool:
     """Whether this tagloop knows the option that turns the lever off."""
     from tagloop.config import Config
 
-    name = lever.removeprefix("--").removeprefix("no_").partition("=")[0]
-    return not name or name in Config.__dataclass_fields__
+    options = (each.removeprefix("--").removeprefix("no_") for each in lever.split())
+    return all(each.partition("=")[0] in Config.__dataclass_fields__ for each in options)
 
 
 def can_import(python: str, module: str) -> bool:

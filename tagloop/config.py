@@ -167,10 +167,18 @@ class Config:
     num_warmup_steps: float = option(
         0, "Warm-up updates; below 1: share of the run.", aliases=("--warmup_steps",), least=0
     )
-    group_by_length: bool = option(
-        True,
-        "Put sentences of similar length into a global batch; at random is slower and scores "
-        "better in short trainings.",
+    packing: bool | None = option(
+        None,
+        "Lay several sentences into a row of a batch instead of padding it, where the model keeps "
+        "them apart. Not given: yes, but a resumed run goes on as it began.",
+        may_change=True,
+        formerly=False,
+    )
+    group_by_length: bool | None = option(
+        None,
+        "Put sentences of similar length into a global batch: faster where rows cannot be packed, "
+        "worse scores. Not given: no, but a resumed run goes on as it began.",
+        formerly=True,
     )
     gradient_checkpointing: bool = option(
         False, "Recompute activations in backward: less memory, more time.", may_change=True

@@ -105,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         if field.default is not None and field.default is not False:
             help_line += f" (default: {_default(field)})"
         group.add_argument(*names, dest=field.name, help=help_line, **shape)
-        if field.default is True:
+        if _plain_type(field) is bool and field.default is not False:
             group.add_argument(
                 f"--no_{field.name}", dest=field.name, action="store_const", const="false",
                 help=f"The same as --{field.name} false.",

@@ -21,7 +21,7 @@ RENAMED = {
     "fp16": _PRECISION,
     "warmup_ratio": "here --num_warmup_steps, below 1 a share of the run",
     "activation_checkpointing": "here --gradient_checkpointing",
-    "train_sampling_strategy": "here --group_by_length, the default, or --no_group_by_length",
+    "train_sampling_strategy": "here --group_by_length, but rows are packed by default",
     "data_seed": "here --seed",
     "use_auth_token": "here --hub_token, better HF_TOKEN in the environment",
     "optim": _OPTIMIZER,

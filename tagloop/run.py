@@ -14,6 +14,7 @@ from tagloop.training import processes
 from tagloop.training.background import Background
 from tagloop.training.dropout import dropout_of
 from tagloop.training.memory import find_micro_batch, smaller_micro_batches
+from tagloop.training.packing import Packing, build_micro_batch
 from tagloop.training.progress import Timetable, TrainState
 from tagloop.training.vocabulary import Vocabulary
 
@@ -31,6 +32,7 @@ class Run:
     optimizer: optim.Optimizer  # prepared by the accelerator
     lr_scheduler: optim.lr_scheduler.LRScheduler  # plain: it steps once per update
     equal_lengths: bool  # in a batch: the model sees padding
+    packing: Packing | None  # of a training batch's rows; None: a row for each example
     global_batch_size: int  # examples that one update learns from, over all processes
     timetable: Timetable
     identity: dict  # what a resumed run must have in common with the one it resumes
@@ -58,11 +60,10 @@ class Run:
             return
 
         def compute_loss(ids: np.ndarray) -> Tensor:
-            batch = {k: v.to(self.accelerator.device) for k, v in examples.collate(ids).items()}
-            labels = batch.pop("labels")
-            with dropout_of(config, 0, ids):
-                outputs = self.model(**batch)
-            return self.task.losses(outputs, labels).sum()
+            micro_batch = build_micro_batch(examples, ids).to(self.accelerator.device)
+            with dropout_of(config, 0, micro_batch):
+                outputs = self.model(**micro_batch.inputs)
+            return self.task.losses(outputs, micro_batch.labels).sum()
 
         most = min(config.per_device_train_batch_size, len(examples))
         share = -(-self.global_batch_size // self.accelerator.num_processes)

@@ -47,13 +47,18 @@ def main(folder: Path, data: str, model: str, task: str, cuts: list) -> None:
         run.optimizer.optimizer.register_step_pre_hook(keep_gradients)
 
         def keep_stream(run, update, stream=stream):
+            lengths = run.task.examples["train"].lengths
             stream.append(
                 [
-                    [row[mask.bool()].tolist() for row, mask in zip(ids, masks, strict=True)]
-                    for ids, masks in (
-                        (batch["input_ids"], batch["attention_mask"])
-                        for _, batch in update.micro_batches
-                        if (batch["labels"] != -100).any() or update.num_targets == 0
+                    [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
+                    for ids, lengths in (
+                        (
+                            micro_batch.unpack(micro_batch.inputs.copy())["input_ids"],
+                            lengths[micro_batch.example_ids],
+                        )
+                        for micro_batch in update.micro_batches
+                        if (micro_batch.labels != -100).any()
+                        or (update.num_targets == 0 and len(micro_batch.example_ids))
                     )
                 ]
             )

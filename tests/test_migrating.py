@@ -105,7 +105,8 @@ def test_flags_and_defaults_of_run_ner_no_trainer(name):
     assert there == here or differs, "another default needs a reason"
     value = other_value(name)
     extra = [] if name == "output_dir" else ["--output_dir", "o"]
-    known = {*SPELLINGS, *(f"--no_{n}" for n, field in FIELDS.items() if field.default is True)}
+    on = [n for n, f in FIELDS.items() if "bool" in str(f.type) and f.default is not False]
+    known = {*SPELLINGS, *(f"--no_{name}" for name in on)}
     spellings = [f"--{name}", f"--{name}".replace("_", "-")]
     spellings += [
         start

@@ -57,7 +57,7 @@ def test_aliases(alias, value, name, expected, joined):
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [([], True), (["--no_group_by_length"], False), (["--no-group-by-length"], False)]
+    [([], None), (["--no_group_by_length"], False), (["--no-group-by-length"], False)]
     + [(["--group_by_length", word], False) for word in ("false", "no", "0", "False", "off")]
     + [([f"--group-by-length={word}"], True) for word in ("true", "yes", "1")]
     + [(["--no_group_by_length", "--group_by_length"], True)],

@@ -1,12 +1,13 @@
 """Taking up an earlier run: which checkpoint, where it was, and back into that state."""
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tagloop.config import Config
+from tagloop.config import FORMERLY, Config
 from tagloop.errors import InputError, NotFinite, OutOfMemory, RunStopped
 from tagloop.files import find_damage, read_json
 from tagloop.output.checkpoint import (
@@ -78,6 +79,16 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
         checkpoint=checkpoint,
         state=state,
     )
+
+
+def settle(config: Config, earlier: Earlier | None) -> Config:
+    """The options with those decided that nobody gave: a resumed run goes on as it began."""
+    decided = {"packing": not config.pad_to_max_length, "group_by_length": False}
+    if earlier:
+        options = FORMERLY | earlier.identity["options"]
+        decided = {name: options[name] for name in decided}
+    given = {name: getattr(config, name) for name in decided if getattr(config, name) is not None}
+    return dataclasses.replace(config, **decided | given)
 
 
 def find_checkpoint(

@@ -5,6 +5,8 @@ seed, the lengths and the global batch size, and on nothing else: the number of 
 micro-batches only decides who computes which part of it.
 """
 
+import heapq
+
 import numpy as np
 
 CHUNK_UPDATES = 50  # global batches in a chunk that is sorted by length: 96% real tokens on CoNLL
@@ -50,6 +52,7 @@ def deal_update(
     process_index: int,
     per_device_batch_size: int,
     equal_lengths: bool = False,
+    packed: bool = False,
 ) -> list[np.ndarray]:
     """The micro-batches of one process for one global batch.
 
@@ -62,6 +65,8 @@ def deal_update(
         window_ids: the global batch, [num_windows_of_update].
         lengths: columns that every window of the corpus needs.
         equal_lengths: only windows of one length in a micro-batch, for models that see padding.
+        packed: any lengths go together, as nothing is padded; every micro-batch has about as many
+            sub-tokens.
 
     Returns:
         One array of window ids per micro-batch; every process gets equally many micro-batches.
@@ -75,7 +80,11 @@ def deal_update(
         slices += [window_ids[:0]] * (-len(slices) % num_processes)
         return slices[process_index::num_processes]
     num_slices = -(-len(window_ids) // (num_processes * per_device_batch_size)) * num_processes
-    slices = np.array_split(_longest_first(window_ids, lengths), num_slices)
+    order = _longest_first(window_ids, lengths)
+    if packed:
+        parts = deal_evenly(lengths[order], num_slices, most=per_device_batch_size)
+        return [order[part] for part in parts[process_index::num_processes]]
+    slices = np.array_split(order, num_slices)
     share = []
     for at in range(0, num_slices, num_processes):
         dealt = slices[at : at + num_processes]
@@ -106,6 +115,34 @@ def plan_evaluation(
         batches.append(order[:size])
         order = order[size:]
     return batches
+
+
+def deal_evenly(lengths: np.ndarray, parts: int, *, most: int | None = None) -> list[np.ndarray]:
+    """Deal windows so that every part has about as many sub-tokens: LPT (Graham 1969).
+
+    Each window, longest first, goes to the part that is shortest so far.
+
+    Args:
+        lengths: int [num_windows].
+        most: windows in a part.
+
+    Returns:
+        For every part its windows, by number.
+
+    >>> deal_evenly(np.array([3, 9, 4, 1]), 2)
+    [array([1]), array([2, 0, 3])]
+    """
+    open_parts = [(0, part) for part in range(parts)]  # a heap
+    dealt: list[list[int]] = [[] for _ in open_parts]
+    sizes = lengths.tolist()
+    for number in _longest_first(np.arange(len(lengths)), lengths).tolist():
+        size, part = open_parts[0]
+        dealt[part].append(number)
+        if len(dealt[part]) == most:
+            heapq.heappop(open_parts)
+        else:
+            heapq.heapreplace(open_parts, (size + sizes[number], part))
+    return [np.array(numbers, dtype=np.int64) for numbers in dealt]
 
 
 def _cut_by_length(window_ids: np.ndarray, lengths: np.ndarray, size: int) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """One item is one update: the micro-batches of this process."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tagloop.training.batching import deal_update
 from tagloop.training.examples import Examples
+from tagloop.training.packing import MicroBatch, Packing, build_micro_batch
 
 
 @dataclass(frozen=True)
@@ -17,14 +19,12 @@ class Update:
 
     Attributes:
         example_ids: int64 [num_examples], of the whole update.
-        micro_batches: of this process, each its example ids, int64 [examples] (none for a process
-            without work), and tensors [examples, sub-tokens] by name.
         num_targets: of the whole update. Every process knows every example's number of targets, so
             no collective is needed.
     """
 
     example_ids: np.ndarray
-    micro_batches: list[tuple[np.ndarray, dict[str, torch.Tensor]]]
+    micro_batches: list[MicroBatch]  # of this process
     num_targets: int
     num_words: int  # of the whole update
     num_sub_tokens: int  # of this process
@@ -32,9 +32,8 @@ class Update:
 
     def pin_memory(self) -> "Update":
         """Page-locked tensors, which travel to a GPU beside the computation."""
-        for _, batch in self.micro_batches:
-            batch |= {name: tensor.pin_memory() for name, tensor in batch.items()}
-        return self
+        pinned = [micro_batch.pin_memory() for micro_batch in self.micro_batches]
+        return dataclasses.replace(self, micro_batches=pinned)
 
 
 class Updates(Dataset):
@@ -49,14 +48,17 @@ class Updates(Dataset):
         process_index: int,
         per_device_batch_size: int,
         equal_lengths: bool = False,
+        packing: Packing | None = None,
     ):
         self.examples = examples
         self.plan = plan
+        self.packing = packing
         self.share = {
             "num_processes": num_processes,
             "process_index": process_index,
             "per_device_batch_size": per_device_batch_size,
             "equal_lengths": equal_lengths,
+            "packed": packing is not None,
         }
 
     def __len__(self) -> int:
@@ -64,16 +66,17 @@ class Updates(Dataset):
 
     def __getitem__(self, number: int) -> Update:
         example_ids, examples = self.plan[number], self.examples
-        padded = examples.padded_lengths
-        lengths = examples.lengths if self.share["equal_lengths"] else padded
+        by_length = self.packing or self.share["equal_lengths"]
+        lengths = examples.lengths if by_length else examples.padded_lengths
         shares = deal_update(example_ids, lengths, **self.share)
+        micro_batches = [build_micro_batch(examples, ids, self.packing) for ids in shares]
         return Update(
             example_ids=example_ids,
-            micro_batches=[(ids, examples.collate(ids)) for ids in shares],
+            micro_batches=micro_batches,
             num_targets=int(examples.num_targets[example_ids].sum()),
             num_words=int(examples.num_words[example_ids].sum()),
             num_sub_tokens=sum(int(examples.lengths[ids].sum()) for ids in shares),
-            num_cells=sum(len(ids) * int(padded[ids].max()) for ids in shares if len(ids)),
+            num_cells=sum(micro_batch.num_cells for micro_batch in micro_batches),
         )
 
 
@@ -86,6 +89,7 @@ def build_dataloader(
     num_workers: int = 0,
     start: int = 0,
     equal_lengths: bool = False,
+    packing: Packing | None = None,
 ) -> DataLoader:
     """The updates of an epoch from `start` on: a resumed epoch skips indices, never data."""
     updates = Updates(
@@ -95,6 +99,7 @@ def build_dataloader(
         process_index=accelerator.process_index,
         per_device_batch_size=per_device_batch_size,
         equal_lengths=equal_lengths,
+        packing=packing,
     )
     return DataLoader(
         updates,

@@ -4,7 +4,7 @@
         {"use_reentrant": False, "context_fn": recompute_alike}
     )
     with ExampleDropout(seed, step, example_ids):  # around the forward of a micro-batch
-        outputs = model(**batch)
+        outputs = model(**inputs)
 
 Whether an element is dropped is a hash of (seed, step, number of the call, example, coordinates
 within the example), so masks, losses and gradients are the same for every cut of a global batch
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tagloop.config import Config
+from tagloop.training.packing import Layout, MicroBatch
 
 # Odd constants of the golden ratio and of murmur3's finalizer, as int32.
 GOLDEN, MURMUR_1, MURMUR_2 = 0x9E3779B1 - 2**32, 0x85EBCA6B - 2**32, 0xC2B2AE35 - 2**32
@@ -40,7 +41,8 @@ class ExampleDropout(TorchFunctionMode):
     examples, else in the second ([length, batch, channels]). All other dimensions are coordinates,
     each hashed by itself, so that no index contains a length. A tensor with examples in neither
     (DeBERTa's embeddings of distances) gets one mask per update, the same in every process; the
-    set `unplaced` holds its shape.
+    set `unplaced` holds its shape. In packed rows a sub-token is told by [rows, columns, ...] and
+    [rows, heads, columns, columns], and has the mask that it would have in a row of its own.
 
     Not answered, so torch's own: alpha and feature dropout, dropout inside nn.MultiheadAttention
     and torch's LSTMs, flash and flex attention, anything that calls torch.bernoulli.
@@ -48,17 +50,24 @@ class ExampleDropout(TorchFunctionMode):
     Args:
         seed, step: of the run, and of the update.
         example_ids: int [num_examples]; none for a micro-batch without work, which is one row.
+        layout: where the examples lie in packed rows; None: a row each.
     """
 
     entered: ClassVar[list["ExampleDropout"]] = []
 
-    def __init__(self, seed: int, step: int, example_ids: Sequence[int]):
+    def __init__(
+        self, seed: int, step: int, example_ids: Sequence[int], layout: Layout | None = None
+    ):
         super().__init__()
         self.num_calls = 0
         digest = hashlib.blake2b(f"{seed} {step}".encode(), digest_size=8).digest()
         update, mask = int.from_bytes(digest[:4]), int.from_bytes(digest[4:])
         keys = [_signed(int(example) * GOLDEN ^ mask) for example in example_ids]
-        self.example_keys = _mix(torch.tensor(keys or [0], dtype=torch.int32)) & -2  # even
+        self.keys = _mix(torch.tensor(keys or [0], dtype=torch.int32)) & -2  # even
+        self.positions = None
+        if layout:
+            self.keys = self.keys.to(layout.owners.device)[layout.owners]
+            self.positions = layout.positions
         # A tensor: numbers are constants to a compiled model, which would be compiled every update.
         calls = torch.arange(MAX_CALLS, dtype=torch.int32) * GOLDEN + _signed(update)
         self.call_keys = _mix(calls) | 1
@@ -86,18 +95,29 @@ class ExampleDropout(TorchFunctionMode):
         if not training or not 0 < p < 1 or not input.numel():
             return F.dropout(input, p, training, inplace)  # draws nothing
         rows = input if input.ndim > 1 else input.reshape(-1, 1)
-        num_examples, candidates = len(self.example_keys), rows.shape[: min(2, rows.ndim - 1)]
-        example_dim = candidates.index(num_examples) if num_examples in candidates else None
+        example_dim = self._example_dim(rows)
         if example_dim is None:
             self.unplaced.add(tuple(rows.shape))
-        if self.example_keys.device != input.device:
-            self.example_keys = self.example_keys.to(input.device)
+        if self.keys.device != input.device:
+            self.keys = self.keys.to(input.device)
+        if self.call_keys.device != input.device:
             self.call_keys = self.call_keys.to(input.device)
         call_key = self.call_keys[self.num_calls % MAX_CALLS]
         self.num_calls += 1
         drop = _compiled_drop if torch.compiler.is_compiling() else _Dropped.apply
-        output = drop(rows, self.example_keys, call_key, example_dim, p).view(input.shape)
+        output = drop(rows, self.keys, self.positions, call_key, example_dim, p).view(input.shape)
         return input.copy_(output) if inplace else output
+
+    def _example_dim(self, rows: Tensor) -> int | None:
+        if self.positions is not None:
+            num_rows, columns = self.positions.shape
+            shapes = {
+                3: (num_rows, columns, rows.shape[-1]),
+                4: (num_rows, rows.shape[1], columns, columns),
+            }
+            return 0 if rows.shape == shapes.get(rows.ndim) else None
+        candidates = rows.shape[: min(2, rows.ndim - 1)]
+        return candidates.index(len(self.keys)) if len(self.keys) in candidates else None
 
     def _attention(
         self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
@@ -148,20 +168,32 @@ def recompute_alike() -> tuple[contextlib.AbstractContextManager, ...]:
 
 
 def _drop(
-    input: Tensor, example_keys: Tensor, call_key: Tensor, example_dim: int | None, p: float
+    input: Tensor,
+    keys: Tensor,
+    positions: Tensor | None,
+    call_key: Tensor,
+    example_dim: int | None,
+    p: float,
 ) -> Tensor:
     """Zeros where the hash says so, the rest times 1 / (1 - p).
 
     Args:
         input: [..., entries] with examples in dimension example_dim, if anywhere.
-        example_keys: int32 [num_examples], even.
+        keys: int32, even: [num_examples], or [rows, columns] of every sub-token's example.
+        positions: int64 [rows, columns], of every sub-token in its example, if rows are packed.
         call_key: int32 scalar, odd: a product with an odd number is a permutation.
     """
     places, entries = _tables(input.shape, example_dim, input.device)
     if example_dim is None:
         rows = places ^ call_key
+    elif positions is None:
+        rows = (keys ^ call_key).view(_along(example_dim, input.ndim)) + places
+    elif input.ndim == 3:
+        rows = ((keys ^ call_key) + places[0, :, 0][positions])[..., None]
     else:
-        rows = (example_keys ^ call_key).view(_along(example_dim, input.ndim)) + places
+        heads = places[0, :, :, 0][:, positions].transpose(0, 1)
+        rows = ((keys ^ call_key)[:, None] + heads)[..., None]
+        entries = entries[positions][:, None, None]
     hashed = rows * entries  # int32 [*input.shape]; int32 arithmetic wraps
     # x (2x + 1): a permutation whose high bits depend on all bits of x (RC6, Rivest 1998).
     hashed = hashed.addcmul_(hashed, hashed, value=2)
@@ -180,16 +212,16 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return _Dropped.apply(grad, *ctx.saved_tensors, *ctx.constants), None, None, None, None
+        return _Dropped.apply(grad, *ctx.saved_tensors, *ctx.constants), *[None] * 5
 
 
 def _remember(ctx, inputs, output):
-    _, example_keys, call_key, *ctx.constants = inputs
-    ctx.save_for_backward(example_keys, call_key)
+    _, keys, positions, call_key, *ctx.constants = inputs
+    ctx.save_for_backward(keys, positions, call_key)
 
 
 def _compiled_backward(ctx, grad: Tensor):
-    return _compiled_drop(grad, *ctx.saved_tensors, *ctx.constants), None, None, None, None
+    return _compiled_drop(grad, *ctx.saved_tensors, *ctx.constants), *[None] * 5
 
 
 # For a compiler an operator that it does not see into: inductor's int32 arithmetic does not wrap.
@@ -233,9 +265,9 @@ def _signed(number: int) -> int:
 
 
 def dropout_of(
-    config: Config, step: int, example_ids: Sequence[int]
+    config: Config, step: int, micro_batch: MicroBatch
 ) -> contextlib.AbstractContextManager:
     """What has to be around a forward of update `step`, as --dropout says."""
     if config.dropout == "per_process":
         return contextlib.nullcontext()
-    return ExampleDropout(config.seed, step, example_ids)
+    return ExampleDropout(config.seed, step, micro_batch.example_ids, micro_batch.layout)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tagloop.errors import InputError
 from tagloop.training.dropout import ExampleDropout
 from tagloop.training.examples import Examples
+from tagloop.training.packing import Packing, build_micro_batch
 from tagloop.training.pretrained import first_line
 
 TOLERANCE = 1e-5  # of the largest output; the order of float32 sums stays below it
@@ -28,12 +29,16 @@ class DryPass:
             the batch beside it, so that only batches of one length do not depend on the cut.
         dropout_depends_on_cut: the same in training mode, with masks that belong to the example: it
             draws in a way that dropout.py does not answer, or where no example can be told.
+        packing: how examples may lie in packed rows; None: they may not, or nobody asked.
+        does_not_pack: examples in one row would see each other.
         has_unused_parameters: a backward pass leaves parameters without gradient, which DDP has to
             be told. Longformer's global attention is such.
     """
 
     looks_across_padding: bool
     dropout_depends_on_cut: bool
+    packing: Packing | None
+    does_not_pack: bool
     has_unused_parameters: bool
 
     @property
@@ -51,11 +56,21 @@ class DryPass:
                 "the architecture draws dropout masks that depend on how a batch is cut; losses on "
                 "another number of processes are another draw"
             )
+        if self.does_not_pack:
+            lines.append(
+                "the architecture does not keep sentences of a row apart, so rows are padded; "
+                "--group_by_length pads less, but costs some F1"
+            )
         return lines
 
 
 def dry_pass(
-    model: nn.Module, splits: Iterable[Examples], *, dropout: bool, backward: bool
+    model: nn.Module,
+    splits: Iterable[Examples],
+    *,
+    dropout: bool,
+    backward: bool,
+    pack_to_multiple_of: int | None = None,
 ) -> DryPass:
     """Run two examples of different lengths through the model, together and apart.
 
@@ -64,6 +79,7 @@ def dry_pass(
         splits: the first in which lengths differ is taken.
         dropout: compare with dropout, too; else it does not depend on the cut.
         backward: look for unused parameters, too; else there are none.
+        pack_to_multiple_of: columns of packed rows, if packing is looked for; else there is none.
 
     Raises:
         InputError: the model does not take such a batch.
@@ -73,14 +89,50 @@ def dry_pass(
     ids = _two_lengths(examples.lengths)
     across = _disagree(model.eval(), examples, ids)
     draws = dropout and not across and _disagree(model.train(), examples, ids)
+    packs = pack_to_multiple_of and not across and _has_labels_of_sub_tokens(splits[0])
+    packing = None
+    if packs:
+        packing = _find_packing(model, splits[0], pack_to_multiple_of, dropout=dropout)
     model.eval()
-    return DryPass(across, draws, backward and _leaves_parameters_out(model, examples, ids[:1]))
+    unused = backward and _leaves_parameters_out(model, examples, ids[:1])
+    return DryPass(across, draws, packing, bool(packs) and packing is None, unused)
+
+
+def _has_labels_of_sub_tokens(examples: Examples) -> bool:
+    batch = examples.collate(np.arange(1))
+    return batch["labels"].shape == batch["input_ids"].shape
+
+
+def _find_packing(
+    model: nn.Module, examples: Examples, multiple: int, *, dropout: bool
+) -> Packing | None:
+    """How rows may be packed so that every example has the outputs that it has alone, if at all.
+
+    The longest example is among them: attention that slides sees only a part of such.
+    """
+    order = np.argsort(examples.lengths, kind="stable")
+    ids = np.unique(np.concatenate([order[:3], order[-1:]]))
+    most = int(examples.padded_lengths.max())
+    behind_padding = (getattr(model.config, "pad_token_id", None) or 0) + 1
+    for first_position in (0, behind_padding, 2):  # MPNet's is 2, whatever pads
+        packing = Packing(first_position, multiple, most)
+        try:
+            differ = _disagree(model.eval(), examples, ids, packing) or (
+                dropout and _disagree(model.train(), examples, ids, packing)
+            )
+        except Exception:  # takes no such mask or positions: each architecture says so in its way
+            return None
+        if not differ:
+            return packing
+    return None
 
 
 @torch.no_grad()
-def _disagree(model: nn.Module, examples: Examples, ids: np.ndarray) -> bool:
+def _disagree(
+    model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
+) -> bool:
     """True if examples in one batch have other logits than each in a batch of its own."""
-    together, _ = _outputs(model, examples, ids)
+    together, _ = _outputs(model, examples, ids, packing)
     return any(
         _differ(together[row], *_outputs(model, examples, ids[row : row + 1]))
         for row in range(len(ids))
@@ -96,13 +148,15 @@ def _two_lengths(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([order[:1], close[-1:] if len(close) else longer[:1]])
 
 
-def _outputs(model: nn.Module, examples: Examples, ids: np.ndarray) -> tuple[Tensor, Tensor]:
+def _outputs(
+    model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
+) -> tuple[Tensor, Tensor]:
     """Logits [examples, ...] and attention_mask [examples, columns] of one batch."""
-    batch = examples.collate(ids)
-    batch.pop("labels")
+    micro_batch = build_micro_batch(examples, ids, packing).to(torch.device("cpu"))
     try:
-        with ExampleDropout(0, 0, ids):
-            return model(**batch).logits, batch["attention_mask"]
+        with ExampleDropout(0, 0, ids, micro_batch.layout):
+            outputs = micro_batch.unpack(model(**micro_batch.inputs))
+        return outputs.logits, micro_batch.inputs["attention_mask"]
     except Exception as error:  # bros wants boxes, xmod a language: each says so in its way
         raise InputError(
             f"{type(model).__name__} does not take sentences as they are: {first_line(error)}"

@@ -170,7 +170,8 @@ CHANGED = {  # another valid value for every option
     "trust_remote_code": True, "per_device_train_batch_size": 4, "per_device_eval_batch_size": 4,
     "gradient_accumulation_steps": 3, "learning_rate": 1e-4, "weight_decay": 0.1,
     "max_grad_norm": 2.0, "num_train_epochs": 7, "max_train_steps": 9,
-    "lr_scheduler_type": "cosine", "num_warmup_steps": 3.0, "group_by_length": False,
+    "lr_scheduler_type": "cosine", "num_warmup_steps": 3.0, "group_by_length": True,
+    "packing": False,
     "gradient_checkpointing": True, "mixed_precision": "bf16", "seed": 1,
     "dataloader_num_workers": 1, "do_train": False, "do_eval": False, "do_predict": False,
     "debug": True, "return_entity_level_metrics": True, "eval_steps": 1, "logging_steps": 3,
@@ -185,7 +186,7 @@ CHANGED = {  # another valid value for every option
 @pytest.mark.parametrize("name", Config.__dataclass_fields__)
 def test_every_option_may_change_on_resume_or_is_refused_by_name(finished, name):
     saved = checkpoint.verify(finished / "step_4")["identity"]
-    config = parse_config([*TWO, "--output_dir=elsewhere"])
+    config = resume.settle(parse_config([*TWO, "--output_dir=elsewhere"]), None)
     options = config.public() | {name: CHANGED[name]}
     assert CHANGED[name] != getattr(config, name)
     asked = saved | {"options": {k: v for k, v in options.items() if k in config.public()}}

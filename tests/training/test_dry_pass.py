@@ -111,9 +111,8 @@ def gradient(model, examples, *, num_processes, batch_size, equal_lengths):
             per_device_batch_size=batch_size,
             equal_lengths=equal_lengths,
         )
-        for _, batch in update.micro_batches:
-            labels = batch.pop("labels")
-            losses = Tagging.losses(None, model(**batch), labels)
+        for micro_batch in update.micro_batches:
+            losses = Tagging.losses(None, model(**micro_batch.inputs), micro_batch.labels)
             (losses.sum() / update.num_targets).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 

@@ -255,9 +255,9 @@ def test_an_updates_labels_are_counted_over_all_processes(num_processes):
             for process in range(num_processes)
         ]
         learned = sum(
-            int((batch["labels"] != IGNORE_INDEX).sum())
+            int((micro_batch.labels != IGNORE_INDEX).sum())
             for item in items
-            for _, batch in item.micro_batches
+            for micro_batch in item.micro_batches
         )
         assert learned > 0
         assert {item.num_targets for item in items} == {learned}

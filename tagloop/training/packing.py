@@ -1,0 +1,173 @@
+"""Micro-batches: a row for each example, or rows in which several lie and none sees another.
+
+    micro_batch = build_micro_batch(examples, ids, packing).to(device)
+    with dropout_of(config, step, micro_batch):
+        outputs = micro_batch.unpack(model(**micro_batch.inputs))
+    losses = task.losses(outputs, micro_batch.labels)
+
+Padding is computed like everything else. Sentences of a random batch differ so much in length that
+half of it is padding; sorted by length there is little, but then an update holds only short
+sentences or only long ones, and learns worse. In packed rows the examples of an update may be any,
+and next to nothing is padding. The model is told by positions that begin again with every example
+and by an attention mask that hides the others; whether it listens, dry_pass.py finds out.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tagloop.training.batching import deal_evenly
+from tagloop.training.examples import Examples
+
+LONG = 1000  # columns at which attention costs about as much a cell as all else
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How rows may be packed.
+
+    Attributes:
+        first_position: of an example, in position_ids (RoBERTa's come after its padding token's).
+        multiple: a row's columns are a multiple of it.
+        max_columns: of a row.
+    """
+
+    first_position: int
+    multiple: int
+    max_columns: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the examples of a micro-batch lie in its rows.
+
+    Attributes:
+        owners: int64 [rows, columns], number of the example in the micro-batch; -1: nobody's.
+        positions: int64 [rows, columns], a sub-token's place in its example.
+        cells: int64 [num_examples, sub-tokens], a sub-token's place in the flattened rows;
+            0 where an example has no such sub-token.
+    """
+
+    owners: Tensor
+    positions: Tensor
+    cells: Tensor
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one process pushes through the model at once.
+
+    Attributes:
+        example_ids: int64 [num_examples]; none for a process without work.
+        inputs: what the model takes, by name, [rows, columns] each; when packed, attention_mask is
+            added on the device: float32 [rows, 1, columns, columns], to be added to the scores.
+        labels: one row for each example, packed or not.
+        layout: None: a row for each example.
+        num_cells: that the model computes, padding included.
+    """
+
+    example_ids: np.ndarray
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    layout: Layout | None
+    num_cells: int
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        """The same on a device, ready for the model."""
+        moved = self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+        if moved.layout:
+            owners = moved.layout.owners
+            apart = owners[:, None, :, None] != owners[:, None, None, :]
+            mask = torch.zeros(apart.shape, device=device)
+            # Not infinity: a boolean mask, or infinities, make NaN or nothing of it somewhere.
+            mask.masked_fill_(apart, torch.finfo(mask.dtype).min)
+            moved.inputs["attention_mask"] = mask
+        return moved
+
+    def pin_memory(self) -> "MicroBatch":
+        """Page-locked tensors, which travel to a GPU beside the computation."""
+        return self._with_tensors(Tensor.pin_memory)
+
+    def unpack(self, outputs: Mapping) -> Mapping:
+        """What the model made of packed rows, with a row for each example again."""
+        if self.layout is None:
+            return outputs
+        cells = self.layout.cells
+        for name, values in outputs.items():
+            if isinstance(values, Tensor) and values.shape[:2] == self.layout.owners.shape:
+                rows = values.flatten(0, 1).index_select(0, cells.flatten())
+                outputs[name] = rows.view(*cells.shape, *values.shape[2:])
+        return outputs
+
+    def _with_tensors(self, change) -> "MicroBatch":
+        layout = self.layout
+        if layout:
+            layout = Layout(change(layout.owners), change(layout.positions), change(layout.cells))
+        return dataclasses.replace(
+            self,
+            inputs={name: change(tensor) for name, tensor in self.inputs.items()},
+            labels=change(self.labels),
+            layout=layout,
+        )
+
+
+def build_micro_batch(
+    examples: Examples, ids: np.ndarray, packing: Packing | None = None
+) -> MicroBatch:
+    """Examples padded, or packed if it is told how."""
+    inputs = examples.collate(ids)
+    labels = inputs.pop("labels")
+    columns = int(examples.padded_lengths[ids].max()) if len(ids) else 0
+    if packing is None or not len(ids):
+        return MicroBatch(ids, inputs, labels, None, len(ids) * columns)
+    lengths, width = examples.lengths[ids], inputs["input_ids"].shape[1]
+    rows, columns = pack_rows(lengths, packing)
+    first_cells = np.empty(len(ids), dtype=np.int64)
+    for row, members in enumerate(rows):
+        ends = lengths[members].cumsum()
+        first_cells[members] = row * columns + ends - lengths[members]
+    real = np.arange(width) < lengths[:, None]
+    cells = (first_cells[:, None] + np.arange(width)) * real
+    sources = np.zeros(len(rows) * columns, dtype=np.int64)  # nobody's are like the first
+    sources[cells[real]] = np.flatnonzero(real)
+    owners = np.full(len(sources), -1, dtype=np.int64)
+    owners[cells[real]] = np.nonzero(real)[0]
+    shape, index = (len(rows), columns), torch.from_numpy(sources)
+    packed = {
+        name: tensor.flatten(0, 1)[index].view(*shape, *tensor.shape[2:])
+        for name, tensor in inputs.items()
+        if name != "attention_mask"
+    }
+    positions = index.view(shape) % width
+    packed["position_ids"] = positions + packing.first_position
+    layout = Layout(torch.from_numpy(owners).view(shape), positions, torch.from_numpy(cells))
+    return MicroBatch(ids, packed, labels, layout, len(sources))
+
+
+def pack_rows(lengths: np.ndarray, packing: Packing) -> tuple[list[np.ndarray], int]:
+    """Lay examples into rows of about one length, as many rows as cost least, attention included.
+
+    Args:
+        lengths: int [num_examples], 1 or more each.
+
+    Returns:
+        The examples of every row, by number, and the columns of the rows, at most about twice the
+        longest example.
+
+    >>> pack_rows(np.array([3, 9, 4, 1]), Packing(0, multiple=1, max_columns=16))
+    ([array([1]), array([2, 0, 3])], 9)
+    """
+    longest, total, best = lengths.max(), lengths.sum(), None
+    fewest, enough = max(1, total // (2 * longest)), min(total // longest + 2, len(lengths))
+    for num_rows in (*range(enough, fewest - 1, -1)[:10], len(lengths)):
+        rows = deal_evenly(lengths, num_rows)
+        needed = max(lengths[row].sum() for row in rows)
+        columns = min(-(-needed // packing.multiple) * packing.multiple, packing.max_columns)
+        cost = num_rows * columns * (1 + columns / LONG)
+        if needed <= columns and (best is None or cost < best[0]):
+            best = cost, rows, int(columns)
+    return best[1], best[2]
