@@ -157,8 +157,8 @@ def test_two_schemes_of_the_same_data_train_the_same_model(tmp_path):
 def test_the_best_model_is_the_one_that_is_saved(tmp_path):
     folder = tmp_path / "run"
     results = run(
-        folder, "--load_best_model_at_end", "--metric_for_best_model=loss", "--eval_steps=2",
-        "--learning_rate=0.02", "--lr_scheduler_type=constant",
+        folder, "--load_best_model_at_end", "--metric_for_best_model=loss", "--eval_steps=1",
+        "--learning_rate=0.05", "--lr_scheduler_type=constant",
     )  # fmt: skip
     losses = [line["eval_loss"] for line in read_metrics(folder) if "eval_loss" in line]
     assert results["eval_loss"] == min(losses) < losses[-1]

@@ -383,7 +383,7 @@ def test_a_lost_best_checkpoint_is_found_before_training(tmp_path):
     folder = tmp_path / "run"
     options = [
         *TWO, "--load_best_model_at_end", "--metric_for_best_model=accuracy", "--eval_steps=1",
-        f"--output_dir={folder}",
+        "--learning_rate=0.05", "--lr_scheduler_type=constant", f"--output_dir={folder}",
     ]  # fmt: skip
     train_loop.main(options)
     (folder / "run.json").unlink()
