@@ -224,12 +224,12 @@ def train_step(run: Run, update: Update) -> Learned:
     scale = accelerator.num_processes / max(update.num_targets, 1)
     loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
     for number, micro_batch in enumerate(update.micro_batches, start=1):
-        is_last = number == len(update.micro_batches)
         micro_batch = micro_batch.to(accelerator.device)
         # Gradients travel between processes once an update, in its last backward.
-        with nullcontext() if is_last else accelerator.no_sync(model):
-            with dropout_of(run.config, run.state.step, micro_batch):  # masks of every cut
-                outputs = micro_batch.unpack(model(**micro_batch.inputs))
+        with nullcontext() if number == len(update.micro_batches) else accelerator.no_sync(model):
+            with dropout_of(run.config, run.state.step, micro_batch):  # no cut changes masks
+                outputs = model(**micro_batch.inputs)
+            outputs.logits = micro_batch.unpack(outputs.logits)
             loss = run.task.losses(outputs, micro_batch.labels).sum(dtype=loss_sum.dtype)
             accelerator.backward(loss * scale)
         loss_sum += loss.detach()

@@ -53,7 +53,7 @@ def main(folder: Path, data: str, model: str, task: str, cuts: list) -> None:
                     [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
                     for ids, lengths in (
                         (
-                            micro_batch.unpack(micro_batch.inputs.copy())["input_ids"],
+                            micro_batch.unpack(micro_batch.inputs["input_ids"]),
                             lengths[micro_batch.example_ids],
                         )
                         for micro_batch in update.micro_batches

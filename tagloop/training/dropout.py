@@ -183,7 +183,8 @@ def _drop(
         positions: int64 [rows, columns], of every sub-token in its example, if rows are packed.
         call_key: int32 scalar, odd: a product with an odd number is a permutation.
     """
-    places, entries = _tables(input.shape, example_dim, input.device)
+    shape = tuple(1 if dim == example_dim else size for dim, size in enumerate(input.shape))
+    places, entries = _tables(shape, example_dim, input.device)
     if example_dim is None:
         rows = places ^ call_key
     elif positions is None:

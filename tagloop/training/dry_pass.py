@@ -92,7 +92,9 @@ def dry_pass(
     packs = pack_to_multiple_of and not across and _has_labels_of_sub_tokens(splits[0])
     packing = None
     if packs:
-        packing = _find_packing(model, splits[0], pack_to_multiple_of, dropout=dropout)
+        packing = _find_packing(
+            model, splits[0], pack_to_multiple_of, dropout=dropout and not draws
+        )
     model.eval()
     unused = backward and _leaves_parameters_out(model, examples, ids[:1])
     return DryPass(across, draws, packing, bool(packs) and packing is None, unused)
@@ -108,17 +110,21 @@ def _find_packing(
 ) -> Packing | None:
     """How rows may be packed so that every example has the outputs that it has alone, if at all.
 
-    The longest example is among them: attention that slides sees only a part of such.
+    The three shortest share a row. The longest is there, too, as attention that slides sees only a
+    part of such; with dropout one that is just long enough will do.
     """
     order = np.argsort(examples.lengths, kind="stable")
-    ids = np.unique(np.concatenate([order[:3], order[-1:]]))
+    short, longest = order[:3], order[-1:]
+    at = np.searchsorted(examples.lengths[order], examples.lengths[short].sum())
+    ids = np.union1d(short, longest)
+    few = np.union1d(short, order[at : at + 1])
     most = int(examples.padded_lengths.max())
     behind_padding = (getattr(model.config, "pad_token_id", None) or 0) + 1
     for first_position in (0, behind_padding, 2):  # MPNet's is 2, whatever pads
         packing = Packing(first_position, multiple, most)
         try:
             differ = _disagree(model.eval(), examples, ids, packing) or (
-                dropout and _disagree(model.train(), examples, ids, packing)
+                dropout and _disagree(model.train(), examples, few, packing)
             )
         except Exception:  # takes no such mask or positions: each architecture says so in its way
             return None
@@ -155,8 +161,8 @@ def _outputs(
     micro_batch = build_micro_batch(examples, ids, packing).to(torch.device("cpu"))
     try:
         with ExampleDropout(0, 0, ids, micro_batch.layout):
-            outputs = micro_batch.unpack(model(**micro_batch.inputs))
-        return outputs.logits, micro_batch.inputs["attention_mask"]
+            outputs = model(**micro_batch.inputs)
+        return micro_batch.unpack(outputs.logits), micro_batch.inputs["attention_mask"]
     except Exception as error:  # bros wants boxes, xmod a language: each says so in its way
         raise InputError(
             f"{type(model).__name__} does not take sentences as they are: {first_line(error)}"

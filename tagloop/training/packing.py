@@ -2,7 +2,8 @@
 
     micro_batch = build_micro_batch(examples, ids, packing).to(device)
     with dropout_of(config, step, micro_batch):
-        outputs = micro_batch.unpack(model(**micro_batch.inputs))
+        outputs = model(**micro_batch.inputs)
+    outputs.logits = micro_batch.unpack(outputs.logits)
     losses = task.losses(outputs, micro_batch.labels)
 
 Padding is computed like everything else. Sentences of a random batch differ so much in length that
@@ -13,7 +14,6 @@ and by an attention mask that hides the others; whether it listens, dry_pass.py 
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,16 +92,13 @@ class MicroBatch:
         """Page-locked tensors, which travel to a GPU beside the computation."""
         return self._with_tensors(Tensor.pin_memory)
 
-    def unpack(self, outputs: Mapping) -> Mapping:
-        """What the model made of packed rows, with a row for each example again."""
+    def unpack(self, values: Tensor) -> Tensor:
+        """Values [rows, columns, ...] as [num_examples, sub-tokens, ...], each in a row again."""
         if self.layout is None:
-            return outputs
+            return values
         cells = self.layout.cells
-        for name, values in outputs.items():
-            if isinstance(values, Tensor) and values.shape[:2] == self.layout.owners.shape:
-                rows = values.flatten(0, 1).index_select(0, cells.flatten())
-                outputs[name] = rows.view(*cells.shape, *values.shape[2:])
-        return outputs
+        rows = values.flatten(0, 1).index_select(0, cells.flatten())
+        return rows.view(*cells.shape, *values.shape[2:])
 
     def _with_tensors(self, change) -> "MicroBatch":
         layout = self.layout
