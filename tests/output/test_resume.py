@@ -97,6 +97,22 @@ def test_stopped_after_any_update(uninterrupted, tmp_path, monkeypatch, stop_aft
 
 
 @pytest.mark.slow
+def test_what_nobody_gives_again_stays_as_the_run_began(tmp_path, monkeypatch):
+    """Rows padded and sentences grouped by length: neither is the default."""
+    other = ["--no_packing", "--group_by_length"]
+    train_loop.main([*SMALL, *other, f"--output_dir={tmp_path / 'whole'}"])
+    arguments = [*SMALL, f"--output_dir={tmp_path / 'run'}"]
+    with monkeypatch.context() as stopping:
+        Watch(stopping, stop_after=4)
+        assert train_loop.cli([*arguments, *other]) == 75
+    with pytest.raises(InputError, match="--group_by_length was true and is now false"):
+        train_loop.main([*arguments, "--no_group_by_length", "--resume_from_checkpoint=auto"])
+    train_loop.main([*arguments, "--resume_from_checkpoint=auto"])
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+    assert train_loop.cli([*arguments, "--resume_from_checkpoint=auto"]) == 0  # finished
+
+
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(tmp_path, capfd):
     folder = tmp_path / "run"
     arguments = [*SMALL, "--checkpointing_steps=5", f"--output_dir={folder}"]
