@@ -29,7 +29,7 @@ from measuring import (
 
 sys.path.insert(0, str(REPO))
 
-# tagloop with everything, and with one lever off at a time; the option must exist.
+# tagloop by default, and with one lever pulled the other way at a time; the option must exist.
 LEVERS = {
     "tagloop": "",
     "tagloop, rows padded": "--no_packing",

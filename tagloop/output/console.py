@@ -35,7 +35,8 @@ def print_header(run: Run) -> None:
                 "updates",
                 f"{run.timetable.num_updates:,}, {run.timetable.updates_per_epoch:,} an epoch, "
                 f"each of {run.global_batch_size} examples: {accelerator.num_processes} x {rounds} "
-                f"micro-batches of at most {config.per_device_train_batch_size}",
+                f"micro-batches of at most {config.per_device_train_batch_size}"
+                + (", in packed rows" if run.packing else ""),
             )
         )
     if run.state.step:
