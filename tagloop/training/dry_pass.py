@@ -3,6 +3,7 @@
 Every process comes to the same answer: same weights, same examples, nothing random.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -120,8 +121,11 @@ def _find_packing(
     few = np.union1d(short, order[at : at + 1])
     most = int(examples.padded_lengths.max())
     behind_padding = (getattr(model.config, "pad_token_id", None) or 0) + 1
-    for first_position in (0, behind_padding, 2):  # MPNet's is 2, whatever pads
-        packing = Packing(first_position, multiple, most)
+    slides = "sliding_attention" in (getattr(model.config, "layer_types", None) or ())
+    sliding_window = model.config.sliding_window if slides else None
+    # MPNet's first position is 2, whatever pads.
+    for causal, first_position in itertools.product((False, True), (0, behind_padding, 2)):
+        packing = Packing(first_position, multiple, most, causal, sliding_window)
         try:
             differ = _disagree(model.eval(), examples, ids, packing) or (
                 dropout and _disagree(model.train(), examples, few, packing)

@@ -34,11 +34,36 @@ class Packing:
         first_position: of an example, in position_ids (RoBERTa's come after its padding token's).
         multiple: a row's columns are a multiple of it.
         max_columns: of a row.
+        causal: a sub-token sees those before it only (decoders).
+        sliding_window: sub-tokens to each side that layers of sliding attention see, itself among
+            them if causal; None: there are no such layers.
     """
 
     first_position: int
     multiple: int
     max_columns: int
+    causal: bool = False
+    sliding_window: int | None = None
+
+    def build_masks(self, owners: Tensor) -> Tensor | dict[str, Tensor]:
+        """What a sub-token does not see, lowest there and 0 elsewhere, to be added to the scores.
+
+        Args:
+            owners: int64 [rows, columns], which example a sub-token belongs to.
+
+        Returns:
+            float32 [rows, 1, columns, columns]; with a sliding window by the type of the layer, as
+            transformers' models of such layers take them.
+        """
+        columns = torch.arange(owners.shape[1], device=owners.device)
+        ahead = columns - columns[:, None]
+        hidden = owners[:, None, :, None] != owners[:, None, None, :]
+        if self.causal:
+            hidden = hidden | (ahead > 0)
+        if self.sliding_window is None:
+            return _to_add(hidden)
+        far = ahead.abs() > self.sliding_window - self.causal
+        return {"full_attention": _to_add(hidden), "sliding_attention": _to_add(hidden | far)}
 
 
 @dataclass(frozen=True)
@@ -52,6 +77,7 @@ class Layout:
             0 where an example has no such sub-token.
     """
 
+    packing: Packing
     owners: Tensor
     positions: Tensor
     cells: Tensor
@@ -64,7 +90,7 @@ class MicroBatch:
     Attributes:
         example_ids: int64 [num_examples]; none for a process without work.
         inputs: what the model takes, by name, [rows, columns] each; when packed, attention_mask is
-            added on the device: float32 [rows, 1, columns, columns], to be added to the scores.
+            added on the device, as Packing.build_masks gives it.
         labels: one row for each example, packed or not.
         layout: None: a row for each example.
         num_cells: that the model computes, padding included.
@@ -80,12 +106,7 @@ class MicroBatch:
         """The same on a device, ready for the model."""
         moved = self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
         if moved.layout:
-            owners = moved.layout.owners
-            apart = owners[:, None, :, None] != owners[:, None, None, :]
-            mask = torch.zeros(apart.shape, device=device)
-            # Not infinity: a boolean mask, or infinities, make NaN or nothing of it somewhere.
-            mask.masked_fill_(apart, torch.finfo(mask.dtype).min)
-            moved.inputs["attention_mask"] = mask
+            moved.inputs["attention_mask"] = moved.layout.packing.build_masks(moved.layout.owners)
         return moved
 
     def pin_memory(self) -> "MicroBatch":
@@ -103,13 +124,21 @@ class MicroBatch:
     def _with_tensors(self, change) -> "MicroBatch":
         layout = self.layout
         if layout:
-            layout = Layout(change(layout.owners), change(layout.positions), change(layout.cells))
+            names = ("owners", "positions", "cells")
+            changed = {name: change(getattr(layout, name)) for name in names}
+            layout = dataclasses.replace(layout, **changed)
         return dataclasses.replace(
             self,
             inputs={name: change(tensor) for name, tensor in self.inputs.items()},
             labels=change(self.labels),
             layout=layout,
         )
+
+
+def _to_add(hidden: Tensor) -> Tensor:
+    # Neither boolean nor infinite: eager attention ignores the one and makes NaN of the other.
+    lowest = torch.finfo(torch.float32).min
+    return torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, lowest)
 
 
 def build_micro_batch(
@@ -141,7 +170,8 @@ def build_micro_batch(
     }
     positions = index.view(shape) % width
     packed["position_ids"] = positions + packing.first_position
-    layout = Layout(torch.from_numpy(owners).view(shape), positions, torch.from_numpy(cells))
+    owners, cells = torch.from_numpy(owners).view(shape), torch.from_numpy(cells)
+    layout = Layout(packing, owners, positions, cells)
     return MicroBatch(ids, packed, labels, layout, len(sources))
 
 
