@@ -177,7 +177,7 @@ class Config:
     group_by_length: bool | None = option(
         None,
         "Put sentences of similar length into a global batch: faster where rows cannot be packed, "
-        "worse scores. Not given: no, but a resumed run goes on as it began.",
+        "other scores. Not given: no, but a resumed run goes on as it began.",
         formerly=True,
     )
     gradient_checkpointing: bool = option(

@@ -60,7 +60,7 @@ class DryPass:
         if self.does_not_pack:
             lines.append(
                 "the architecture does not keep sentences of a row apart, so rows are padded; "
-                "--group_by_length pads less, but costs some F1"
+                "--group_by_length pads less, but cost F1 on CoNLL-2003"
             )
         return lines
 
