@@ -114,6 +114,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         return task, model, found
 
     task, model, found = together(accelerator, load)
+    found = decide(accelerator, lambda: found)  # machines round differently, and deal by it
     accelerator.ddp_handler.find_unused_parameters = found.has_unused_parameters
     every_row = config.full_vocabulary or not config.do_train
     vocabulary = compact_vocabulary(
@@ -177,8 +178,7 @@ def train(run: Run, stop: StopSignal) -> dict:
             per_device_batch_size=config.per_device_train_batch_size, start=first_update,
             equal_lengths=run.equal_lengths, packing=run.packing,
         )  # fmt: skip
-        first_update = 0
-        unread = UnreadLosses()  # still on the device
+        first_update, unread = 0, UnreadLosses()  # these are still on the device
         if config.dataloader_num_workers:
             run.background.wait()  # its thread must not be forked into them
         for update in train_dataloader:

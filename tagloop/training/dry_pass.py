@@ -130,7 +130,7 @@ def _find_packing(
             differ = _disagree(model.eval(), examples, ids, packing) or (
                 dropout and _disagree(model.train(), examples, few, packing)
             )
-        except Exception:  # takes no such mask or positions: each architecture says so in its way
+        except InputError:  # takes no such mask or positions
             return None
         if not differ:
             return packing
@@ -162,8 +162,8 @@ def _outputs(
     model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
 ) -> tuple[Tensor, Tensor]:
     """Logits [examples, ...] and attention_mask [examples, columns] of one batch."""
-    micro_batch = build_micro_batch(examples, ids, packing).to(torch.device("cpu"))
     try:
+        micro_batch = build_micro_batch(examples, ids, packing).to(torch.device("cpu"))
         with ExampleDropout(0, 0, ids, micro_batch.layout):
             outputs = model(**micro_batch.inputs)
         return micro_batch.unpack(outputs.logits), micro_batch.inputs["attention_mask"]
