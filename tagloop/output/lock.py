@@ -4,6 +4,7 @@ The lock is the operating system's, on an open file: it goes with the process th
 that ends. Only the main process of a run writes, so it alone holds the lock.
 """
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -20,7 +21,7 @@ _held: set[int] = set()  # descriptors; workers forked from here must not keep t
 
 
 class Lock:
-    """The folder's lock, taken when made. Main process only.
+    """The folder's lock, taken when made; so is the folder, if need be. Main process only.
 
     Args:
         patience: seconds to wait for another run to end.
@@ -32,7 +33,7 @@ class Lock:
     """
 
     def __init__(self, folder: Path, *, patience: float, say: Callable[[str], None]):
-        self.path = folder / LOCK
+        self.path, self.folder_is_new = folder / LOCK, not folder.exists()
         deadline = time.monotonic() + patience
         while not self._taken(say):
             if time.monotonic() > deadline:
@@ -48,6 +49,7 @@ class Lock:
         os.pwrite(self.descriptor, holder.encode(), 0)
 
     def _taken(self, say: Callable[[str], None]) -> bool:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         _held.add(self.descriptor)
         try:
@@ -71,8 +73,11 @@ class Lock:
         os.close(self.descriptor)
 
     def release(self) -> None:
-        """Give the folder free; nothing of the lock is left in it."""
+        """Give the folder free; nothing of the lock is left in it, nor a new folder of nothing."""
         self.path.unlink(missing_ok=True)
+        if self.folder_is_new:
+            with contextlib.suppress(OSError):  # it holds a run
+                self.path.parent.rmdir()
         self._close()
 
 

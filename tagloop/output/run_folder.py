@@ -78,7 +78,6 @@ def _lock(config: Config) -> tuple[Lock, Path]:
         if config.output_dir is None and folder.exists() and _contents(folder):
             continue
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             patience = PATIENCE if config.output_dir else 0
             lock = Lock(folder, patience=patience, say=print)
         except InputError:

@@ -107,6 +107,15 @@ def test_the_lock_leaves_nothing_behind_and_a_dead_one_does_not_count(tmp_path):
     assert not (folder / "run.lock").exists()
 
 
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_refused_run_leaves_no_new_folder_behind(tmp_path, was_there, capfd):
+    folder = tmp_path / "runs" / "mine"
+    if was_there:
+        folder.mkdir(parents=True)
+    refused(capfd, *TINY, "--task_name=chunk", "--label_column_name=x", f"--output_dir={folder}")
+    assert folder.exists() == was_there
+
+
 def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, capfd):
     def fail(*_):
         raise OSError(95, os.strerror(95))
