@@ -189,7 +189,8 @@ def _is_running_text(words: list[str], widths: Counter, reading: Reading, tagged
         return 2 * sum(line[-1] in "。！？" for line in words if line[1:]) >= len(words)
     if reading.text_column is not None or width == reading.found_width:
         return False
-    return not _look_like_tags([split_line(line, False)[-1] for line in words])
+    cells = [split_line(line, False) for line in words]
+    return not _look_like_tags([row[-1] for row in cells if len(row) == width])
 
 
 def _look_like_tags(cells: list[str]) -> bool:

@@ -47,6 +47,7 @@ class Tagger:
 
     def __init__(self, reading: Reading, names: list[str] | None, tagged: bool):
         self.task, self.names, self.tagged = reading.task, reading.names or names, tagged
+        self.reading = reading
         self.known: dict[str, str | None] = {}
 
     def __call__(self, tag: Any, place: str) -> str | None:
@@ -81,7 +82,7 @@ class Tagger:
             raise InputError(
                 f"{place}: the integer tag {tag} has no name, and {self.task} needs names to find "
                 "spans; give --labels_file with one name a line, the first line naming 0, or "
-                "another --label_column_name"
+                f"another --label_column_name (taken now: {self.reading.taken})"
             )
         if tag < 0:
             raise InputError(f"{place}: the tag {tag}; only {IGNORED} may stand for no gold tag")

@@ -281,6 +281,17 @@ def test_running_text_is_refused_with_the_remedy(text, tmp_path):
     assert "one word a line" in message
 
 
+def test_a_line_without_a_tag_is_named_in_a_short_file_to_tag(tmp_path):
+    message = get_fault(predict_file=write(tmp_path / "a.conll", "Ann B-PER\nwon O\nin\n\nBob O\n"))
+    assert "a.conll:3: 1 column, but the lines before have 2" in message
+
+
+def test_tags_before_words_are_told_from_the_columns_taken(tmp_path):
+    message = get_fault(train_file=write(tmp_path / "a.txt", "O 1996\nB-PER Ann\nO won\n"))
+    assert "a.txt:1: the integer tag 1996 has no name" in message
+    assert "words from column 0, tags from column 1" in message
+
+
 # --- what a file is ---
 
 SPAN = {"start": 0, "end": 3, "label": "PER"}
