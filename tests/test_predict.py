@@ -232,6 +232,8 @@ MISTAKES = [
     ("a.csv", "id,text\n1,a,b\n", "a.csv:2: 3 cells, but the header has 2"),
     ("a.csv", 'id,text\n1,"a\n', "a.csv:2: not readable as CSV"),
     ("a.csv", "text,text\na,b\n", "a.csv:1: two columns are named 'text'"),
+    ("a.csv", "Sentence #,Word\n1,Ann\n,won\n", "a.csv: one word a row (column 'Word'"),
+    ("a.csv", "sentence,word\n1,Ann\n1,won\n", "a.csv: one word a row (column 'word'"),
     ("a.docx", "x", "unknown format '.docx'"),
 ]
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypedDict
 from tagloop.data.annotations.records import named, text_of
 from tagloop.data.columns import layout_of
 from tagloop.data.lines import SNIFFED_LINES, count, is_blank, not_utf8, require_whole, shown
-from tagloop.data.tags import DOCUMENT_START, Reading
+from tagloop.data.tags import DOCUMENT_START, Reading, numbers_sentences
 from tagloop.errors import InputError
 
 SUFFIXES = {
@@ -122,7 +122,8 @@ def read_documents(
     elif kind in ("conll", "conllu"):
         yield from _read_columns(lines, name, column, kind)
     else:
-        rows = _json_rows(lines, name) if kind == "jsonl" else _csv_rows(lines, name, kind)
+        json_rows = kind == "jsonl"
+        rows = _json_rows(lines, name) if json_rows else _csv_rows(lines, name, kind, column)
         for place, row in rows:
             yield Document(kind, _content(row, column, place), row)
 
@@ -209,7 +210,9 @@ def _parsed(text: str, place: str) -> Any:
         ) from None
 
 
-def _csv_rows(lines: Iterable[tuple[int, str]], name: str, kind: str) -> Iterator[tuple[str, dict]]:
+def _csv_rows(
+    lines: Iterable[tuple[int, str]], name: str, kind: str, column: str | None
+) -> Iterator[tuple[str, dict]]:
     csv.field_size_limit(2**31 - 1)
     delimiter = "\t" if kind == "tsv" else ","
     reader = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
@@ -226,6 +229,7 @@ def _csv_rows(lines: Iterable[tuple[int, str]], name: str, kind: str) -> Iterato
             header = cells
             if twice := [key for key, times in Counter(header).items() if times > 1]:
                 raise InputError(f"{place}: two columns are named {twice[0]!r}; rename one")
+            _refuse_one_word_a_row(header, column, name)
         elif cells:
             if len(cells) != len(header):
                 raise InputError(
@@ -237,6 +241,17 @@ def _csv_rows(lines: Iterable[tuple[int, str]], name: str, kind: str) -> Iterato
                 if words in row:
                     row[words] = _listed(row[words])
             yield place, row
+
+
+def _refuse_one_word_a_row(header: list[str], column: str | None, name: str) -> None:
+    words = next((key for key in header if key.casefold() in ("word", "token")), None)
+    number = next(filter(numbers_sentences, header), None)
+    if words and number and column in (None, words) and not {"tokens", "words", "text"} & {*header}:
+        raise InputError(
+            f"{name}: one word a row (column {words!r}, sentences told by {number!r}), where each "
+            "row would be tagged by itself; write one word a line, a blank line after each "
+            "sentence (.conll), or give the file to train_loop.py as --predict_file"
+        )
 
 
 def _listed(cell: str) -> list:

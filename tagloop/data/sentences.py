@@ -12,13 +12,11 @@ from tagloop.data.annotations.words import read_annotated
 from tagloop.data.lines import SNIFFED_LINES, count, require_whole, shown
 from tagloop.data.schemes import is_span_tag
 from tagloop.data.tables import Table
-from tagloop.data.tags import DOCUMENT_START, Reading, Row, Tagger
+from tagloop.data.tags import DOCUMENT_START, Reading, Row, Tagger, numbers_sentences
 from tagloop.errors import InputError
 
 WORDS = ("tokens", "words", "token", "word")  # usual names of columns, in any case
 TAGS = ("tags", "tag", "labels", "label")
-SENTENCES = {"sentence", "sentenceid", "sentenceno", "sentencenumber", "sentenceidx", "sentid"}
-SENTENCES |= {"sentno", "sentidx", "sent"}
 
 
 class Cells(NamedTuple):
@@ -225,7 +223,7 @@ def _gathered(words: list, tags: list, places: list[str]) -> Cells:
 
 def _sentence_column(table: Table, text: str, label: str | None) -> str | None:
     others = [name for name in table.columns if name not in (text, label)]
-    return next((n for n in others if re.sub(r"[^a-z]", "", n.casefold()) in SENTENCES), None)
+    return next(filter(numbers_sentences, others), None)
 
 
 # --- cells ---

@@ -10,6 +10,8 @@ from tagloop.errors import InputError
 
 IGNORED = -100
 DOCUMENT_START = "-DOCSTART-"
+SENTENCES = {"sentence", "sentenceid", "sentenceno", "sentencenumber", "sentenceidx", "sentid"}
+SENTENCES |= {"sentno", "sentidx", "sent"}
 
 
 class Row(NamedTuple):
@@ -114,3 +116,12 @@ def read_names(path: Path) -> list[str]:
     if not lines:
         raise InputError(f"{path}: no names; write one a line, the first naming 0")
     return list(first_line)
+
+
+def numbers_sentences(column: str) -> bool:
+    """Whether a column, by its name, says which sentence a row belongs to.
+
+    >>> numbers_sentences("Sentence #"), numbers_sentences("text")
+    (True, False)
+    """
+    return re.sub(r"[^a-z]", "", column.casefold()) in SENTENCES
