@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.distributed.tensor import DTensor
 from transformers import get_scheduler
 
 from postprocess import predict_split
@@ -54,6 +53,7 @@ from tagloop.training.processes import (
     precise_dtype,
     say,
     seed_update,
+    shard_by_layer,
     together,
 )
 from tagloop.training.progress import TrainState, build_timetable
@@ -125,6 +125,7 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
     )
     groups = parameter_groups(model, weight_decay=config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    shard_by_layer(accelerator, model)
     model, optimizer = accelerator.prepare(model, optimizer)
 
     # A resumed run keeps its global batch, whatever the processes and batch sizes are now.
@@ -238,8 +239,6 @@ def train_step(run: Run, update: Update) -> Learned:
     scaler = accelerator.scaler  # None but for fp16
     scale_before = scaler.get_scale() if scaler else 0.0
     optimizer.step()
-    if isinstance(grad_norm, DTensor):  # FSDP2
-        grad_norm = grad_norm.full_tensor()
     # Not optimizer_step_was_skipped: fused AdamW skips inside its kernel, unseen by accelerate.
     skipped = scaler is not None and scaler.get_scale() < scale_before
     if not skipped:

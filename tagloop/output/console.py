@@ -16,10 +16,11 @@ def print_header(run: Run) -> None:
     unwrapped = accelerator.unwrap_model(run.model)
     size = sum(parameter.numel() for parameter in unwrapped.parameters())
     size += run.vocabulary.num_waiting
+    architecture = type(unwrapped).__name__.removeprefix("FSDP")  # FSDP2 makes a class of its own
     origin = config.model_name_or_path or "from scratch"
     lines = [
         *run.task.describe(),
-        ("model", f"{type(unwrapped).__name__}, {size / 1e6:.1f} M parameters, {origin}"),
+        ("model", f"{architecture}, {size / 1e6:.1f} M parameters, {origin}"),
         *([("vocabulary", str(run.vocabulary))] if config.do_train else []),
         (
             "devices",

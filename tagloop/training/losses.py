@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.distributed.tensor import DTensor
 
 from tagloop.errors import NotFinite
 from tagloop.training.progress import TrainState
@@ -17,7 +18,7 @@ class Learned(NamedTuple):
     example_ids: np.ndarray
     num_targets: int  # of the whole update
     loss_sum: torch.Tensor  # float64, of this process
-    grad_norm: torch.Tensor  # before clipping
+    grad_norm: torch.Tensor  # before clipping; FSDP2: a DTensor
     skipped: bool  # fp16 overflowed, and nothing changed
 
 
@@ -41,7 +42,9 @@ class UnreadLosses:
             return
         sums = torch.stack([learned.loss_sum for learned in self.updates])
         loss_sums = accelerator.reduce(sums, reduction="sum").tolist()
-        norms = torch.stack([learned.grad_norm for learned in self.updates]).tolist()
+        norms = [learned.grad_norm for learned in self.updates]
+        whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+        norms = torch.stack(whole).tolist()
         first = state.step - len(self.updates) + 1
         for step, (learned, loss_sum, norm) in enumerate(
             zip(self.updates, loss_sums, norms, strict=True), start=first

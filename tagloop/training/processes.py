@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import dataclasses
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from accelerate.utils import (
     gather_object,
 )
 from safetensors import SafetensorError
+from torch import nn
 
 from tagloop.errors import InputError, OutOfMemory, Preempted, RunStopped
 from tagloop.streams import write_line
@@ -42,6 +44,8 @@ def quiet_libraries() -> None:
     """Bars, tables and warnings of the libraries would drown the run's own lines."""
     # torch 2.13 renames the option, accelerate 1.15 does not know the new name.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    # Nothing here changes logits in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -175,6 +179,38 @@ def check_launch(accelerator: Accelerator) -> None:
             "the launch file asks for FSDP, which accelerate does not use without GPUs; start with "
             "accelerate_configs/cpu_2proc.yaml"
         )
+
+
+def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
+    """Tell FSDP2, where it is used, what to shard and how to add. Before accelerator.prepare.
+
+    Gradients are added up in float32, where accelerate has it done in the precision of the model:
+    the sum would depend on the number of processes. The classes that are sharded are those of the
+    launch file, else those that transformers names, else those of the longest list of
+    modules; none that holds the input embedding, for accelerate shards that by itself, and torch
+    refuses to shard a weight twice.
+
+    Raises:
+        InputError: the launch file names a class that the model has not.
+    """
+    if accelerator.distributed_type != DistributedType.FSDP:
+        return
+    plugin, embedding = accelerator.state.fsdp_plugin, model.get_input_embeddings()
+    modules = list(model.modules())
+    there = {type(module).__name__ for module in modules}
+    holders = {type(m).__name__ for m in modules if any(part is embedding for part in m.modules())}
+    longest = max((m for m in modules if isinstance(m, nn.ModuleList)), key=len, default=())
+    named = plugin.transformer_cls_names_to_wrap
+    if unknown := set(named or ()) - there:
+        raise InputError(
+            f"fsdp_transformer_layer_cls_to_wrap: {type(model).__name__} has no {unknown.pop()}; "
+            f"its longest list holds {type(longest[0]).__name__ if longest else 'nothing'}"
+        )
+    named = set(named or model._no_split_modules or ()) & there - holders
+    named = named or {type(layer).__name__ for layer in longest}
+    plugin.transformer_cls_names_to_wrap = sorted(named)
+    if policy := plugin.mixed_precision_policy:
+        plugin.mixed_precision_policy = dataclasses.replace(policy, reduce_dtype=torch.float32)
 
 
 def decide(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
