@@ -44,6 +44,8 @@ def quiet_libraries() -> None:
     """Bars, tables and warnings of the libraries would drown the run's own lines."""
     # torch 2.13 renames the option, accelerate 1.15 does not know the new name.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    # With fp16 accelerate puts the optimizer's own step back; the schedule counts by itself.
+    warnings.filterwarnings("ignore", message="Seems like `optimizer.step\\(\\)` has been over")
     # Nothing here changes logits in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     transformers.utils.logging.set_verbosity_error()
