@@ -12,21 +12,18 @@ from safetensors.torch import load_file
 FSDP2 = str(REPO / "accelerate_configs" / "fsdp2.yaml")
 AUTO = "--resume_from_checkpoint=auto"
 OPTIONS = [
-    *SMALL,
-    "--per_device_train_batch_size=6",
-    "--weight_decay=0.1",
+    *SMALL, "--per_device_train_batch_size=6", "--weight_decay=0.1", "--checkpointing_steps=5",
     "--load_best_model_at_end",
-]
-OPTIONS += ["--checkpointing_steps=5"]
+]  # fmt: skip
 
 pytestmark = pytest.mark.slow
 
 
-def shard(*arguments, check=True, config_file=FSDP2, precision="no"):
+def shard(*arguments, check=True, config_file=FSDP2):
     return launch(
         *OPTIONS, *arguments, script="tests/fsdp_worker.py", check=check,
         launcher=["--config_file", config_file, "--num_processes", "2",
-                  "--mixed_precision", precision, "--main_process_port", "0"],
+                  "--mixed_precision", "no", "--main_process_port", "0"],
     )  # fmt: skip
 
 
@@ -67,7 +64,7 @@ def test_fsdp_learns_what_ddp_learns(runs):
     assert_same_run(runs / "fsdp", runs / "ddp")
 
 
-def test_a_model_whose_layers_nobody_names_is_sharded(no_dropout, tmp_path):
+def test_so_does_a_model_whose_layers_nobody_names(no_dropout, tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(no_dropout)
     transformers.DistilBertConfig(
         dim=32, n_layers=2, n_heads=2, hidden_dim=64, vocab_size=len(tokenizer)

@@ -186,11 +186,10 @@ def check_launch(accelerator: Accelerator) -> None:
 def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
     """Tell FSDP2, where it is used, what to shard and how to add. Before accelerator.prepare.
 
-    Gradients are added up in float32, where accelerate has it done in the precision of the model:
-    the sum would depend on the number of processes. The classes that are sharded are those of the
-    launch file, else those that transformers names, else those of the longest list of
-    modules; none that holds the input embedding, for accelerate shards that by itself, and torch
-    refuses to shard a weight twice.
+    Gradients are added up in float32; in bf16, as accelerate has it, the sum would depend on the
+    number of processes. The classes to shard are those of the launch file, else those that
+    transformers names, else those of the longest list of modules; none that holds the input
+    embedding, for accelerate shards that by itself, and torch refuses to shard a weight twice.
 
     Raises:
         InputError: the launch file names a class that the model has not.
