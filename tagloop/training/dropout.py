@@ -51,26 +51,31 @@ class ExampleDropout(TorchFunctionMode):
         seed, step: of the run, and of the update.
         example_ids: int [num_examples]; none for a micro-batch without work, which is one row.
         layout: where the examples lie in packed rows; None: a row each.
+        device: of the model.
     """
 
     entered: ClassVar[list["ExampleDropout"]] = []
 
     def __init__(
-        self, seed: int, step: int, example_ids: Sequence[int], layout: Layout | None = None
+        self,
+        seed: int,
+        step: int,
+        example_ids: Sequence[int],
+        layout: Layout | None = None,
+        device: torch.device | None = None,
     ):
         super().__init__()
         self.num_calls = 0
         digest = hashlib.blake2b(f"{seed} {step}".encode(), digest_size=8).digest()
         update, mask = int.from_bytes(digest[:4]), int.from_bytes(digest[4:])
         keys = [_signed(int(example) * GOLDEN ^ mask) for example in example_ids]
-        self.keys = _mix(torch.tensor(keys or [0], dtype=torch.int32)) & -2  # even
+        self.keys = _sent(_mix(torch.tensor(keys or [0], dtype=torch.int32)) & -2, device)  # even
         self.positions = None
         if layout:
-            self.keys = self.keys.to(layout.owners.device)[layout.owners]
-            self.positions = layout.positions
+            self.keys, self.positions = self.keys[layout.owners], layout.positions
         # A tensor: numbers are constants to a compiled model, which would be compiled every update.
         calls = torch.arange(MAX_CALLS, dtype=torch.int32) * GOLDEN + _signed(update)
-        self.call_keys = _mix(calls) | 1
+        self.call_keys = _sent(_mix(calls) | 1, device)
         self.unplaced: set[tuple[int, ...]] = set()
         self.answers = {
             F.dropout: self._dropout,
@@ -244,7 +249,14 @@ def _tables(shape: torch.Size, example_dim: int | None, device: torch.device):
     if example_dim is not None:
         numbers[example_dim] = torch.zeros(1, dtype=torch.int32)
     places = sum(n.view(_along(dim, len(shape))) for dim, n in enumerate(numbers[:-1]))
-    return (places & -2).to(device), (numbers[-1] | 1).to(device)
+    return _sent(places & -2, device), _sent(numbers[-1] | 1, device)
+
+
+def _sent(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """On a device; what comes to a GPU from page-locked memory does not wait for it."""
+    if device is not None and device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _mix(keys):
@@ -271,4 +283,5 @@ def dropout_of(
     """What has to be around a forward of update `step`, as --dropout says."""
     if config.dropout == "per_process":
         return contextlib.nullcontext()
-    return ExampleDropout(config.seed, step, micro_batch.example_ids, micro_batch.layout)
+    device = micro_batch.labels.device
+    return ExampleDropout(config.seed, step, micro_batch.example_ids, micro_batch.layout, device)
