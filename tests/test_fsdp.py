@@ -64,14 +64,17 @@ def test_fsdp_learns_what_ddp_learns(runs):
     assert_same_run(runs / "fsdp", runs / "ddp")
 
 
-def test_so_does_a_model_whose_layers_nobody_names(no_dropout, tmp_path):
+def test_so_does_a_pretrained_model_whose_layers_nobody_names(no_dropout, tmp_path):
+    """Its head is new, which transformers would make on the first process alone."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(no_dropout)
-    transformers.DistilBertConfig(
+    config = transformers.DistilBertConfig(
         dim=32, n_layers=2, n_heads=2, hidden_dim=64, vocab_size=len(tokenizer)
-    ).save_pretrained(tmp_path / "config")
-    model = [f"--config_name={tmp_path / 'config'}", f"--tokenizer_name={no_dropout}"]
-    launch(*OPTIONS, *model, f"--output_dir={tmp_path / 'ddp'}", processes=2)
-    shard(*model, f"--output_dir={tmp_path / 'fsdp'}")
+    )
+    for part in (tokenizer, transformers.DistilBertModel(config)):
+        part.save_pretrained(tmp_path / "encoder")
+    model = f"--model_name_or_path={tmp_path / 'encoder'}"
+    launch(*OPTIONS, model, f"--output_dir={tmp_path / 'ddp'}", processes=2)
+    shard(model, f"--output_dir={tmp_path / 'fsdp'}")
     assert_same_run(tmp_path / "fsdp", tmp_path / "ddp")
 
 

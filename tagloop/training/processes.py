@@ -78,6 +78,8 @@ def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None
     """
     die_with_launcher()
     check_devices()
+    # Else transformers leaves a new head on the meta device, in all processes but the first.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     try:
         accelerator = Accelerator(
             # Without `cpu=`, processes on a machine without GPU each believe they are alone.
