@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tagloop.config import Config
 from tagloop.errors import InputError, RunStopped, report_error
 from tagloop.files import read_json, replace_files, write_json
-from tagloop.scripts import ScriptParser
+from tagloop.options.config import Config
+from tagloop.options.scripts import ScriptParser
 from tagloop.streams import leave, open_streams, write_line
 
 MAY_LOSE = 0.003  # of the score
@@ -81,10 +81,15 @@ def main(argv: list[str] | None = None) -> dict:
     from accelerate import Accelerator  # imports that take seconds come after --help
 
     from postprocess import predict_split
+    from tagloop.models.onnx_model import (
+        NAME,
+        OnnxModel,
+        quantize,
+        write_onnx,
+    )
+    from tagloop.processes.launch import quiet_libraries
     from tagloop.tasks import load_task
     from tagloop.training.dry_pass import dry_pass
-    from tagloop.training.onnx_model import NAME, OnnxModel, quantize, write_onnx
-    from tagloop.training.processes import quiet_libraries
 
     quiet_libraries()
     accelerator = Accelerator(cpu=True, mixed_precision="no")

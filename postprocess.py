@@ -14,10 +14,10 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
+from tagloop.batches.examples import IGNORE_INDEX, Examples
+from tagloop.batches.plan import plan_evaluation
+from tagloop.processes.agree import precise_dtype
 from tagloop.tasks.task import Task
-from tagloop.training.batching import plan_evaluation
-from tagloop.training.examples import IGNORE_INDEX, Examples
-from tagloop.training.processes import precise_dtype
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from tagloop.data.document_files import DocumentFiles
-from tagloop.data.documents import FORMATS
-from tagloop.data.formatting import FORMATS as OUTPUT_FORMATS
-from tagloop.data.text import WAYS
+from tagloop.data.documents.files import DocumentFiles
+from tagloop.data.documents.reading import FORMATS
+from tagloop.data.documents.writing import FORMATS as OUTPUT_FORMATS
+from tagloop.data.splitting import WAYS
 from tagloop.errors import InputError, RunStopped, report_error
-from tagloop.scripts import ScriptParser
+from tagloop.options.scripts import ScriptParser
 from tagloop.streams import leave, open_streams
 
 
@@ -64,13 +64,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_options(argv)
     from accelerate.utils import gather_object  # imports that take seconds come after --help
 
+    from tagloop.processes.agree import on_all, on_main
+    from tagloop.processes.launch import build_accelerator, closing_group
     from tagloop.tasks.tagging.tagger import load_tagger
-    from tagloop.training.processes import (
-        build_accelerator,
-        closing_group,
-        decide,
-        together,
-    )
 
     accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
     with closing_group(), ExitStack() as stack:
@@ -83,8 +79,8 @@ def main(argv: list[str] | None = None) -> None:
             )
             files.open_output(options.output, options.output_format)
 
-        decide(accelerator, open_files)
-        tagger = together(
+        on_main(accelerator, open_files)
+        tagger = on_all(
             accelerator,
             lambda: load_tagger(
                 options.model_dir,
@@ -95,13 +91,13 @@ def main(argv: list[str] | None = None) -> None:
             ),
         )
         while True:
-            units = decide(accelerator, lambda: files.read(accelerator.num_processes))
+            units = on_main(accelerator, lambda: files.read(accelerator.num_processes))
             if not units[0]:
                 break
             tagged = gather_object([tagger(units[accelerator.process_index])])
             how = {"task": tagger.task, "with_scores": options.scores}
-            decide(accelerator, partial(files.write, tagged, **how))
-        decide(accelerator, stack.close)  # now the output is there, whole
+            on_main(accelerator, partial(files.write, tagged, **how))
+        on_main(accelerator, stack.close)  # now the output is there, whole
 
 
 def cli(argv: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from tagloop.errors import InputError, RunStopped, report_error
-from tagloop.scripts import ScriptParser
+from tagloop.options.scripts import ScriptParser
 from tagloop.streams import leave, open_streams, write_line
 
 

@@ -11,7 +11,7 @@ depend on the number of processes or on how the global batch is cut into micro-b
 learned, predicted and scored is the task's business (tagloop/tasks).
 """
 
-from tagloop.options import check_command_line, parse_config
+from tagloop.options.command_line import check_command_line, parse_config
 
 if __name__ == "__main__":  # --help and bad options are answered before torch is imported
     check_command_line()
@@ -28,34 +28,53 @@ from accelerate import Accelerator
 from transformers import get_scheduler
 
 from postprocess import predict_split
-from tagloop.config import Config
-from tagloop.errors import InputError, NotFinite, Preempted, RunStopped, report_error
-from tagloop.output import console, hub, logs, run_folder, trackers
-from tagloop.output.checkpoint import require_finite, save_checkpoint, whole_weights
-from tagloop.output.identity import build_identity, check_same_options, require_same
-from tagloop.output.meter import Meter
-from tagloop.output.resume import Earlier, find_earlier, load_best, restore, settle, with_remedy
+from tagloop.batches.dataloader import Update, build_dataloader
+from tagloop.batches.plan import plan_epoch
+from tagloop.checkpoints.checkpoint import require_finite, save_checkpoint, whole_weights
+from tagloop.checkpoints.identity import build_identity, check_same_options, require_same
+from tagloop.checkpoints.remedies import with_remedy
+from tagloop.checkpoints.resume import (
+    EarlierRun,
+    find_earlier,
+    load_best,
+    restore,
+)
+from tagloop.errors import (
+    InputError,
+    NotFinite,
+    Preempted,
+    RunStopped,
+    report_error,
+)
+from tagloop.options.config import Config
+from tagloop.options.settle import settle
+from tagloop.output import (
+    console,
+    hub,
+    logs,
+    run_folder,
+    trackers,
+)
+from tagloop.output.speed import Meter
+from tagloop.processes.agree import (
+    on_all,
+    on_main,
+    precise_dtype,
+    say,
+    seed_update,
+)
+from tagloop.processes.launch import build_accelerator, closing_group
+from tagloop.processes.sharding import shard_by_layer
+from tagloop.processes.stop_signal import StopSignal
 from tagloop.run import Run
 from tagloop.streams import leave, open_streams
 from tagloop.tasks import check_data, load_task
 from tagloop.training.background import Background
-from tagloop.training.batching import plan_epoch
-from tagloop.training.dataloader import Update, build_dataloader
 from tagloop.training.dropout import dropout_of
 from tagloop.training.dry_pass import dry_pass
-from tagloop.training.losses import Learned, UnreadLosses
+from tagloop.training.losses import UnreadLosses, UpdateResult
+from tagloop.training.memory import recompute_layers
 from tagloop.training.optim import parameter_groups
-from tagloop.training.processes import (
-    StopSignal,
-    build_accelerator,
-    closing_group,
-    decide,
-    precise_dtype,
-    say,
-    seed_update,
-    shard_by_layer,
-    together,
-)
 from tagloop.training.progress import TrainState, build_timetable
 from tagloop.training.vocabulary import compact_vocabulary
 
@@ -70,9 +89,14 @@ def main(argv: list[str] | None = None) -> dict:
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
     with run_folder.claim(config, accelerator) as folder:
         tell = partial(say, accelerator)
-        earlier = decide(accelerator, lambda: find_earlier(config, folder, tell))
+        earlier = on_main(accelerator, lambda: find_earlier(config, folder, tell))
         if earlier and earlier.finished:
-            check_same_options(earlier.identity, settle(config, earlier), accelerator, folder)
+            check_same_options(
+                earlier.identity,
+                settle(config, earlier.options if earlier else None),
+                accelerator,
+                folder,
+            )
             tell(f"{folder}: this run is finished, there is nothing to resume")
             accelerator.end_training()
             return earlier.results
@@ -82,7 +106,7 @@ def main(argv: list[str] | None = None) -> dict:
         if earlier:
             restore(run, earlier)
         with trackers.reporting(run), with_remedy(run):
-            decide(accelerator, lambda: run_folder.start(run, earlier))
+            on_main(accelerator, lambda: run_folder.start(run, earlier))
             console.print_header(run)
             with StopSignal() as stop, run.background:
                 measured = train(run, stop) if config.do_train else {}
@@ -94,15 +118,19 @@ def main(argv: list[str] | None = None) -> dict:
     return results
 
 
-def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earlier | None) -> Run:
+def build(
+    config: Config, accelerator: Accelerator, folder: Path, earlier: EarlierRun | None
+) -> Run:
     """Task, model, optimizer, schedule. Bad input ends here."""
-    config = settle(config, earlier)
+    config = settle(config, earlier.options if earlier else None)
     on_gpu = accelerator.device.type == "cuda"
     multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1  # for tensor cores
 
     def load():
         task = load_task(config, pad_to_multiple_of=multiple)
         model = task.build_model()
+        if config.gradient_checkpointing:
+            recompute_layers(model)
         found = dry_pass(
             model,
             task.examples.values(),
@@ -113,8 +141,8 @@ def build(config: Config, accelerator: Accelerator, folder: Path, earlier: Earli
         task.warnings.extend(found.warnings)
         return task, model, found
 
-    task, model, found = together(accelerator, load)
-    found = decide(accelerator, lambda: found)  # machines round differently, and deal by it
+    task, model, found = on_all(accelerator, load)
+    found = on_main(accelerator, lambda: found)  # machines round differently, and deal by it
     accelerator.ddp_handler.find_unused_parameters = found.has_unused_parameters
     every_row = config.full_vocabulary or not config.do_train
     vocabulary = compact_vocabulary(
@@ -212,7 +240,7 @@ def train(run: Run, stop: StopSignal) -> dict:
     return meter.close()
 
 
-def train_step(run: Run, update: Update) -> Learned:
+def train_step(run: Run, update: Update) -> UpdateResult:
     """Learn from one global batch: forward, backward, clip, step. Every process must call this.
 
     The loss of an update is its summed loss over its number of targets, both over the whole global
@@ -245,7 +273,7 @@ def train_step(run: Run, update: Update) -> Learned:
         run.vocabulary.after_update(optimizer)
         run.lr_scheduler.step()
     optimizer.zero_grad()
-    return Learned(update.example_ids, update.num_targets, loss_sum, grad_norm, skipped)
+    return UpdateResult(update.example_ids, update.num_targets, loss_sum, grad_norm, skipped)
 
 
 def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
@@ -256,7 +284,7 @@ def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
     )  # fmt: skip
     if found.loss is not None and not math.isfinite(found.loss):
         raise NotFinite(f"update {run.state.step}: the {split} loss is {found.loss}")
-    scores = decide(run.accelerator, lambda: run.task.score(split, found.predictions))
+    scores = on_main(run.accelerator, lambda: run.task.score(split, found.predictions))
     return scores | {"loss": found.loss}, found.predictions
 
 
@@ -282,7 +310,7 @@ def finish(run: Run, measured: dict) -> dict:
             if split == "test":
                 results["test"] = scores
     weights = whole_weights(run) if config.do_train else None
-    return decide(run.accelerator, lambda: run_folder.finish(run, weights, results, predictions))
+    return on_main(run.accelerator, lambda: run_folder.finish(run, weights, results, predictions))
 
 
 def cli(argv: list[str] | None = None) -> int:

@@ -188,7 +188,7 @@ def measure_repeats(
     options: argparse.Namespace, folder: Path, encoder: str
 ) -> tuple[str, dict[str, list[str]]]:
     """The bytes of the model after two runs, with deterministic algorithms and without."""
-    from tagloop.config import Config
+    from tagloop.options.config import Config
 
     inputs = inputs_of(encoder, folder, options.data)
     own_option = "deterministic" in Config.__dataclass_fields__

@@ -146,7 +146,7 @@ def find_corpus(data: Path | None) -> Path | None:
 
 def read_columns(path: Path) -> list[dict]:
     """Sentences of a column file, without document marks; IOB1 becomes IOB2."""
-    from tagloop.data.schemes import to_iob2
+    from tagloop.data.words.schemes import to_iob2
 
     sentences = []
     for block in path.read_text(encoding="utf-8").split("\n\n"):

@@ -86,8 +86,8 @@ def measure(stage: str, tokenizer_folder: str) -> tuple[float, float, str | None
     os.environ.update(HF_HUB_OFFLINE="1", TAGLOOP_CACHE="cache")
     from transformers import AutoTokenizer
 
-    from tagloop.data.corpus import load_corpus
-    from tagloop.options import parse_config
+    from tagloop.data.words.corpus import load_corpus
+    from tagloop.options.command_line import parse_config
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     config = parse_config(["--train_file=train.conll", f"--model_name_or_path={tokenizer_folder}"])
@@ -109,8 +109,8 @@ def write_windows(stage: str, corpus, tokenizer) -> None:
     """Write the arrays of the training windows into the folder named like the stage."""
     import one_word_at_a_time
 
+    from tagloop.models.tokenizers import probe_template
     from tagloop.tasks.tagging import encoding
-    from tagloop.training.tokenizers import probe_template
 
     template, dataset = probe_template(tokenizer), corpus.splits["train"]
     labels = {tag: number for number, tag in enumerate(corpus.labels)}

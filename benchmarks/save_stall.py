@@ -19,8 +19,8 @@ from transformers import BertConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
-from tagloop.training import models
-from tagloop.training.dataloader import Updates
+from tagloop.batches.dataloader import Updates
+from tagloop.models import model
 
 EPOCH = 878  # updates
 UPDATES, SAVES = 6, 3
@@ -28,7 +28,7 @@ UPDATES, SAVES = 6, 3
 
 def main() -> None:
     """Measure and print."""
-    models.build_sample_model_config = lambda tokenizer: BertConfig(vocab_size=28996)
+    model.build_sample_model_config = lambda tokenizer: BertConfig(vocab_size=28996)
     with tempfile.TemporaryDirectory() as folder:
         config = train_loop.parse_config([f"--output_dir={folder}", "--max_train_samples=160"])
         accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from tagloop.data.documents import read_documents
+from tagloop.data.documents.reading import read_documents
 from tagloop.tasks.tagging.tagger import load_tagger
 
 

@@ -131,7 +131,7 @@ def build_variants(options: argparse.Namespace, inputs: Path, batch_size: int) -
 
 def has_option(lever: str) -> bool:
     """Whether this tagloop knows the option that turns the lever off."""
-    from tagloop.config import Config
+    from tagloop.options.config import Config
 
     options = (each.removeprefix("--").removeprefix("no_") for each in lever.split())
     return all(each.partition("=")[0] in Config.__dataclass_fields__ for each in options)

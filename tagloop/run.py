@@ -7,14 +7,14 @@ import numpy as np
 from accelerate import Accelerator
 from torch import Tensor, nn, optim
 
-from tagloop.config import Config
+from tagloop.batches.packing import Packing, build_micro_batch
 from tagloop.errors import Interrupted, Preempted
+from tagloop.options.config import Config
+from tagloop.processes.agree import say
 from tagloop.tasks.task import Task
-from tagloop.training import processes
 from tagloop.training.background import Background
 from tagloop.training.dropout import dropout_of
 from tagloop.training.memory import find_micro_batch, smaller_micro_batches
-from tagloop.training.packing import Packing, build_micro_batch
 from tagloop.training.progress import Timetable, TrainState
 from tagloop.training.vocabulary import Vocabulary
 
@@ -92,4 +92,4 @@ class Run:
 
     def say(self, text: str) -> None:
         """Print on the main process, above the progress bar."""
-        processes.say(self.accelerator, text)
+        say(self.accelerator, text)

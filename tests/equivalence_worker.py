@@ -16,19 +16,23 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
+from tagloop.models import model
 from tagloop.output import run_folder
-from tagloop.training import models
-from tagloop.training.processes import StopSignal, decide
+from tagloop.processes.agree import on_main
+from tagloop.processes.stop_signal import StopSignal
+from tagloop.tasks.classification import task as classification
+from tagloop.tasks.tagging import task as tagging
 
 
-def main(folder: Path, data: str, model: str, task: str, cuts: list) -> None:
-    load_model, train_step = models.load_model, train_loop.train_step
+def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None:
+    load_model, train_step = model.load_model, train_loop.train_step
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)
-        models.load_model = lambda *a, dtype=dtype: load_model(*a).to(getattr(torch, dtype))
+        for module in (tagging, classification):
+            module.load_model = lambda *a, dtype=dtype: load_model(*a).to(getattr(torch, dtype))
         config = train_loop.parse_config(
-            [f"--train_file={data}", f"--config_name={model}", f"--tokenizer_name={model}",
+            [f"--train_file={data}", f"--config_name={model_dir}", f"--tokenizer_name={model_dir}",
              "--ignore_mismatched_sizes", f"--task_name={task}", f"--output_dir={out}",
              f"--per_device_train_batch_size={batch_size}", "--logging_steps=1",
              f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
@@ -36,7 +40,7 @@ def main(folder: Path, data: str, model: str, task: str, cuts: list) -> None:
         )  # fmt: skip
         accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
         run = train_loop.build(config, accelerator, out, None)
-        decide(accelerator, lambda run=run: run_folder.start(run, None))
+        on_main(accelerator, lambda run=run: run_folder.start(run, None))
         gradients, stream = {}, []
 
         def keep_gradients(*_, gradients=gradients, run=run):

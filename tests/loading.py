@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tagloop.data.corpus import load_corpus
+from tagloop.data.words.corpus import load_corpus
 from tagloop.errors import InputError
 
 SPLITS = ["train", "validation", "test", "predict"]

@@ -13,10 +13,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
+from tagloop.checkpoints import checkpoint
 from tagloop.errors import InputError
-from tagloop.output import checkpoint
+from tagloop.processes import launch
 from tagloop.tasks.tagging import task, windows
-from tagloop.training import processes
 
 REASON, RANK = os.environ["REASON"], int(os.environ.get("RANK", 0))
 train_step, encode_sentences = train_loop.train_step, windows.encode_sentences
@@ -82,8 +82,8 @@ if REASON == "slow":
     from accelerate import InitProcessGroupKwargs
 
     limit = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=5))
-    accelerator_class = processes.Accelerator
-    processes.Accelerator = lambda kwargs_handlers, **options: accelerator_class(
+    accelerator_class = launch.Accelerator
+    launch.Accelerator = lambda kwargs_handlers, **options: accelerator_class(
         kwargs_handlers=[*kwargs_handlers, limit], **options
     )
     windows.encode_sentences = slow_encoding

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tagloop.data import schemes
+from tagloop.batches.examples import IGNORE_INDEX
+from tagloop.data.words import schemes
+from tagloop.models.tokenizers import tokenize_words
 from tagloop.tasks.tagging import alignment
-from tagloop.training.examples import IGNORE_INDEX
-from tagloop.training.tokenizers import tokenize_words
 
 ARRAY_TYPES = {
     "input_ids": "int32",

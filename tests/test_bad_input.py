@@ -179,7 +179,7 @@ def test_nothing_to_validate_on_is_said_before_training(model, tmp_path, capfd):
 
 
 def test_ctrl_c_while_libraries_are_imported():
-    code = "from tagloop.options import check_command_line as check; check(); raise {}"
+    code = "from tagloop.options.command_line import check_command_line as check; check(); raise {}"
     for error, lines in (("KeyboardInterrupt", 1), ("ZeroDivisionError", 3)):
         result = subprocess.run(
             [sys.executable, "-c", code.format(error)], cwd=REPO, capture_output=True, text=True

@@ -71,7 +71,7 @@ def test_int8_is_smaller_and_judged_by_its_score(trained, tmp_path, monkeypatch,
 @needs_onnx
 @pytest.mark.slow
 def test_an_export_with_other_tags_is_refused(trained, tmp_path, monkeypatch):
-    from tagloop.training import onnx_model
+    from tagloop.models import onnx_model
 
     def write_another(model, examples, path):
         with torch.no_grad():

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from launches import ON_CPU, REPO, SMALL
 
-from tagloop.output import checkpoint
+from tagloop.checkpoints import checkpoint
 
 STAND_INS = {
     # A step is all processes that have its number in their environment.

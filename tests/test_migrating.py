@@ -6,10 +6,10 @@ import re
 import pytest
 from launches import REPO
 
-from tagloop.config import Config
 from tagloop.errors import InputError
-from tagloop.options import FIELDS, SPELLINGS, parse_config
-from tagloop.renamed import RENAMED
+from tagloop.options.command_line import FIELDS, SPELLINGS, parse_config
+from tagloop.options.config import Config
+from tagloop.options.renamed import RENAMED
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 

@@ -10,9 +10,9 @@ import pytest
 from launches import REPO, launch
 
 import predict
-from tagloop.data import document_files
-from tagloop.data.readers import read_file
-from tagloop.data.tags import Reading
+from tagloop.data.documents import files
+from tagloop.data.row import Reading
+from tagloop.data.words.readers import read_file
 from tagloop.tasks.tagging.tagger import load_tagger
 
 TEXTS = [
@@ -153,9 +153,9 @@ def test_the_runs_own_predictions_come_back(trained, tmp_path):
 def test_pieces_change_nothing(tag, monkeypatch):
     content = "\n".join(TEXTS * 5)
     whole = tag("a.txt", content, "a.jsonl")
-    monkeypatch.setattr(document_files, "UNIT_DOCUMENTS", 3)
+    monkeypatch.setattr(files, "UNIT_DOCUMENTS", 3)
     assert tag("a.txt", content, "b.jsonl") == whole
-    monkeypatch.setattr(document_files, "UNIT_CHARACTERS", 1)
+    monkeypatch.setattr(files, "UNIT_CHARACTERS", 1)
     assert tag("a.txt", content, "c.jsonl") == whole
 
 

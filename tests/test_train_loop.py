@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import train_loop
-from tagloop.data import schemes
+from tagloop.batches.dataloader import Updates
+from tagloop.data.words import schemes
 from tagloop.sample.corpus import build_sample_corpus
-from tagloop.training.dataloader import Updates
 
 FILES = {
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "run.json",

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from tagloop.config import Config
-from tagloop.data.store import select_rows
+from tagloop.data.selection import select_rows
+from tagloop.options.config import Config
 from tagloop.streams import visible
 
 COLOURS = ("36", "33", "35", "32", "34", "31")  # cyan, yellow, magenta, green, blue, red
@@ -110,7 +110,7 @@ def shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 4].rpartition(" ")[0] + " ..."
 
 
-class Seen(NamedTuple):
+class FirstSight(NamedTuple):
     """A row as far as others are compared with it."""
 
     split: str
@@ -122,22 +122,22 @@ class Repeats:
     """Finds a row whose text was there before.
 
     >>> repeats = Repeats()
-    >>> repeats.first(["Ann"], Seen("train", "a:1", ("O",)))
-    >>> repeats.first(["Ann"], Seen("test", "b:9", ("O",))).place
+    >>> repeats.first(["Ann"], FirstSight("train", "a:1", ("O",)))
+    >>> repeats.first(["Ann"], FirstSight("test", "b:9", ("O",))).place
     'a:1'
     """
 
     def __init__(self) -> None:
-        self._seen: dict[bytes, Seen] = {}
+        self._seen: dict[bytes, FirstSight] = {}
 
-    def first(self, text: Any, seen: Seen) -> Seen | None:
+    def first(self, text: Any, seen: FirstSight) -> FirstSight | None:
         """The first row with this text (anything that JSON can hold), None if it is this one."""
         digest = hashlib.blake2b(json.dumps(text).encode(), digest_size=16).digest()
         first = self._seen.setdefault(digest, seen)
         return None if first is seen else first
 
 
-class Drawn:
+class RandomSample:
     """A fair draw of `number` rows among those it is shown."""
 
     def __init__(self, number: int, seed: int):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tagloop.errors import InputError
 
@@ -101,22 +100,5 @@ def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
     return InputError(f"{path}:{line}: not UTF-8: byte 0x{byte:02x} at offset {offset}; {remedy}")
 
 
-def require_whole(text: str, place: str) -> None:
-    """Refuse half a character, which JSON can write and no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{place}: half a character ({error}); repair the \\u escape") from error
-
-
 def is_blank(line: str) -> bool:
     return not line.strip(" \t")
-
-
-def count(number: int, what: str) -> str:
-    return f"{number} {what}" + "s" * (number != 1)
-
-
-def shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

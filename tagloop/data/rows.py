@@ -14,11 +14,13 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from tagloop.config import Config
+from tagloop.data.arrays import write_rows
+from tagloop.data.selection import select_rows, take_rows
 from tagloop.data.sources import find_sources, source_key
-from tagloop.data.store import build_once, select_rows, source_digest, take_rows, write_rows
+from tagloop.data.store import build_once, source_digest
 from tagloop.data.tables import Table, open_table
 from tagloop.errors import InputError
+from tagloop.options.config import Config
 
 
 @dataclass(frozen=True)
@@ -91,19 +93,19 @@ def load_rows(
     """
     warnings: list[str] = []
     sources = find_sources(config, warnings, build_sample)
+    tables = {split: open_table(source, split) for split, source in sources.items()}
+    columns = {split: choose(table, split) for split, table in tables.items()}
     key = {
         "sources": {split: source_key(source) for split, source in sources.items()},
-        "columns": [config.task_name, config.text_column_name, config.text_pair_column_name],
-        "label": config.label_column_name,
-        "code": source_digest("data", "sample", "tasks"),
+        "columns": columns,
+        "code": source_digest("tagloop.data.rows"),
         "versions": [datasets.__version__, pa.__version__],
     }
 
     def build(folder: Path) -> None:
         facts: dict[str, dict] = {"columns": {}, "class_names": {}, "rows": {}, "fingerprints": {}}
         for split, source in sources.items():
-            table = open_table(source, split)
-            chosen = choose(table, split)
+            table, chosen = tables[split], columns[split]
             for name, column in chosen.items():
                 if column is not None:
                     facts["columns"].setdefault(name, column)

@@ -1,18 +1,16 @@
 """Where the data is: files, the hub, a saved folder, the sample."""
 
-import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
-import huggingface_hub
 
-from tagloop.config import Config
 from tagloop.data.annotations.brat import brat_files, is_brat
 from tagloop.errors import InputError
 from tagloop.files import sha256_of
+from tagloop.hub_access import offline_without_network
+from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_corpus
 
 SPLITS = ("train", "validation", "test", "predict")
@@ -112,30 +110,6 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
             "save them as files and give --train_file and so on"
         )
     return named
-
-
-@functools.cache
-def _answers(hub: str) -> bool:
-    try:
-        huggingface_hub.utils.get_session().head(hub, timeout=10)
-    except Exception:  # of whatever client the library uses: no answer is no network
-        return False
-    return True
-
-
-@contextmanager
-def offline_without_network() -> Iterator[None]:
-    """Ask the hub once; where it does not answer, use the cache without a minute of retries."""
-    libraries = (datasets.config, huggingface_hub.constants)
-    before = [library.HF_HUB_OFFLINE for library in libraries]
-    if not any(before) and not _answers(huggingface_hub.constants.ENDPOINT):
-        for library in libraries:
-            library.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        for library, offline in zip(libraries, before, strict=True):
-            library.HF_HUB_OFFLINE = offline
 
 
 def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict:

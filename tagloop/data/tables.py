@@ -18,9 +18,16 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tagloop.data.annotations.records import named
-from tagloop.data.lines import count, is_blank, is_cr_only, read_head, read_lines, read_text, shown
+from tagloop.data.annotations.tools import named
+from tagloop.data.lines import (
+    is_blank,
+    is_cr_only,
+    read_head,
+    read_lines,
+    read_text,
+)
 from tagloop.errors import InputError
+from tagloop.wording import count, shown
 
 BATCH = 1000  # rows
 Rows = Iterator[tuple[str, dict]]

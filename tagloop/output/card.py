@@ -8,9 +8,9 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from tagloop.config import Config
 from tagloop.files import write_text
-from tagloop.options import FIELDS
+from tagloop.options.command_line import FIELDS
+from tagloop.options.config import Config
 from tagloop.output.hub import name_of
 from tagloop.run import Run
 

@@ -7,8 +7,8 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from tagloop.config import Config
 from tagloop.errors import InputError, RunStopped
+from tagloop.options.config import Config
 from tagloop.output.lock import LOCK
 from tagloop.report.build import report_run
 from tagloop.run import Run

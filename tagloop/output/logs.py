@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from tagloop.output.trackers import track
+from tagloop.processes.agree import on_main
 from tagloop.run import Run
-from tagloop.training.processes import decide
 
 
 def significant(run: Run, value: float) -> float:
@@ -69,7 +69,7 @@ def log_metrics(run: Run, values: dict, shown: str) -> None:
         add_metrics(run.folder, {"step": run.state.step, "epoch": epoch} | values)
         track(run, values)
 
-    decide(run.accelerator, report)
+    on_main(run.accelerator, report)
     run.say(f"update {run.state.step}, epoch {epoch:.2f}: {shown}")
 
 

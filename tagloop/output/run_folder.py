@@ -19,11 +19,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from tagloop.config import Config
-from tagloop.errors import InputError
-from tagloop.files import read_json, replace_files, write_json, write_text
-from tagloop.output.card import CARD, is_own_card, write_card
-from tagloop.output.checkpoint import (
+from tagloop.checkpoints.checkpoint import (
     NAME,
     checkpoint_folders,
     how_many,
@@ -31,13 +27,22 @@ from tagloop.output.checkpoint import (
     prune,
     write_model,
 )
+from tagloop.checkpoints.resume import EarlierRun, holds_run, is_at_home
+from tagloop.errors import InputError
+from tagloop.files import (
+    read_json,
+    replace_files,
+    write_json,
+    write_text,
+)
+from tagloop.options.config import Config
+from tagloop.output.card import CARD, is_own_card, write_card
 from tagloop.output.environment import describe_environment
 from tagloop.output.hub import check_upload
 from tagloop.output.lock import LOCK, PATIENCE, Lock
-from tagloop.output.resume import Earlier, holds_run, is_at_home
 from tagloop.output.trackers import track
+from tagloop.processes.agree import on_main
 from tagloop.run import Run
-from tagloop.training.processes import decide
 
 OWN_FILES = (
     "run.json", "metrics.jsonl", "all_results.json", "train_results.json", "eval_results.json",
@@ -65,7 +70,7 @@ def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
         return folder
 
     try:
-        yield decide(accelerator, take)
+        yield on_main(accelerator, take)
     finally:
         for lock in locks:
             lock.release()
@@ -123,7 +128,7 @@ def _is_leftover(name: str) -> bool:
     return name == LOCK or (name.startswith("tmp-") and ours)
 
 
-def start(run: Run, earlier: Earlier | None) -> None:
+def start(run: Run, earlier: EarlierRun | None) -> None:
     """Record what will be trained; an overwritten run goes first. Main process only."""
     if not run.config.do_train:
         return

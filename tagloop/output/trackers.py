@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from accelerate.tracking import GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
 
-from tagloop.config import SECRETS, Config
 from tagloop.errors import InputError
+from tagloop.options.config import SECRETS, Config
+from tagloop.processes.agree import on_main
 from tagloop.run import Run
-from tagloop.training.processes import decide
 
 
 def check_trackers(config: Config) -> list[str]:
@@ -50,7 +50,7 @@ def reporting(run: Run) -> Iterator[None]:
         InputError: on every process: a tracker cannot be started.
     """
     if run.accelerator.log_with:
-        decide(run.accelerator, lambda: _start(run))
+        on_main(run.accelerator, lambda: _start(run))
     try:
         yield
     finally:

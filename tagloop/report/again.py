@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tagloop.config import Config
+from tagloop.batches.plan import plan_evaluation
+from tagloop.options.config import Config
+from tagloop.pages.sentences import Sentence, surface, to_spans
 from tagloop.report.outcome import Outcome
-from tagloop.report.sentences import Sentence, surface, to_spans
 from tagloop.tasks import load_task
-from tagloop.tasks.classification import Classification
+from tagloop.tasks.classification.task import Classification
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, words_of
 from tagloop.tasks.tagging.task import Tagging
-from tagloop.training.batching import plan_evaluation
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH_SIZE = 32

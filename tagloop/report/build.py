@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import WRITE_ERRORS, whole_file
-from tagloop.report.charts import require_packages
+from tagloop.pages.charts import require_packages
+from tagloop.processes.launch import quiet_libraries
 from tagloop.report.outcome import Outcome, read_outcome
 from tagloop.run import Run
-from tagloop.training.processes import quiet_libraries
 
 SAMPLE = 500  # sentences that the model is applied to again
 LARGEST_MODEL = 2**31  # bytes; at the end of a run a second copy of more may not fit
@@ -67,7 +67,7 @@ def report_run(run: Run) -> None:
 
 
 def _one(outcome: Outcome) -> str:
-    from tagloop.report.page import render
+    from tagloop.pages.page import render
     from tagloop.report.sections import build_sections
 
     model = outcome.options.get("model_name_or_path") or "a model from scratch"
@@ -78,8 +78,8 @@ def _one(outcome: Outcome) -> str:
 
 
 def _several(outcomes: Sequence[Outcome]) -> str:
+    from tagloop.pages.page import render
     from tagloop.report.compare import comparison_sections, run_names
-    from tagloop.report.page import render
 
     names = run_names(outcomes)
     notes = dict.fromkeys(

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from tagloop.errors import InputError
-from tagloop.options import FIELDS
-from tagloop.report import charts
+from tagloop.options.command_line import FIELDS
+from tagloop.pages import charts
+from tagloop.pages.page import (
+    Marked,
+    Picture,
+    Section,
+    Table,
+    mark,
+)
+from tagloop.pages.sentences import count_by, errors_of, types_of
+from tagloop.pages.statistics import compare, resample, scores_of
 from tagloop.report.outcome import Outcome
-from tagloop.report.page import Marked, Picture, Section, Table, mark
 from tagloop.report.sections import SPLITS, curves, with_interval
-from tagloop.report.sentences import count_by, errors_of, types_of
-from tagloop.report.statistics import compare, resample, scores_of
 
 MOST_SENTENCES, MOST_TYPES = 25, 40
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tagloop.data import schemes
+from tagloop.data.words import schemes
 from tagloop.errors import InputError
 from tagloop.files import read_json
-from tagloop.report.sentences import Sentence, to_spans
+from tagloop.pages.sentences import Sentence, to_spans
 
 
 @dataclass

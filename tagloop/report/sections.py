@@ -6,10 +6,17 @@ from functools import partial
 
 import numpy as np
 
-from tagloop.report import charts
-from tagloop.report.outcome import Outcome
-from tagloop.report.page import Cards, Marked, Matrix, Picture, Section, Table, mark
-from tagloop.report.sentences import (
+from tagloop.pages import charts
+from tagloop.pages.page import (
+    Cards,
+    Marked,
+    Matrix,
+    Picture,
+    Section,
+    Table,
+    mark,
+)
+from tagloop.pages.sentences import (
     KINDS,
     NOTHING,
     SEEN,
@@ -21,7 +28,13 @@ from tagloop.report.sentences import (
     seen_key,
     types_of,
 )
-from tagloop.report.statistics import calibration, interval, resample, scores_of
+from tagloop.pages.statistics import (
+    calibration,
+    interval,
+    resample,
+    scores_of,
+)
+from tagloop.report.outcome import Outcome
 
 MOST_TYPES, MOST_CONFUSED, MOST_SENTENCES = 40, 15, 25
 SENTENCE_EDGES, SPAN_EDGES = (1, 6, 11, 21, 31, 51), (1, 2, 3, 4)
@@ -379,7 +392,7 @@ def facts_section(outcome: Outcome) -> Section:
 
 def options_given(options: dict) -> list[tuple[str, str]]:
     """The options whose value is not the default's."""
-    from tagloop.options import FIELDS
+    from tagloop.options.command_line import FIELDS
 
     return [
         (f"--{name}", str(value))

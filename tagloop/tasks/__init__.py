@@ -3,12 +3,12 @@
 import os
 import sys
 
-from tagloop.config import Config
 from tagloop.data.check import MOST_PROBLEMS, uses_colour
 from tagloop.errors import ProblemsFound
+from tagloop.options.config import Config
+from tagloop.processes.launch import quiet_libraries
 from tagloop.streams import write_line
 from tagloop.tasks.task import Task
-from tagloop.training.processes import quiet_libraries
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Task:
@@ -24,7 +24,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Task:
         case "ner" | "pos" | "chunk":
             from tagloop.tasks.tagging.task import load_tagging as load
         case "classification":
-            from tagloop.tasks.classification import load_classification as load
+            from tagloop.tasks.classification.task import load_classification as load
     return load(config, pad_to_multiple_of=pad_to_multiple_of)
 
 
@@ -38,7 +38,7 @@ def check_data(config: Config) -> dict:
     if os.environ.get("RANK", "0") != "0":
         return {}
     if config.task_name == "classification":
-        from tagloop.tasks.classification_check import check_classification as check
+        from tagloop.tasks.classification.check import check_classification as check
     else:
         from tagloop.tasks.tagging.check import check_tagging as check
     quiet_libraries()

@@ -1,5 +1,6 @@
 """What the loop asks of a task. docs/new_task.md shows how one is written."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,10 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 from datasets import Dataset
 from torch import Tensor, nn
+from transformers import (
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
-from tagloop.config import Config
+from tagloop.batches.examples import Examples
 from tagloop.errors import InputError
-from tagloop.training.examples import Examples
+from tagloop.models.tokenizers import tokenizer_digest
+from tagloop.options.config import Config
 
 
 def choose_metric(config: Config, known: Sequence[str]) -> str:
@@ -89,3 +95,25 @@ class Task(Protocol):
     def describe(self) -> list[tuple[str, str]]:
         """What was read, as (name, text) lines of the header."""
         ...
+
+
+def identify(
+    fingerprints: dict[str, str],
+    examples: dict[str, Examples],
+    tokenizer: PreTrainedTokenizerFast,
+    model_config: PreTrainedConfig,
+) -> dict:
+    """What a resumed run must share of a task: data that it learns from, tokenizer and model."""
+    learned = [split for split in ("train", "validation") if split in examples]
+    return {
+        "data": {split: fingerprints[split] for split in learned},
+        "tokenizer": tokenizer_digest(tokenizer),
+        "model": describe_model(model_config),
+    }
+
+
+def describe_model(model_config: PreTrainedConfig) -> dict:
+    """The architecture and label list, without what names a place or a version."""
+    facts = model_config.to_dict()
+    facts = {k: v for k, v in facts.items() if k not in ("_name_or_path", "transformers_version")}
+    return json.loads(json.dumps(facts, default=str))

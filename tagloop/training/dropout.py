@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from tagloop.config import Config
-from tagloop.training.packing import Layout, MicroBatch
+from tagloop.batches.packing import Layout, MicroBatch
+from tagloop.options.config import Config
 
 # Odd constants of the golden ratio and of murmur3's finalizer, as int32.
 GOLDEN, MURMUR_1, MURMUR_2 = 0x9E3779B1 - 2**32, 0x85EBCA6B - 2**32, 0xC2B2AE35 - 2**32

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tagloop.batches.examples import Examples
+from tagloop.batches.packing import Packing, build_micro_batch
 from tagloop.errors import InputError
 from tagloop.training.dropout import ExampleDropout
-from tagloop.training.examples import Examples
-from tagloop.training.packing import Packing, build_micro_batch
-from tagloop.training.pretrained import first_line
+from tagloop.wording import first_line
 
 TOLERANCE = 1e-5  # of the largest output; the order of float32 sums stays below it
 MARGIN = 64  # sub-tokens by which the longer example may exceed the shorter, to stay cheap

@@ -12,7 +12,7 @@ from tagloop.errors import NotFinite
 from tagloop.training.progress import TrainState
 
 
-class Learned(NamedTuple):
+class UpdateResult(NamedTuple):
     """What an update leaves behind; the tensors are scalars on the device."""
 
     example_ids: np.ndarray
@@ -26,9 +26,9 @@ class UnreadLosses:
     """The updates whose losses are still on the device."""
 
     def __init__(self):
-        self.updates: list[Learned] = []
+        self.updates: list[UpdateResult] = []
 
-    def add(self, learned: Learned) -> None:
+    def add(self, learned: UpdateResult) -> None:
         """Keep an update's losses where they are."""
         self.updates.append(learned)
 

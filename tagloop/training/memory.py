@@ -6,16 +6,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 
 from tagloop.errors import InputError, RunStopped
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """True for what torch, its devices and Python raise when memory ends."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or should_reduce_batch_size(error)
+from tagloop.processes.agree import ran_out_of_memory
+from tagloop.training.dropout import recompute_alike
+from tagloop.wording import first_line
 
 
 def find_micro_batch(
@@ -55,6 +52,20 @@ def find_micro_batch(
         "out of memory: not even one example fits; give --gradient_checkpointing, a smaller "
         "--max_length or a smaller model"
     )
+
+
+def recompute_layers(model: nn.Module) -> None:
+    """Make the model compute its activations again in the backward pass instead of keeping them.
+
+    Raises:
+        InputError: the architecture does not offer it.
+    """
+    try:
+        model.activation_checkpointing_enable(
+            {"use_reentrant": False, "context_fn": recompute_alike}
+        )
+    except ValueError as error:
+        raise InputError(f"--gradient_checkpointing: {first_line(error)}") from error
 
 
 def smaller_micro_batches(size: int, batch: int) -> list[int]:

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from tagloop.config import Config
+from tagloop.options.config import Config
 
 
 @dataclass
@@ -58,7 +58,7 @@ class TrainState:
 
 
 @dataclass(frozen=True)
-class Due:
+class DueNow:
     """What has to be done after an update."""
 
     log: bool
@@ -96,12 +96,12 @@ class Timetable:
         """Epoch and update in epoch that come after `step` updates."""
         return divmod(step, max(self.updates_per_epoch, 1))
 
-    def due(self, step: int) -> Due:
+    def due(self, step: int) -> DueNow:
         """What is due after update `step` (the first is 1)."""
         end_epoch = step % self.updates_per_epoch == 0
         end_run = step == self.num_updates
         every = self.checkpointing_steps
-        return Due(
+        return DueNow(
             log=step % self.logging_steps == 0 or end_run,
             evaluate=end_run or (step % self.eval_steps == 0 if self.eval_steps else end_epoch),
             # At the end, too: what comes after the last update may be killed as well.

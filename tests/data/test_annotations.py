@@ -6,10 +6,10 @@ import random
 import pytest
 from loading import get_fault, get_rows, load, write
 
-from tagloop.data import schemes
-from tagloop.data.documents import Document, Entity, Tagged
-from tagloop.data.formatting import Writer
-from tagloop.data.text import split_text
+from tagloop.data.documents.reading import Document, Entity, Tagged
+from tagloop.data.documents.writing import Writer
+from tagloop.data.splitting import split_text
+from tagloop.data.words import schemes
 
 ROWS = [
     (["Ann", "Lee", "won", "."], ["B-PER", "I-PER", "O", "O"]),

@@ -17,7 +17,7 @@ from launches import ON_CPU, REPO, SMALL, finish, launch, read_json, read_metric
 from safetensors.torch import load_file, save_file
 
 import train_loop
-from tagloop.output import checkpoint
+from tagloop.checkpoints import checkpoint
 
 TINY = [*SMALL, "--max_train_steps=4", "--checkpointing_steps=2", "--logging_steps=1"]
 AUTO = "--resume_from_checkpoint=auto"

@@ -18,10 +18,21 @@ from seqeval.metrics import f1_score
 import report
 import train_loop
 from tagloop.output import hub
+from tagloop.pages.sentences import (
+    Sentence,
+    confusion,
+    errors_of,
+    to_spans,
+)
+from tagloop.pages.statistics import (
+    calibration,
+    compare,
+    interval,
+    resample,
+    scores_of,
+)
 from tagloop.report.build import report_run
 from tagloop.report.outcome import read_conll
-from tagloop.report.sentences import Sentence, confusion, errors_of, to_spans
-from tagloop.report.statistics import calibration, compare, interval, resample, scores_of
 from tagloop.sample.corpus import build_sample_corpus
 
 pytest.importorskip("matplotlib", reason="pip install -r requirements-report.txt")

@@ -7,11 +7,11 @@ import torch
 from transformers import FunnelConfig
 
 from postprocess import predict_split
+from tagloop.batches.dataloader import Updates
 from tagloop.errors import InputError
+from tagloop.processes.launch import build_accelerator
 from tagloop.tasks.tagging.task import Tagging
-from tagloop.training.dataloader import Updates
 from tagloop.training.dry_pass import dry_pass
-from tagloop.training.processes import build_accelerator
 
 LABELS = ["O", "B-PER", "I-PER"]
 LOOK = {

@@ -11,10 +11,16 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from tagloop.data.annotations.records import Mark, Record, Span, spans_of
-from tagloop.data.lines import count, read_lines, read_text
-from tagloop.data.tags import Reading
+from tagloop.data.annotations.tools import (
+    Mark,
+    Record,
+    Span,
+    spans_of,
+)
+from tagloop.data.lines import read_lines, read_text
+from tagloop.data.row import Reading
 from tagloop.errors import InputError
+from tagloop.wording import count
 
 TEXT, MARKS = ".txt", ".ann"
 _BOUND = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")

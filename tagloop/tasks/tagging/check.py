@@ -8,25 +8,35 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.config import Config
 from tagloop.data.check import (
-    Drawn,
+    FirstSight,
     Labels,
     Piece,
+    RandomSample,
     Repeats,
     Report,
-    Seen,
     num_examples,
     shortened,
     split_of_rows,
 )
-from tagloop.data.corpus import Variety, build_reading, labels_alike, read_split
-from tagloop.data.schemes import SchemeDetector, illegal_transitions, spans, to_iob2
+from tagloop.data.row import DOCUMENT_START, Reading, Row
 from tagloop.data.sources import find_sources
-from tagloop.data.tags import DOCUMENT_START, Reading, Row
+from tagloop.data.words.corpus import (
+    Variety,
+    build_reading,
+    labels_alike,
+    read_split,
+)
+from tagloop.data.words.schemes import (
+    SchemeDetector,
+    illegal_transitions,
+    spans,
+    to_iob2,
+)
 from tagloop.errors import InputError
+from tagloop.models.tokenizers import WordPieces, longest_input, tokenizer_at_hand
+from tagloop.options.config import Config
 from tagloop.tasks.tagging.alignment import cut_windows
-from tagloop.training.tokenizers import WordPieces, longest_input, tokenizer_at_hand
 
 NOTHING = "words that are nothing to the tokenizer (they count as unknown ones)"
 
@@ -53,7 +63,7 @@ class _Check:
         self.config, self.report, self.schemes = config, report, schemes  # by split as stored
         self.splits: dict[str, _Split] = {}
         self.labels, self.repeats = Labels(), Repeats()
-        self.drawn = Drawn(num_examples(config), config.seed)
+        self.drawn = RandomSample(num_examples(config), config.seed)
         self.pieces_of: WordPieces | None = None
         self.budget: int | None = None  # sub-tokens in a window, special tokens not counted
 
@@ -94,7 +104,7 @@ class _Check:
 
     def _compare(self, split: str, counted: _Split, row: Row) -> None:
         """With the first sentence of the same words."""
-        first = self.repeats.first(row.tokens, Seen(split, row.place, tuple(row.tags)))
+        first = self.repeats.first(row.tokens, FirstSight(split, row.place, tuple(row.tags)))
         if first is None:
             return
         pairs = enumerate(zip(first.labels, row.tags, strict=True))

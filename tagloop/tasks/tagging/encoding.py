@@ -24,12 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.data import schemes
-from tagloop.data.store import ArrayFile
+from tagloop.batches.examples import IGNORE_INDEX
+from tagloop.data.arrays import ArrayFile
+from tagloop.data.words import schemes
 from tagloop.errors import RunStopped
+from tagloop.models.tokenizers import Template, WordPieces
 from tagloop.tasks.tagging import alignment
-from tagloop.training.examples import IGNORE_INDEX
-from tagloop.training.tokenizers import Template, WordPieces
 
 BATCH = 1000  # sentences
 BATCHES_AT_ONCE = 10  # of a process

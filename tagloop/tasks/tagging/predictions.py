@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.files import write_text
 from tagloop.tasks.tagging.windows import Windows
-from tagloop.training.examples import IGNORE_INDEX
 
 
 def words_of(windows: Windows, window_ids: np.ndarray) -> np.ndarray:

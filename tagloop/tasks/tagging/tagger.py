@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerFast
 
-from tagloop.config import Config
-from tagloop.data import schemes
-from tagloop.data.documents import Entity, Tagged
-from tagloop.data.text import WordsWay, find_words, split_text
+from tagloop.batches.plan import plan_evaluation
+from tagloop.data.documents.reading import Entity, Tagged
+from tagloop.data.splitting import WordsWay, find_words, split_text
+from tagloop.data.words import schemes
 from tagloop.errors import InputError
+from tagloop.models import onnx_model
+from tagloop.models.model import max_input_length
+from tagloop.models.tokenizers import probe_template
+from tagloop.options.config import Config
 from tagloop.tasks.tagging.encoding import build_encoder
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, words_of
 from tagloop.tasks.tagging.windows import Windows
-from tagloop.training import onnx_model
-from tagloop.training.batching import plan_evaluation
-from tagloop.training.models import max_input_length
-from tagloop.training.tokenizers import probe_template
 
 DIGITS = 4  # of a probability; the last ones of float32 depend on the padding
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -13,18 +13,18 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from tagloop.config import Config
-from tagloop.data.corpus import Corpus, load_corpus
+from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.data.sources import SPLITS
-from tagloop.data.text import detect_way
+from tagloop.data.splitting import detect_way
+from tagloop.data.words.corpus import Corpus, load_corpus
 from tagloop.errors import InputError
+from tagloop.models.model import load_model, load_model_config, max_input_length
+from tagloop.models.tokenizers import load_tokenizer
+from tagloop.options.config import Config
 from tagloop.streams import visible
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
-from tagloop.tasks.task import choose_metric, needed_splits
-from tagloop.training import models
-from tagloop.training.examples import IGNORE_INDEX
-from tagloop.training.tokenizers import load_tokenizer
+from tagloop.tasks.task import choose_metric, identify, needed_splits
 
 SPAN_METRICS = (
     "f1", "precision", "recall", "accuracy", "strict_f1", "strict_precision", "strict_recall",
@@ -59,12 +59,12 @@ class Tagging:
 
     @property
     def identity(self) -> dict:
-        return models.identify(self.fingerprints, self.examples, self.tokenizer, self.model_config)
+        return identify(self.fingerprints, self.examples, self.tokenizer, self.model_config)
 
     def build_model(self) -> nn.Module:
         train = self.examples.get("train")
         num_labels = len(self.model_config.id2label)
-        model = models.load_model(
+        model = load_model(
             self.config,
             AutoModelForTokenClassification,
             self.model_config,
@@ -171,9 +171,9 @@ def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
         config, corpus.splits["train"]["tokens"] if config.uses_sample_model else [], pre_split=True
     )
     head = AutoModelForTokenClassification
-    model_config = models.load_model_config(config, head, corpus.labels, tokenizer)
+    model_config = load_model_config(config, head, corpus.labels, tokenizer)
     vars(model_config).pop("tagloop", None)  # of the run that made this model
-    max_length = models.max_input_length(config, head, model_config, tokenizer)
+    max_length = max_input_length(config, head, model_config, tokenizer)
     examples = {
         split: load_windows(
             dataset,

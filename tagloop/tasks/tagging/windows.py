@@ -17,14 +17,10 @@ import tokenizers
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.data.store import build_once, source_digest
+from tagloop.models.tokenizers import Template, probe_template, tokenizer_digest
 from tagloop.tasks.tagging.encoding import ARRAY_TYPES, build_encoder, encode_sentences
-from tagloop.training.examples import IGNORE_INDEX, SubTokenRows, to_tensors
-from tagloop.training.tokenizers import (
-    Template,
-    probe_template,
-    tokenizer_digest,
-)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -130,7 +126,7 @@ def load_windows(
     key = {
         "corpus": fingerprint,
         "tokenizer": [tokenizers.__version__, tokenizer_digest(tokenizer)],
-        "code": source_digest("data", "tasks/tagging", "training"),
+        "code": source_digest("tagloop.tasks.tagging.encoding"),
         **how,
     }
 

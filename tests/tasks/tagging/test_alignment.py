@@ -7,9 +7,9 @@ import random
 import pytest
 import tiny
 
+from tagloop.models.tokenizers import glues_words, tokenize_words
 from tagloop.tasks.tagging import alignment
 from tagloop.tasks.tagging.alignment import cut_windows
-from tagloop.training.tokenizers import glues_words, tokenize_words
 
 KINDS = ["word_piece", "byte_level", "metaspace"]
 

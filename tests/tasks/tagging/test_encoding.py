@@ -14,8 +14,8 @@ import tiny
 from tokenizers import pre_tokenizers
 
 from tagloop.errors import RunStopped
+from tagloop.models.tokenizers import WordPieces, probe_template, tokenize_words
 from tagloop.tasks.tagging import encoding
-from tagloop.training.tokenizers import WordPieces, probe_template, tokenize_words
 
 # Some B- have no I-, and there are tags of no scheme.
 LABELS = {"O": 0, "B-PER": 1, "I-PER": 2, "B-LOC": 3, "NOUN": 4}

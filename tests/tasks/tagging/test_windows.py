@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tiny
 
+from tagloop.batches.dataloader import Updates
+from tagloop.batches.examples import IGNORE_INDEX
+from tagloop.models.tokenizers import probe_template
 from tagloop.tasks.tagging import windows
-from tagloop.training.dataloader import Updates
-from tagloop.training.examples import IGNORE_INDEX
-from tagloop.training.tokenizers import probe_template
 
 # The order is no scheme's: turning B- into I- by adding one, or by parity, gives wrong labels.
 LABELS = ["I-PER", "B-LOC", "O", "I-LOC", "B-MISC", "B-PER"]

@@ -1,0 +1,111 @@
+"""One item is one update: the micro-batches of this process."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader, Dataset
+
+from tagloop.batches.examples import Examples
+from tagloop.batches.packing import MicroBatch, Packing, build_micro_batch
+from tagloop.batches.plan import deal_update
+
+
+@dataclass(frozen=True)
+class Update:
+    """One global batch, as one process sees it.
+
+    Attributes:
+        example_ids: int64 [num_examples], of the whole update.
+        num_targets: of the whole update. Every process knows every example's number of targets, so
+            no collective is needed.
+    """
+
+    example_ids: np.ndarray
+    micro_batches: list[MicroBatch]  # of this process
+    num_targets: int
+    num_words: int  # of the whole update
+    num_sub_tokens: int  # of this process
+    num_cells: int  # of this process: what the model computes, padding included
+
+    def pin_memory(self) -> "Update":
+        """Page-locked tensors, which travel to a GPU beside the computation."""
+        pinned = [micro_batch.pin_memory() for micro_batch in self.micro_batches]
+        return dataclasses.replace(self, micro_batches=pinned)
+
+
+class Updates(Dataset):
+    """The updates of an epoch, by number."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        plan: list[np.ndarray],
+        *,
+        num_processes: int,
+        process_index: int,
+        per_device_batch_size: int,
+        equal_lengths: bool = False,
+        packing: Packing | None = None,
+    ):
+        self.examples = examples
+        self.plan = plan
+        self.packing = packing
+        self.share = {
+            "num_processes": num_processes,
+            "process_index": process_index,
+            "per_device_batch_size": per_device_batch_size,
+            "equal_lengths": equal_lengths,
+            "packed": packing is not None,
+        }
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, number: int) -> Update:
+        example_ids, examples = self.plan[number], self.examples
+        by_length = self.packing or self.share["equal_lengths"]
+        lengths = examples.lengths if by_length else examples.padded_lengths
+        shares = deal_update(example_ids, lengths, **self.share)
+        micro_batches = [build_micro_batch(examples, ids, self.packing) for ids in shares]
+        return Update(
+            example_ids=example_ids,
+            micro_batches=micro_batches,
+            num_targets=int(examples.num_targets[example_ids].sum()),
+            num_words=int(examples.num_words[example_ids].sum()),
+            num_sub_tokens=sum(int(examples.lengths[ids].sum()) for ids in shares),
+            num_cells=sum(micro_batch.num_cells for micro_batch in micro_batches),
+        )
+
+
+def build_dataloader(
+    examples: Examples,
+    plan: list[np.ndarray],
+    accelerator: Accelerator,
+    *,
+    per_device_batch_size: int,
+    num_workers: int = 0,
+    start: int = 0,
+    equal_lengths: bool = False,
+    packing: Packing | None = None,
+) -> DataLoader:
+    """The updates of an epoch from `start` on: a resumed epoch skips indices, never data."""
+    updates = Updates(
+        examples,
+        plan,
+        num_processes=accelerator.num_processes,
+        process_index=accelerator.process_index,
+        per_device_batch_size=per_device_batch_size,
+        equal_lengths=equal_lengths,
+        packing=packing,
+    )
+    return DataLoader(
+        updates,
+        batch_size=None,
+        sampler=range(start, len(updates)),
+        num_workers=num_workers,
+        pin_memory=accelerator.device.type == "cuda",
+        generator=torch.Generator(),  # else every epoch draws a number from the global generator
+    )

@@ -1,0 +1,69 @@
+"""What helps a run whose numbers are not finite, or whose memory ends."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from tagloop.checkpoints.checkpoint import (
+    checkpoint_folders,
+    step_of,
+)
+from tagloop.errors import (
+    NotFinite,
+    OutOfMemory,
+    RunStopped,
+)
+from tagloop.processes.agree import ran_out_of_memory
+from tagloop.run import Run
+from tagloop.training.memory import smaller_micro_batches
+from tagloop.wording import first_line
+
+
+@contextlib.contextmanager
+def with_remedy(run: Run) -> Iterator[None]:
+    """Say what helps a run whose numbers are not finite, or whose memory ends."""
+    try:
+        yield
+    except NotFinite as error:
+        saved = _saved(run.folder)
+        weights = f"--model_name_or_path {saved[-1]} " if saved else ""
+        raise RunStopped(
+            f"{error}. Nothing was saved since the last checkpoint. A resumed run keeps its "
+            f"options; start anew: {weights}--output_dir NEW with a lower --learning_rate, more "
+            "--num_warmup_steps, or bf16 instead of fp16"
+        ) from None
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"process {run.accelerator.process_index}, update {run.state.step}: out of memory "
+            f"({first_line(error)}); {_memory_remedy(run)}"
+        ) from None
+
+
+def _saved(folder: Path) -> list[Path]:
+    return [path for path in checkpoint_folders(folder) if step_of(path) < math.inf]
+
+
+def _memory_remedy(run: Run) -> str:
+    """What helps, with numbers: a resumed run may cut its global batch in another way."""
+    config = run.config
+    evaluating = f"--per_device_eval_batch_size (now {config.per_device_eval_batch_size})"
+    if not config.do_train:
+        return f"give a smaller {evaluating}"
+    batch, how = config.per_device_train_batch_size * config.gradient_accumulation_steps, ""
+    smaller = smaller_micro_batches(config.per_device_train_batch_size, batch)
+    if smaller:
+        size = smaller[0]
+        how = f"--per_device_train_batch_size {size}"
+        if saved := _saved(run.folder):
+            how = f"{how} --resume_from_checkpoint auto, which goes on after {saved[-1].name}"
+        else:
+            how += f" --gradient_accumulation_steps {batch // size}"
+            how += " or --auto_micro_batch"
+        how = f"give {how} and learns the same; else "
+    return (
+        f"{how}give --gradient_checkpointing or a smaller --max_length; if it was in an "
+        f"evaluation, a smaller {evaluating}"
+    )

@@ -1,0 +1,155 @@
+"""Texts with spans of characters -> words with tags (IOB2), split as running text is.
+
+A word belongs to a span wholly or not at all, and to one span only; what does not fit is named.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tagloop.data.annotations.tools import Record, Span
+from tagloop.data.row import Reading, Row
+from tagloop.data.splitting import WordsWay, split_text
+from tagloop.errors import InputError
+from tagloop.wording import count, shown
+
+WAY: WordsWay = "punctuation"
+NAMED = 3  # spans in a message
+REMEDY = (
+    "correct them, or give --misaligned widen (takes the whole words) or --misaligned drop "
+    "(leaves the span out, its words without a gold tag)"
+)
+
+
+class Marked(NamedTuple):
+    """Words [first, end) and the span they are marked by."""
+
+    first: int
+    end: int
+    span: Span
+
+
+class Named:
+    """How many there are, and the first of them."""
+
+    def __init__(self) -> None:
+        self.total, self.first = 0, []
+
+    def add(self, text: str) -> None:
+        self.total += 1
+        if len(self.first) < NAMED:
+            self.first.append(text)
+
+    def __str__(self) -> str:
+        more = f"; and {self.total - NAMED} more" if self.total > NAMED else ""
+        return "; ".join(self.first) + more
+
+
+def read_annotated(records: Iterable[Record], reading: Reading, tagged: bool) -> Iterator[Row]:
+    """Yield a row for every record; `tagged=False`: without tags.
+
+    Raises:
+        InputError: after the last record, all spans that cut a word, unless reading.misaligned
+            says what becomes of them.
+    """
+    reading.scheme = "IOB2"
+    cut, overlapping, renamed = Named(), Named(), {}
+    for record in records:
+        if tagged and reading.task == "pos":
+            raise InputError(
+                f"{record.place}: spans of characters, but --task_name pos needs a tag for every "
+                "word; for spans give --task_name ner"
+            )
+        offsets = split_text(record.text, WAY)
+        tokens = [record.text[start:end] for start, end in offsets]
+        tags: list[str | None] = ["O" if tagged else None] * len(tokens)
+        marked = []
+        for span in record.spans:
+            words = find_marked(offsets, span)
+            if fault := _fault(record.text, offsets, words):
+                cut.add(fault)
+                if reading.misaligned != "widen":
+                    tags[words.first : words.end] = [None] * (words.end - words.first)
+                    continue
+            if words.first < words.end:
+                marked.append(words)
+        kept, others = keep_longest(marked)
+        for words, longer in others:
+            overlapping.add(
+                f"{_shown(record.text, words.span)} and the longer "
+                f"{_shown(record.text, longer.span, with_place=False)}"
+            )
+        for first, end, span in kept:
+            label = "_".join(span.label.split())
+            if label != span.label:
+                renamed[span.label] = label
+            tags[first:end] = [f"B-{label}", *[f"I-{label}"] * (end - first - 1)]
+        yield Row(tokens, tags, record.document, record.place)
+    _report(reading, cut, overlapping, renamed)
+
+
+def _report(reading: Reading, cut: Named, overlapping: Named, renamed: dict[str, str]) -> None:
+    """Raise, or note for the user, what did not fit."""
+    what = f"{count(cut.total, 'span')} of characters {'does' if cut.total == 1 else 'do'} not mark"
+    if cut.total and reading.misaligned == "error":
+        raise InputError(f"{cut}. {what} whole words: {REMEDY}")
+    if cut.total:
+        done = {"widen": "widened to them", "drop": "left out, without gold tags"}
+        done = done[reading.misaligned]
+        reading.notes.append(f"{what} whole words, {done} (--misaligned): {cut}")
+    if overlapping.total:
+        reading.notes.append(
+            f"{count(overlapping.total, 'span')} left out, overlapping a longer one: {overlapping}"
+        )
+    if renamed:
+        pairs = ", ".join(f"{label!r} is {name}" for label, name in sorted(renamed.items()))
+        reading.notes.append(f"labels are written without blanks: {pairs}")
+
+
+def find_marked(offsets: list[tuple[int, int]], span: Span) -> Marked:
+    """The words that a span touches.
+
+    >>> find_marked([(0, 3), (4, 7)], Span(1, 4, "PER", "a.jsonl:1"))[:2]
+    (0, 1)
+    """
+    first = bisect_right(offsets, span.start, key=lambda word: word[1])
+    return Marked(first, max(first, bisect_left(offsets, (span.end, -1))), span)
+
+
+def _fault(text: str, offsets: list[tuple[int, int]], words: Marked) -> str | None:
+    """Why a span does not mark whole words; blanks at its ends are no reason."""
+    first, end, span = words
+    if first == end or span.start == span.end:
+        return f"{_shown(text, span)} marks no word"
+    if span.has_gap:
+        return f"{_shown(text, span)} leaves out words between"
+    for start, stop in (offsets[first], offsets[end - 1]):
+        if start < span.start or span.end < stop:
+            return f"{_shown(text, span)} cuts the word {shown(text[start:stop])}"
+    return None
+
+
+def _shown(text: str, span: Span, with_place: bool = True) -> str:
+    place = f"{span.place}: " if with_place else ""
+    where = f"{span.shift + span.start}-{span.shift + span.end}"
+    return f"{place}{shown(text[span.start : span.end])} ({span.label}, {where})"
+
+
+def keep_longest(marked: list[Marked]) -> tuple[list[Marked], list[tuple[Marked, Marked]]]:
+    """Of those that share a word the longest, by the characters it marked, then the first one.
+
+    Returns:
+        What is kept, in order; and each other with the kept one it shares a word with. One that
+        says the same as another is not among them.
+    """
+    owners: dict[int, Marked] = {}
+    kept, others = [], []
+
+    for words in sorted(marked, key=lambda words: words.span.start - words.span.end):
+        longer = next((owners[at] for at in range(*words[:2]) if at in owners), None)
+        if longer is None:
+            kept.append(words)
+            owners |= dict.fromkeys(range(*words[:2]), words)
+        elif (*words[:2], words.span.label) != (*longer[:2], longer.span.label):
+            others.append((words, longer))
+    return sorted(kept), others

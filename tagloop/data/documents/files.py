@@ -1,0 +1,177 @@
+"""What is tagged and what comes of it: opened, read piece by piece, written whole or not at all."""
+
+import os
+import sys
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from io import BufferedReader
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from tagloop.data.documents.reading import (
+    SUFFIXES,
+    Document,
+    Tagged,
+    guess_format,
+    read_documents,
+)
+from tagloop.data.documents.writing import Writer, check_formats
+from tagloop.data.lines import read_head
+from tagloop.errors import InputError, RunStopped
+from tagloop.files import whole_file
+
+BRAT = {".ann": "brat"}
+UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
+
+
+class DocumentFiles:
+    """Input and output of a tagging run. One process alone opens, reads and writes.
+
+    Args:
+        stack: closes the files. An output file appears when it is closed without an error.
+        progress: show a bar, if the standard error stream is a terminal.
+    """
+
+    def __init__(self, stack: ExitStack, *, progress: bool):
+        self.stack, self.progress = stack, progress
+        self.units: list[list[Document]] = []
+
+    def open_input(self, source: list[str] | str, kind: str | None, column: str | None) -> None:
+        """Open texts, a file, or standard input ("-").
+
+        Args:
+            kind: the format; None: by the file's name.
+            column: see read_documents.
+
+        Raises:
+            InputError: it cannot be read, or has an unknown format.
+        """
+        size = self.name = None
+        if isinstance(source, list):
+            self.source = "txt"
+            texts = [
+                text.encode(errors="surrogateescape").decode(errors="replace") for text in source
+            ]
+            self.documents = (Document("txt", text, {"text": text}) for text in texts)
+        elif source == "-":
+            self.source = kind or "txt"
+            self.documents = read_documents(sys.stdin.buffer, "standard input", self.source, column)
+        else:
+            self.source, self.name = kind or guess_format(source), source
+            self.file: BufferedReader = self._opened("--file", Path(source).open, "rb")
+            if Path(source).is_file():
+                read_head(Path(source))
+            size = os.fstat(self.file.fileno()).st_size
+            self.documents = read_documents(self.file, source, self.source, column)
+        self.bar = self.stack.enter_context(
+            tqdm(
+                total=size,
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                disable=None if self.progress and size else True,
+            )
+        )
+
+    def open_output(self, name: str, kind: str | None) -> None:
+        """Open a file or standard output ("-"), after the input.
+
+        Raises:
+            InputError: it cannot be written, or the input cannot become such a file.
+        """
+        default = "jsonl" if self.source == "txt" else self.source
+        target = kind or (default if name == "-" else guess_format(name, SUFFIXES | BRAT))
+        check_formats(self.source, target)
+        marks, path, has_bom = None, Path(name), False
+        if target == "brat":
+            if name == "-":
+                raise InputError("--output_format brat: two files, .txt and .ann; give --output")
+            base = name.removesuffix(".ann").removesuffix(".txt")
+            path = Path(f"{base}.txt")
+            is_pair = Path(f"{base}.ann").exists()
+            if is_pair and not name.endswith(".ann"):
+                raise InputError(
+                    f"--output {name}: would replace {base}.ann; give --output {base}.ann to do so,"
+                    " or another name"
+                )
+            if path.exists() and not is_pair and not self._is_input(path):
+                raise InputError(
+                    f"--output {name}: the text is written beside it, and would replace {path}; "
+                    "give another name"
+                )
+            marks = self._opened("--output", whole_file, Path(f"{base}.ann"))
+        if target == "txt" and name != "-" and self._is_input(path):
+            raise InputError(
+                f"--output {name}: its tags would replace the text, as it is the input; give "
+                "another name, or another --output_format"
+            )
+        if name == "-":
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
+            self.output: TextIO = sys.stdout
+        elif target == "brat" and self._is_input(path):
+            if self.source != "txt":
+                raise InputError(f"--output {name}: its text would replace {path}, the input")
+            has_bom = self.file.peek(3).startswith(BOM_UTF8)  # counts where the text stays
+            nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (the text is there)
+            self.output = self.stack.enter_context(nothing)
+        else:
+            self.output = self._opened("--output", whole_file, path)
+        self.writer = Writer(self.output, target, marks, length=int(has_bom))
+        self.stack.push(self._finish)
+
+    def _is_input(self, path: Path) -> bool:
+        return self.name is not None and path.exists() and path.samefile(self.name)
+
+    def _finish(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
+            with self._told():
+                self.writer.close()
+                self.output.flush()
+
+    def _opened(
+        self, option: str, opening: Callable[..., AbstractContextManager], *how: Any
+    ) -> Any:
+        try:
+            return self.stack.enter_context(opening(*how))
+        except OSError as error:
+            raise InputError(f"{option} {error.filename}: {error.strerror}") from None
+
+    def read(self, num_units: int) -> list[list]:
+        """What to tag next: the contents of so many units of documents; empty at the end."""
+        self.units = [list(self._next_unit()) for _ in range(num_units)]
+        return [[document.content for document in unit] for unit in self.units]
+
+    def _next_unit(self) -> Iterator[Document]:
+        characters = 0
+        for document in islice(self.documents, UNIT_DOCUMENTS):
+            yield document
+            characters += document.size
+            if characters > UNIT_CHARACTERS:
+                return
+
+    def write(self, tagged: list[list[Tagged]], *, task: str, with_scores: bool) -> None:
+        """Write the documents that were read last, with their tags.
+
+        Raises:
+            RunStopped: nobody reads the standard output any more.
+        """
+        options = {"task": task, "with_scores": with_scores}
+        with self._told():
+            for unit, results in zip(self.units, tagged, strict=True):
+                for document, result in zip(unit, results, strict=True):
+                    self.writer.write(document, result, **options)
+            self.output.flush()
+        if self.bar.total:
+            self.bar.update(self.file.tell() - self.bar.n)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (Python flushes it once more)
+            raise RunStopped("standard output was closed before everything was written") from None

@@ -1,0 +1,177 @@
+"""Documents and their tags -> files, in the format they came in or another one.
+
+    writer = Writer(file, "conll")
+    writer.write(document, tagged)
+    writer.close()
+
+What was in the input stays: lines, columns and comments of column files, other keys of rows.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from tagloop.data.documents import annotations
+from tagloop.data.documents.reading import FORMATS as READABLE
+from tagloop.data.documents.reading import WORD, Document, Tagged
+from tagloop.errors import InputError
+
+# Any input can become these; the others keep what only an input of the same format has.
+FROM_ANY = ("jsonl", "conll", "txt", *annotations.TOOLS)
+FORMATS = (*READABLE, *annotations.TOOLS)
+
+
+class Writer:
+    """One file of documents, written one after the other.
+
+    Args:
+        output: to write to; for brat the text.
+        target: one of FORMATS.
+        marks: the other file of brat.
+        length: characters that stand in brat's text before what is written.
+    """
+
+    def __init__(self, output: TextIO, target: str, marks: TextIO | None = None, length: int = 0):
+        self.output, self.target, self.marks = output, target, marks
+        self.is_empty = True
+        self.length, self.number = length, 0  # characters and entities in brat's files
+
+    def write(
+        self, document: Document, tagged: Tagged, *, task: str = "ner", with_scores: bool = False
+    ) -> None:
+        """Write a document with its tags.
+
+        Raises:
+            InputError: tags that mark no spans, for a format of spans.
+        """
+        if self.target in annotations.TOOLS and task == "pos":
+            raise InputError(
+                f"--output_format {self.target}: for spans, but this model gives every word a tag "
+                f"of its own; take {', '.join(n for n in FROM_ANY if n not in annotations.TOOLS)}"
+            )
+        options = {"task": task, "with_scores": with_scores}
+        if self.target == "brat":
+            text, marks = annotations.to_brat(tagged, document.ending, self.length, self.number)
+            self.marks.write(marks)
+            self.length, self.number = self.length + len(text), self.number + len(tagged.entities)
+        else:
+            text = format_document(document, tagged, self.target, **options)
+        if not text:
+            return
+        if self.is_empty:
+            self.output.write(format_header(document, self.target, **options))
+        elif self.target == "label_studio":
+            self.output.write(",\n")
+        self.output.write(text)
+        self.is_empty = False
+
+    def close(self) -> None:
+        """Write what comes after the last document."""
+        if self.target == "label_studio":
+            self.output.write("[]\n" if self.is_empty else "\n]\n")
+
+
+def check_formats(source: str, target: str) -> None:
+    """Refuse an output that only an input of the same format can give."""
+    if target != source and target not in FROM_ANY:
+        raise InputError(
+            f"--output_format {target}: only for input of the same format, this is {source}; "
+            f"{source} becomes {', '.join(dict.fromkeys((source, *FROM_ANY)))}"
+        )
+
+
+def format_header(
+    document: Document, target: str, *, task: str = "ner", with_scores: bool = False
+) -> str:
+    """What comes before the first document: the names of a CSV's columns, ..."""
+    del task
+    if target == "label_studio":
+        return "[\n"
+    if target not in ("csv", "tsv"):
+        return ""
+    nothing = Tagged("", [], [], [], [])
+    return _csv_line(_tagged_row(document, nothing, with_scores).keys(), target)
+
+
+def format_document(
+    document: Document, tagged: Tagged, target: str, *, task: str = "ner", with_scores: bool = False
+) -> str:
+    """A document with its tags, as text of one of FORMATS.
+
+    conll gets a column more, conllu `NER=tag` (the task's name) in MISC. Rows gain tags and, if
+    they have a text, tokens and entities; those of an earlier tagging are replaced. txt is the
+    tags of a document on a line.
+    """
+    if target == document.kind == "conllu":
+        return _with_misc(document.source, tagged.tags, f"{task.upper()}=")
+    if target == document.kind == "conll":
+        return _with_column(document.source, tagged.tags)
+    if isinstance(document.source, list) and not tagged.tags:
+        return ""  # comments and blank lines alone
+    if target == "txt":
+        return " ".join(tagged.tags) + "\n"
+    if target == "conll":
+        pairs = zip(tagged.tokens, tagged.tags, strict=True)
+        return "".join(f"{_unspaced(word)} {tag}\n" for word, tag in pairs) + "\n"
+    if target in annotations.TOOLS:
+        row = annotations.to_row(target, document.source, tagged)
+        return json.dumps(row, ensure_ascii=False) + "\n" * (target != "label_studio")
+    row = _tagged_row(document, tagged, with_scores)
+    if target in ("csv", "tsv"):
+        cells = [
+            json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for v in row.values()
+        ]
+        return _csv_line(cells, target)
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _tagged_row(document: Document, tagged: Tagged, with_scores: bool) -> dict[str, Any]:
+    has_text = not isinstance(document.content, list)
+    row = dict(document.source) if isinstance(document.source, dict) else {"tokens": tagged.tokens}
+    if isinstance(document.content, str):
+        row["tokens"] = tagged.tokens
+    row["tags"] = tagged.tags
+    if with_scores:
+        row["scores"] = tagged.scores
+    if has_text:  # words that are not in their text have no place there
+        text = document.content if isinstance(document.content, str) else document.content[0]
+        row["entities"] = tagged.entities if tagged.text == text else []
+    return row
+
+
+def _with_column(lines: list[tuple[str, str | None]], tags: list[str]) -> str:
+    result, left = [], iter(tags)
+    for line, role in lines:
+        tag = next(left) if role == WORD else role
+        if tag is not None:
+            bare = line.rstrip("\r\n")
+            line = f"{bare}{chr(9) if chr(9) in bare else ' '}{tag}{line[len(bare) :]}"
+        result.append(line)
+    return "".join(result)
+
+
+def _with_misc(lines: list[tuple[str, str | None]], tags: list[str], key: str) -> str:
+    result, left = [], iter(tags)
+    for line, role in lines:
+        if role == WORD:
+            bare = line.rstrip("\r\n")
+            before, _, misc = bare.rpartition("\t")
+            kept = [part for part in misc.split("|") if part != "_" and not part.startswith(key)]
+            misc = "|".join([*kept, key + next(left)])
+            line = f"{before}\t{misc}{line[len(bare) :]}"
+        result.append(line)
+    return "".join(result)
+
+
+def _unspaced(word: str) -> str:
+    return "".join("_" if letter.isspace() else letter for letter in word) or "_"
+
+
+def _csv_line(cells: Iterable[Any], target: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter="\t" if target == "tsv" else ",", lineterminator="\n").writerow(
+        cells
+    )
+    return text.getvalue()

@@ -1,0 +1,39 @@
+"""Which rows of a stored split a run uses."""
+
+import hashlib
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+from tagloop.errors import InputError
+from tagloop.options.config import Config
+
+
+def select_rows(totals: dict[str, int], options: Config) -> dict[str, tuple[str, np.ndarray]]:
+    """Return (split it is stored in, row numbers in order) for every split of the run."""
+    rows = {split: (split, np.arange(total)) for split, total in totals.items()}
+    if options.validation_fraction and "train" in rows and "validation" not in rows:
+        total = totals["train"]
+        if total < 2:
+            raise InputError("--validation_fraction: the training split has only one sentence")
+        held_out = min(max(1, round(total * options.validation_fraction)), total - 1)
+        shuffled = np.random.default_rng(options.seed).permutation(total)
+        rows["train"] = ("train", np.sort(shuffled[held_out:]))
+        rows["validation"] = ("train", np.sort(shuffled[:held_out]))
+    limits = {
+        "train": options.max_train_samples,
+        "validation": options.max_eval_samples,
+        "test": options.max_predict_samples,
+        "predict": options.max_predict_samples,
+    }
+    return {split: (source, kept[: limits[split]]) for split, (source, kept) in rows.items()}
+
+
+def take_rows(path: Path, fingerprint: str, rows: np.ndarray) -> tuple[datasets.Dataset, str]:
+    """Map the chosen rows of a stored split; return them and their fingerprint."""
+    dataset = datasets.Dataset.from_file(str(path))
+    if len(rows) == len(dataset):
+        return dataset, fingerprint
+    digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+    return dataset.select(rows), hashlib.sha256((fingerprint + digest).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Sentences of words and tags, out of every format that has them."""

@@ -1,0 +1,260 @@
+"""Hub / JSON / CSV / parquet / CoNLL / CoNLL-U / saved dataset -> words and tags, memory-mapped.
+
+    corpus = load_corpus(options, ["train", "validation"])
+    corpus.splits["train"][0]  # {"tokens": ["EU", ...], "tags": ["B-ORG", ...], "document": 0}
+
+Each source is read once per machine, a thousand rows at a time: the first pass stores the tags as
+they are and finds their scheme, the second stores them as IOB2. `readers.py` knows the formats.
+"""
+
+import hashlib
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from tagloop.data.arrays import stored_rows, write_rows
+from tagloop.data.row import IGNORED, Reading, Row
+from tagloop.data.selection import select_rows, take_rows
+from tagloop.data.sources import existing_file, find_sources, source_key
+from tagloop.data.store import build_once, source_digest
+from tagloop.data.tables import open_table
+from tagloop.data.words import readers, schemes
+from tagloop.data.words.sentences import read_sentences
+from tagloop.data.words.tags import read_names
+from tagloop.errors import InputError
+from tagloop.options.config import Config
+
+SCHEMA = pa.schema(
+    {"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "document": pa.int32()}
+)
+RAW_SCHEMA = SCHEMA.append(pa.field("place", pa.string()))
+RAW_SCHEMA = RAW_SCHEMA.append(pa.field("lines", pa.list_(pa.int32())))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Words and tags of the splits that were asked for and exist.
+
+    splits: memory-mapped, columns `tokens` (strings), `tags` (strings, IOB2 for ner and chunk, null
+        where a word has no gold tag), `document` (index, counts -DOCSTART- lines).
+    labels: the tags of train, validation and test, asked for or not, sorted.
+    scheme: the one found or given; None for pos, or if there are no tags.
+    fingerprints: per split, a hash of its rows; paths and formats have no part in it.
+    columns: what was taken for words and tags, by split ("words from column 0, tags ...").
+    warnings: for the user; nothing in them stops a run.
+    """
+
+    splits: dict[str, datasets.Dataset]
+    labels: list[str]
+    scheme: str | None
+    fingerprints: dict[str, str]
+    columns: dict[str, str]
+    warnings: list[str]
+
+
+def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
+    """Load the splits named in `splits`, every process for itself; the first one does the work.
+
+    Labels and scheme come from all the data, whatever is asked for and however few rows are
+    selected: they are the same in every run and in every process.
+    """
+    warnings: list[str] = []
+    sources = find_sources(options, warnings)
+    reading = build_reading(options)
+    reading_key = [reading.task, reading.text_column, reading.label_column, reading.names]
+    reading_key.append(reading.misaligned)
+    key = {
+        "sources": {split: source_key(source) for split, source in sources.items()},
+        "reading": [*reading_key, options.label_scheme],
+        "code": source_digest("tagloop.data.words.corpus"),
+        "versions": [datasets.__version__, pa.__version__],
+    }
+    folder = build_once(
+        "corpus", key, lambda unfinished: _build(unfinished, sources, reading, options.label_scheme)
+    )
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    warnings += facts["warnings"] + _label_warnings(facts["labels"])
+
+    loaded, fingerprints, columns = {}, {}, {}
+    for split, (source, rows) in select_rows(facts["rows"], options).items():
+        if split in splits:
+            columns[split] = facts["columns"][source]
+            loaded[split], fingerprints[split] = take_rows(
+                folder / f"{source}.arrow", facts["fingerprints"][source], rows
+            )
+    # Words to tag may have gold tags of another kind; nobody learns or scores them.
+    labels = sorted(set().union(*(of for s, of in facts["labels"].items() if s != "predict")))
+    return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings)
+
+
+def build_reading(options: Config) -> Reading:
+    """The user's choices; a --labels_file is read. Raises InputError."""
+    names_file = options.labels_file and existing_file("--labels_file", options.labels_file)
+    return Reading(
+        task=options.task_name,
+        text_column=options.text_column_name,
+        label_column=options.label_column_name,
+        names=read_names(names_file) if names_file else None,
+        misaligned=options.misaligned,
+    )
+
+
+def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str | None) -> None:
+    """Write `<split>.arrow` and facts.json into `folder`."""
+    has_scheme = reading.task != "pos"
+    detector = schemes.SchemeDetector() if has_scheme and scheme is None else None
+    rows, columns, known, warnings, any_tags = {}, {}, {}, [], False
+    for split, source in sources.items():
+        reading.taken, reading.notes, reading.scheme = "", [], None
+        rows[split], has_tags = _write_raw(
+            folder / f"{split}.raw", read_split(split, source, reading), reading, detector
+        )
+        known[split] = reading.scheme
+        columns[split] = reading.taken
+        warnings += [f"{split}: {note}" for note in reading.notes]
+        where = f"{split} ({source})" if isinstance(source, Path) else split
+        if not rows[split]:
+            raise InputError(f"{where}: no sentences; check the file, or leave the split out")
+        if split == "train" and not has_tags:
+            raise InputError(
+                f"{where}: no word has a gold tag (all are {IGNORED}, null or _; {columns[split]}):"
+                " nothing to learn; check --label_column_name and --task_name"
+            )
+        any_tags |= has_tags and known[split] is None
+    if detector is not None and any_tags:
+        with _naming(columns):
+            scheme = detector.result()
+        warnings += [remark] if (remark := detector.remark()) else []
+    if not any_tags:  # spans of characters alone
+        scheme = next(filter(None, known.values()), scheme)
+
+    labels, fingerprints = {}, {}
+    for split in sources:
+        raw, counted, digest = folder / f"{split}.raw", set(), hashlib.sha256()
+        of_split = (known[split] or scheme) if has_scheme else None
+        converted = _convert(stored_rows(raw), of_split, counted, digest)
+        with _naming({split: columns[split]}):
+            write_rows(folder / f"{split}.arrow", converted, SCHEMA)
+        raw.unlink()
+        labels[split], fingerprints[split] = sorted(counted), digest.hexdigest()
+    facts = {
+        "rows": rows,
+        "columns": columns,
+        "labels": labels,
+        "fingerprints": fingerprints,
+        "scheme": scheme if has_scheme else None,
+        "warnings": warnings,
+    }
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+@contextmanager
+def _naming(columns: dict[str, str]) -> Iterator[None]:
+    """Say in an error about a tag which columns were taken: another one may be the right one."""
+    try:
+        yield
+    except InputError as error:
+        taken = "; ".join(f"{split}: {text}" for split, text in columns.items())
+        raise InputError(f"{error} What was read: {taken}.") from error
+
+
+def read_split(split: str, source: Any, reading: Reading) -> Iterator[Row]:
+    """Yield the sentences of a split with their tags as they are, and where each stands."""
+    is_tagged = split != "predict"
+    if isinstance(source, Path):
+        return readers.read_file(source, reading, is_tagged)
+    return read_sentences(open_table(source, split), reading, is_tagged)
+
+
+def _write_raw(
+    path: Path, rows: Iterable[Row], reading: Reading, detector: schemes.SchemeDetector | None
+) -> tuple[int, bool]:
+    """Write rows as they are, show their tags to the detector; return (rows, any gold tag)."""
+    variety = Variety()
+
+    def seen() -> Iterator[Row]:
+        for row in rows:
+            if any(tag is not None for tag in row.tags):
+                variety.add(row)
+                if detector is not None and reading.scheme is None:
+                    detector.add(row.tags, row.place_of)
+            yield row
+
+    total = write_rows(path, seen(), RAW_SCHEMA)
+    if path.stem != "predict":  # whose tags nobody learns or scores
+        variety.check(path.stem)
+    return total, bool(variety.tags)
+
+
+class Variety:
+    """Finds words that were taken for tags: there are more of them than words."""
+
+    USUAL = 100  # tags; so many may be more than the words of a small file
+
+    def __init__(self) -> None:
+        self.tags: set[str] = set()
+        self._words: set[str] = set()  # not all: as many as there are tags, and one more
+
+    def add(self, row: Row) -> None:
+        """Look at a sentence with gold tags."""
+        self.tags.update(tag for tag in row.tags if tag is not None)
+        if len(self._words) <= len(self.tags):
+            self._words.update(row.tokens)
+
+    def check(self, where: str) -> None:
+        """Raise InputError if the tags are most likely words."""
+        if len(self.tags) > max(self.USUAL, len(self._words)):
+            raise InputError(
+                f"{where}: {len(self.tags):,} different tags for {len(self._words):,} different "
+                "words; are the columns swapped? See --text_column_name and --label_column_name"
+            )
+
+
+def _convert(
+    rows: Iterable[tuple], scheme: str | None, labels: set[str], digest: Any
+) -> Iterator[tuple]:
+    """Yield the rows with IOB2 tags; collect the labels and hash the rows on the way."""
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    for row in itertools.starmap(Row, rows):
+        tokens, tags, document = row.tokens, row.tags, row.document
+        if scheme is not None:
+            tags = schemes.to_iob2(tags, scheme, place=row.place_of)
+        labels.update(tag for tag in tags if tag is not None)
+        digest.update(encode([tokens, tags]).encode() + b"\n")
+        yield tokens, tags, document
+
+
+def _label_warnings(labels: dict[str, list[str]]) -> list[str]:
+    warnings = []
+    others = [split for split in labels if split != "train"]
+    for split in others:
+        if split != "predict" and not labels[split]:
+            warnings.append(f"{split}: no word has a gold tag, so it cannot be scored")
+        if unseen := sorted(set(labels[split]) - set(labels.get("train", labels[split]))):
+            warnings.append(
+                f"{split}: labels that the training split does not have, and no model can learn: "
+                + ", ".join(unseen)
+            )
+    return sorted(warnings + labels_alike(labels))
+
+
+def labels_alike(labels: dict[str, Iterable[str]]) -> list[str]:
+    """A remark on every group of labels, of any split, that are most likely meant as one."""
+    spellings = defaultdict(set)
+    for label in set().union(*labels.values()):
+        spellings[label.strip().casefold()].add(label)
+    return [
+        "labels that differ only in case or space: "
+        + ", ".join(map(repr, sorted(alike)))
+        + "; is that meant?"
+        for alike in spellings.values()
+        if len(alike) > 1
+    ]

@@ -1,0 +1,32 @@
+"""Ask the hub once whether it answers; without a network, use the local cache at once."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import datasets
+import huggingface_hub
+
+
+@functools.cache
+def _answers(hub: str) -> bool:
+    try:
+        huggingface_hub.utils.get_session().head(hub, timeout=10)
+    except Exception:  # of whatever client the library uses: no answer is no network
+        return False
+    return True
+
+
+@contextmanager
+def offline_without_network() -> Iterator[None]:
+    """Ask the hub once; where it does not answer, use the cache without a minute of retries."""
+    libraries = (datasets.config, huggingface_hub.constants)
+    before = [library.HF_HUB_OFFLINE for library in libraries]
+    if not any(before) and not _answers(huggingface_hub.constants.ENDPOINT):
+        for library in libraries:
+            library.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for library, offline in zip(libraries, before, strict=True):
+            library.HF_HUB_OFFLINE = offline

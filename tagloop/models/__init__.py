@@ -1,0 +1,1 @@
+"""Models and tokenizers: loaded, and checked before they are used."""

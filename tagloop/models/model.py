@@ -1,0 +1,281 @@
+"""The model: configured, loaded or built, and checked before any weight is read.
+
+A task says by `auto_class` which head it wants (AutoModelForTokenClassification, ...).
+"""
+
+import difflib
+import math
+
+import numpy as np
+import torch
+import transformers
+from torch import nn
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
+
+from tagloop.errors import InputError
+from tagloop.models.pretrained import errors_of_transformers, load_pretrained
+from tagloop.models.tokenizers import UNLIMITED
+from tagloop.models.weights import (
+    describe_faults,
+    find_head,
+    find_non_finite,
+    new_weights_of_head,
+)
+from tagloop.options.config import Config
+from tagloop.sample.model import build_sample_model_config
+
+
+def load_model_config(
+    config: Config, auto_class: type, labels: list[str], tokenizer: PreTrainedTokenizerFast
+) -> PreTrainedConfig:
+    """The model's configuration with the label list of this run.
+
+    A checkpoint that was trained on the same tags keeps its own order of labels, and one that
+    knows more of them keeps them all; so its head goes on meaning what it meant.
+
+    Raises:
+        InputError: no such model, a folder without config, or other labels than the checkpoint's.
+    """
+    if config.uses_sample_model:
+        model_config = build_sample_model_config(tokenizer)
+    elif config.config_name or config.model_name_or_path:
+        model_config = _load_config(config, config.config_name or config.model_name_or_path)
+    elif config.model_type in CONFIG_MAPPING:
+        model_config = CONFIG_MAPPING[config.model_type]()
+    else:
+        close = difflib.get_close_matches(config.model_type, CONFIG_MAPPING, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "known are bert, roberta, ..."
+        raise InputError(f"--model_type {config.model_type}: not known; {hint}")
+    with_code = auto_class.__name__ in getattr(model_config, "auto_map", {})
+    if type(model_config) not in auto_class._model_mapping and not with_code:
+        raise InputError(
+            f"{_name(config)}: transformers {transformers.__version__} has no "
+            f"{auto_class.__name__} for {model_config.model_type}"
+        )
+    trained = _trained_labels(config)
+    unknown = sorted(set(labels) - set(trained))
+    if trained and not unknown:
+        labels = trained
+    elif trained and not config.ignore_mismatched_sizes:
+        raise InputError(
+            f"{config.model_name_or_path}: the checkpoint's labels ({', '.join(trained)}) lack "
+            f"{', '.join(unknown)} of the data; {_new_head_remedy(config)}"
+        )
+    model_config.id2label = dict(enumerate(labels))
+    model_config.label2id = {tag: index for index, tag in enumerate(labels)}
+    return model_config
+
+
+def _load_config(config: Config, name: str) -> PreTrainedConfig:
+    return load_pretrained(
+        AutoConfig, name, token=config.hub_token, trust_remote_code=config.trust_remote_code
+    )
+
+
+def _name(config: Config) -> str:
+    """What names the architecture, for messages."""
+    named = config.config_name or config.model_name_or_path
+    return named or (f"--model_type {config.model_type}" if config.model_type else "the sample")
+
+
+def _new_head_remedy(config: Config) -> str:
+    if config.do_train:
+        return "give --ignore_mismatched_sizes for a new head"
+    return "a head has to be trained on them first (--do_train)"
+
+
+def _checkpoint_labels(config: Config) -> list[str]:
+    """The names of a checkpoint's labels in the order of its head, LABEL_0 and the like included.
+
+    Raises:
+        InputError: there are holes in the list, or a name stands there twice.
+    """
+    id2label = _load_config(config, config.model_name_or_path).id2label or {}
+    holes = sorted(set(range(len(id2label))) - set(id2label))
+    names = [str(id2label[index]) for index in sorted(id2label)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if (holes or twice) and not config.ignore_mismatched_sizes:
+        fault = f"has no name for {holes[0]}" if holes else f"names {twice[0]} twice"
+        raise InputError(
+            f"{config.model_name_or_path}: id2label in config.json {fault}, so nobody can tell "
+            f"what the head says; mend it, or {_new_head_remedy(config)}"
+        )
+    return [] if holes or twice else names
+
+
+def _trained_labels(config: Config) -> list[str]:
+    """The tags that the checkpoint's head knows, in its order; none for a head without names."""
+    names = _checkpoint_labels(config) if config.model_name_or_path else []
+    return [] if all(name.startswith("LABEL_") for name in names) else names
+
+
+def max_input_length(
+    config: Config,
+    auto_class: type,
+    model_config: PreTrainedConfig,
+    tokenizer: PreTrainedTokenizerFast,
+) -> int:
+    """Sub-tokens of an example: --max_length, or what the model's positions and tokenizer allow.
+
+    Raises:
+        InputError: --max_length above that, or no room for words.
+    """
+    told = tokenizer.model_max_length
+    if not isinstance(told, int | float) or math.isnan(told):
+        raise InputError(f"{_name(config)}: the tokenizer's model_max_length {told!r} is no number")
+    limit, reason = int(min(told, UNLIMITED)), f"the tokenizer's model_max_length {told}"
+    positions = getattr(model_config, "max_position_embeddings", None)
+    if positions and positions > 0:
+        places = positions - position_offset(config, auto_class, model_config)
+        if places < limit:
+            limit, reason = places, f"max_position_embeddings {positions} of the model"
+    shortest = tokenizer.num_special_tokens_to_add() + 2
+    if limit < shortest:
+        raise InputError(
+            f"{_name(config)}: {reason} leaves no room for words beside "
+            f"{shortest - 2} special tokens; mend it where the model was saved"
+        )
+    if config.max_length is None:
+        return limit
+    if config.max_length > limit:
+        raise InputError(
+            f"--max_length {config.max_length}: the model takes at most {limit} sub-tokens; longer "
+            "sentences become several windows, so nothing is lost with a smaller one"
+        )
+    if config.max_length < shortest:
+        raise InputError(f"--max_length {config.max_length}: leaves no room for words")
+    return config.max_length
+
+
+def position_offset(config: Config, auto_class: type, model_config: PreTrainedConfig) -> int:
+    """Position embeddings that no sub-token uses: RoBERTa's first position is padding_idx + 1."""
+    with torch.device("meta"):
+        skeleton = _build(config, auto_class, model_config)
+    for name, module in skeleton.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            return padding + 1
+    return 0
+
+
+def _build(config: Config, auto_class: type, model_config: PreTrainedConfig) -> nn.Module:
+    """A model with random weights, float32."""
+    with errors_of_transformers(_name(config)):
+        return auto_class.from_config(
+            model_config, dtype=torch.float32, trust_remote_code=config.trust_remote_code
+        )
+
+
+def load_model(
+    config: Config,
+    auto_class: type,
+    model_config: PreTrainedConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    label_counts: np.ndarray | None,
+    warnings: list[str],
+) -> nn.Module:
+    """The model in float32 with a head for the run's labels, the same on every process.
+
+    A new head starts from the frequencies of the labels, so that the first updates need not
+    learn that most words are O.
+
+    Args:
+        label_counts: int64 [num_labels], how often each is learned from; None: leave the head.
+        warnings: what the user should know of the model is appended here.
+
+    Raises:
+        InputError: weights besides a head that do not load, a head that would have to be trained
+            first, a tokenizer that is not the model's.
+    """
+    torch.manual_seed(config.seed)
+    if config.model_name_or_path:
+        model, new = _load_weights(config, auto_class, model_config, warnings)
+        if bad := find_non_finite(model):
+            raise InputError(f"{_name(config)}: weights of {bad} are not finite; name another")
+    else:
+        model = _build(config, auto_class, model_config)
+        new = {name for name, _ in model.named_parameters()}
+    if new and not config.do_train:
+        raise InputError(
+            f"{_name(config)}: has no trained head for the labels of the data, so scores and "
+            "predictions would be noise; train first (--do_train), or name a trained model"
+        )
+    name, head = find_head(model)
+    if f"{name}.bias" in new and label_counts is not None:
+        frequencies = torch.as_tensor(label_counts + 1, dtype=torch.float64)
+        with torch.no_grad():
+            head.bias.copy_((frequencies / frequencies.sum()).log())
+    _fit_embeddings(config, model, tokenizer, warnings)
+    return model
+
+
+def _load_weights(
+    config: Config, auto_class: type, model_config: PreTrainedConfig, warnings: list[str]
+) -> tuple[nn.Module, set[str]]:
+    """The checkpoint's model, and the names of the weights that are new."""
+    name, labels = config.model_name_or_path, list(model_config.id2label.values())
+    # float32 whatever the checkpoint's dtype: autocast gives the speed, AdamW needs the digits.
+    model, info = load_pretrained(
+        auto_class,
+        name,
+        config=model_config,
+        dtype=torch.float32,
+        token=config.hub_token,
+        trust_remote_code=config.trust_remote_code,
+        ignore_mismatched_sizes=True,  # judged below
+        output_loading_info=True,
+    )
+    same_labels = _checkpoint_labels(config) == labels
+    is_this_class = type(model).__name__ in (_load_config(config, name).architectures or [])
+    with_head = same_labels and is_this_class and not config.ignore_mismatched_sizes
+    faults = describe_faults(model, info, with_head=with_head)
+    if faults and not config.allow_partial_weights:
+        raise InputError(
+            f"{name}: {faults}. Only a head may be new; mend the checkpoint or its config.json, or "
+            "give --allow_partial_weights to start from random weights there"
+        )
+    if faults:
+        warnings.append(f"{name}: {faults}")
+    new = new_weights_of_head(model, info)
+    head_name, head = find_head(model)
+    if not same_labels and f"{head_name}.weight" not in new:  # it fits, but means other labels
+        new |= _renew(head_name, head, model)
+    return model, new
+
+
+def _renew(name: str, head: nn.Linear | None, model: nn.Module) -> set[str]:
+    """Draw a head anew, as transformers draws one whose size does not match; its weights' names."""
+    if head is None:
+        return set()
+    nn.init.normal_(head.weight, std=getattr(model.config, "initializer_range", 0.02))
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+    return {f"{name}.{parameter}" for parameter, _ in head.named_parameters()}
+
+
+def _fit_embeddings(
+    config: Config, model: nn.Module, tokenizer: PreTrainedTokenizerFast, warnings: list[str]
+) -> None:
+    """Give every id of the tokenizer an embedding.
+
+    Raises:
+        InputError: a trained model has no embeddings for a tokenizer that is not its own.
+    """
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    num_ids = max(tokenizer.get_vocab().values()) + 1
+    if num_ids <= num_rows:
+        return
+    told = f"the tokenizer has {num_ids:,} ids, the model {num_rows:,} embeddings"
+    own = config.tokenizer_name in (None, config.model_name_or_path)
+    if config.model_name_or_path and not own:
+        raise InputError(
+            f"--tokenizer_name {config.tokenizer_name}: {told}; it is another model's tokenizer"
+        )
+    if config.model_name_or_path:
+        warnings.append(f"{config.model_name_or_path}: {told}; the others start from random ones")
+    model.resize_token_embeddings(num_ids)

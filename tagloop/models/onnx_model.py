@@ -1,0 +1,117 @@
+"""A model as an ONNX file, and back as something that is called like the model.
+
+write_onnx(model, examples, path); quantize(path, smaller)     # requirements-export.txt
+OnnxModel(path, model.config)(input_ids=..., attention_mask=...).logits
+"""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.modeling_outputs import TokenClassifierOutput
+
+from tagloop.batches.examples import Examples
+from tagloop.errors import InputError
+from tagloop.wording import first_line
+
+NAME = "model.onnx"
+
+
+def require_packages(*names: str) -> None:
+    """Raise InputError if one is not installed."""
+    for name in names:
+        try:
+            __import__(name)
+        except ImportError:
+            raise InputError(
+                f"ONNX needs {name}, which is not installed: pip install -r requirements-export.txt"
+            ) from None
+
+
+class _Logits(nn.Module):
+    """A model that returns a tensor, of inputs in the order of their names."""
+
+    def __init__(self, model: nn.Module, names: list[str]):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.model(**dict(zip(self.names, inputs, strict=True))).logits
+
+
+def write_onnx(model: nn.Module, examples: Examples, path: Path) -> None:
+    """Write a model, in float32 on the CPU, for batches of any size and length.
+
+    Args:
+        examples: two of them show which inputs the model takes.
+
+    Raises:
+        InputError: torch cannot export this architecture.
+    """
+    require_packages("onnx", "onnxscript", "onnxruntime")
+    longest = np.argsort(examples.lengths, kind="stable")[-2:]  # a size of 1 would be a constant
+    batch = examples.collate(np.resize(longest, 2))
+    del batch["labels"]
+    any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                _Logits(model, list(batch)).eval(),
+                tuple(batch.values()),
+                path,
+                input_names=list(batch),
+                output_names=["logits"],
+                dynamic_shapes={"inputs": tuple(dict(any_size) for _ in batch)},
+                external_data=sum(p.nbytes for p in model.parameters()) > 2**30,  # 2 GiB at most
+                dynamo=True,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter's own, and any that a model raises in it
+            raise InputError(
+                f"torch {torch.__version__} cannot export {type(model).__name__} to ONNX: "
+                f"{first_line(error)}"
+            ) from error
+
+
+def quantize(path: Path, into: Path) -> None:
+    """Write a model with weights of matrices in int8; activations are quantised as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.getLogger().setLevel(logging.ERROR)  # it recommends a pre-processing that is no help
+    quantize_dynamic(path, into, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def load_onnx(folder: Path) -> "OnnxModel":
+    """The model of a folder that export.py wrote."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return OnnxModel(folder / NAME, config)
+
+
+class OnnxModel(nn.Module):
+    """Called like the model it was made of, on the CPU. Has no weights of its own."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, path: Path, config: PreTrainedConfig):
+        super().__init__()
+        require_packages("onnxruntime")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.config = config
+        self.session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+
+    def forward(self, **batch: Any) -> TokenClassifierOutput:
+        """Logits of a batch, float32 [batch, length, labels]."""
+        inputs = {name: tensor.numpy() for name, tensor in batch.items()}
+        return TokenClassifierOutput(logits=torch.from_numpy(self.session.run(None, inputs)[0]))

@@ -1,0 +1,54 @@
+"""Asking transformers for something that a user named; what it cannot do is an InputError."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoTokenizer
+
+from tagloop.errors import InputError
+from tagloop.hub_access import offline_without_network
+from tagloop.wording import first_line
+
+
+def load_pretrained(auto_class: type, name: str, **options: Any) -> Any:
+    """`from_pretrained` of a name on the hub or a folder.
+
+    Raises:
+        InputError: no such folder, no saved model in it, or whatever transformers finds wrong.
+    """
+    is_path = name.startswith((".", "/", "~")) or Path(name).exists()
+    if is_path and not Path(name).is_dir():
+        raise InputError(f"{name}: no such folder; name a model on the hub or a saved folder")
+    enough = ["config.json"]
+    if auto_class is AutoTokenizer:
+        enough += ["tokenizer.json", "tokenizer_config.json"]
+    if is_path and not any((Path(name) / file).is_file() for file in enough):
+        raise InputError(f"{name}: holds no config.json, so it is not a saved model")
+    if is_path:
+        with errors_of_transformers(name):
+            return auto_class.from_pretrained(name, **options)
+    try:
+        with offline_without_network(), errors_of_transformers(name):
+            return auto_class.from_pretrained(name, **options)
+    except InputError as error:
+        raise InputError(
+            f"{str(error).rstrip('.')}; check the spelling; without a network, name a folder that "
+            "holds a saved model"
+        ) from error
+
+
+@contextmanager
+def errors_of_transformers(name: str) -> Iterator[None]:
+    """Turn what goes wrong within into one line that begins with `name`."""
+    try:
+        yield
+    except Exception as error:  # damaged files raise all kinds, tokenizers' plain Exception, too
+        reason = first_line(error)
+        if not isinstance(error, OSError | ValueError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise InputError(
+            f"{name}: transformers {transformers.__version__} says: {reason}"
+        ) from error

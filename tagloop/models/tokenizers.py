@@ -1,0 +1,196 @@
+"""Tokenizers: loaded or learned, and made to keep words apart. What a model takes around them."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tokenizers import normalizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from tagloop.errors import InputError
+from tagloop.models.pretrained import errors_of_transformers, load_pretrained
+from tagloop.options.config import Config
+from tagloop.sample.model import build_sample_tokenizer
+
+UNLIMITED = 1_000_000  # sub-tokens; a model without a limit takes any sentence whole
+
+
+def load_tokenizer(
+    config: Config, sample_sentences: Iterable[list[str]], *, pre_split: bool
+) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a run.
+
+    Args:
+        sample_sentences: the words of the training split; the sample's tokenizer learns from them.
+        pre_split: it must keep words apart that are already split.
+
+    Raises:
+        InputError: no such tokenizer, a slow one, or one that glues words.
+    """
+    if config.uses_sample_model:
+        return build_sample_tokenizer(sample_sentences)
+    name = config.tokenizer_name or config.model_name_or_path
+    options = {"token": config.hub_token, "trust_remote_code": config.trust_remote_code}
+    tokenizer = load_pretrained(AutoTokenizer, name, **options)
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"tokenizer {name}: it is a slow (pure Python) one, which cannot tell the words of its "
+            "sub-tokens; name a fast one with --tokenizer_name"
+        )
+    with errors_of_transformers(name):
+        glues = glues_words(tokenizer)
+    if pre_split and glues:
+        tokenizer = load_pretrained(AutoTokenizer, name, add_prefix_space=True, **options)
+        if glues_words(tokenizer):  # classes that only load tokenizer.json heed no such option
+            backend = tokenizer.backend_tokenizer
+            steps = [] if backend.normalizer is None else [backend.normalizer]
+            backend.normalizer = normalizers.Sequence([*steps, normalizers.Prepend(" ")])
+        if glues_words(tokenizer):
+            raise InputError(
+                f"tokenizer {name}: it glues words that are already split (john + lives becomes "
+                "johnlives), with add_prefix_space=True, too; name another with --tokenizer_name"
+            )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def tokenizer_at_hand(
+    config: Config,
+    sample_sentences: Iterable[list[str]],
+    say: Callable[[str, str], None],
+    *,
+    pre_split: bool,
+) -> PreTrainedTokenizerFast | None:
+    """load_tokenizer, but what is missing is told to `say` (name, text) and no error."""
+    name = config.tokenizer_name or config.model_name_or_path
+    if name is None and not config.uses_sample_model:
+        say("sub-tokens", "not counted; --model_name_or_path or --tokenizer_name tells how")
+        return None
+    try:
+        return load_tokenizer(config, sample_sentences, pre_split=pre_split)
+    except InputError as error:
+        say("sub-tokens", f"not counted; {error}")
+        return None
+
+
+def longest_input(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """Sub-tokens that its model takes as far as the tokenizer knows; None: it does not."""
+    told = tokenizer.model_max_length
+    return int(told) if isinstance(told, int | float) and 0 < told < UNLIMITED else None
+
+
+def tokenize_words(
+    tokenizer: PreTrainedTokenizerFast, sentences: Sequence[Sequence[str]]
+) -> list[list[list[int]]]:
+    """Sub-token ids of every word of every sentence, without special tokens.
+
+    A word that the tokenizer makes nothing of (zero-width space, lone variation selector, empty
+    string) has an empty list here.
+    """
+    sentences = [list(words) for words in sentences]
+    if not sentences:  # the tokenizer would take [] for one sentence without words
+        return []
+    encodings = tokenizer(
+        sentences, is_split_into_words=True, add_special_tokens=False, truncation=False,
+        return_attention_mask=False, return_token_type_ids=False, verbose=False,
+    ).encodings  # fmt: skip
+    result = []
+    for words, encoding in zip(sentences, encodings, strict=True):
+        pieces: list[list[int]] = [[] for _ in words]
+        for word_id, token_id in zip(encoding.word_ids, encoding.ids, strict=True):
+            if word_id is not None:
+                pieces[word_id].append(token_id)
+        result.append(pieces)
+    return result
+
+
+class WordPieces:
+    """Sub-token ids of distinct words. What was asked for lately is not tokenized again.
+
+    A word alone has the ids that it has in any sentence: `tokenizers` normalizes, splits and
+    encodes words that are already split one by one.
+    """
+
+    MOST = 1 << 18  # words kept: some 60 MB
+    TOGETHER = 64  # words given as one sentence, to keep calls few and threads busy
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast):
+        self.tokenizer = tokenizer
+        self.known: dict[str, list[int]] = {}
+
+    def __call__(self, words: Sequence[str]) -> list[list[int]]:
+        if len(self.known) > self.MOST:
+            self.known.clear()
+        new = [word for word in words if word not in self.known]
+        rows = [new[at : at + self.TOGETHER] for at in range(0, len(new), self.TOGETHER)]
+        for row, pieces in zip(rows, tokenize_words(self.tokenizer, rows), strict=True):
+            self.known.update(zip(row, pieces, strict=True))
+        return [self.known[word] for word in words]
+
+
+def glues_words(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """True for a tokenizer that loses where pre-split words begin.
+
+    Byte-level tokenizers do so without `add_prefix_space=True`: `["john", "lives"]` gives the ids
+    of `johnlives`. A probe finds them, not a list of names. A tokenizer that marks no spaces at
+    all (BERT's) splits by itself and glues nothing.
+    """
+    words = ["john", "lives", "in", "berlin"]
+    (pieces,) = tokenize_words(tokenizer, [words])
+    pre_split = [token_id for word in pieces for token_id in word]
+    bare = [
+        token_id
+        for word in words
+        for token_id in tokenizer(word, add_special_tokens=False).input_ids
+    ]
+    running_text = tokenizer(" ".join(words), add_special_tokens=False).input_ids
+    return pre_split == bare and pre_split != running_text
+
+
+@dataclass(frozen=True)
+class Template:
+    """What the tokenizer puts around a single sequence: `[CLS] ... [SEP]` for BERT."""
+
+    prefix: list[int]
+    suffix: list[int]
+    # Of prefix, body and suffix; None: the model takes none.
+    type_ids: tuple[list[int], int, list[int]] | None
+
+    @property
+    def num_special(self) -> int:
+        return len(self.prefix) + len(self.suffix)
+
+
+def probe_template(tokenizer: PreTrainedTokenizerFast) -> Template:
+    """Find a tokenizer's special tokens by encoding one word, any that it knows.
+
+    Raises:
+        InputError: it makes a sub-token of nothing.
+    """
+    for word in ("a", *tokenizer.get_vocab()):
+        encoding = tokenizer([[word]], is_split_into_words=True, verbose=False).encodings[0]
+        body = [at for at, word_id in enumerate(encoding.word_ids) if word_id is not None]
+        if body:
+            break
+    else:
+        raise InputError(
+            f"tokenizer {tokenizer.name_or_path}: it makes no sub-token of any word; name another "
+            "with --tokenizer_name"
+        )
+    first, last = body[0], body[-1]
+    ids, types = encoding.ids, encoding.type_ids
+    return Template(
+        prefix=ids[:first],
+        suffix=ids[last + 1 :],
+        type_ids=(types[:first], types[first], types[last + 1 :])
+        if "token_type_ids" in tokenizer.model_input_names
+        else None,
+    )
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
+    """sha256 of everything that decides a fast tokenizer's ids."""
+    tokenizer.backend_tokenizer.no_truncation()  # what the last call asked for has no part in it
+    tokenizer.backend_tokenizer.no_padding()
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

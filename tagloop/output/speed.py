@@ -1,0 +1,56 @@
+"""Speed: how much the training loop did in how much time, as a progress bar and as results."""
+
+import time
+
+from tqdm import tqdm
+
+from tagloop.batches.dataloader import Update
+from tagloop.output.profile import Profile
+from tagloop.run import Run
+
+
+class Meter:
+    """Counts work and time of the training loop, for the progress bar and the footer."""
+
+    def __init__(self, run: Run):
+        self.started = time.perf_counter()
+        self.words = self.sub_tokens = self.cells = 0
+        watched = run.config.profile and run.accelerator.is_main_process
+        self.profile = Profile(run) if watched else None
+        self.bar = tqdm(
+            total=run.timetable.num_updates,
+            initial=run.state.step,
+            bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}",  # 80 columns
+            dynamic_ncols=True,
+            disable=None if run.accelerator.is_main_process else True,  # None: but on a terminal
+        )
+
+    def count(self, update: Update) -> None:
+        """Count one update."""
+        self.words += update.num_words
+        self.sub_tokens += update.num_sub_tokens
+        self.cells += update.num_cells
+        self.bar.update()
+        if self.profile:
+            self.profile.count()
+
+    def show(self, values: dict[str, float]) -> None:
+        """Put what was logged beside the bar; it waits for no device."""
+        speed = f"{self.words / self._seconds():,.0f}"
+        loss, rate = (f"{values[name]:.3g}" for name in ("loss", "learning_rate"))
+        self.bar.set_postfix({"loss": loss, "rate": rate, "words/s": speed})
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def close(self) -> dict:
+        """runtime (s), words per second of all processes, share of padding in this one."""
+        self.bar.close()
+        if self.profile:
+            self.profile.close()
+        seconds = self._seconds()
+        return {
+            "runtime": round(seconds, 3),
+            "words_per_second": round(self.words / seconds, 1),
+            "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
+        }

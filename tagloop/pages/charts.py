@@ -1,0 +1,220 @@
+"""Pictures as SVG text, drawn by matplotlib. Their colours are those of the page, light or dark."""
+
+import functools
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tagloop.errors import InputError
+from tagloop.pages.statistics import Bin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# What is drawn in these colours takes those of the style sheet.
+INK, LINE = "#010101", "#020202"
+SERIES = ("#030303", "#040404", "#050505", "#060606")
+VARIABLES = {INK: "--muted", LINE: "--line"} | {
+    colour: f"--series-{number}" for number, colour in enumerate(SERIES, start=1)
+}
+STYLE = {
+    "font.size": 10, "text.color": INK, "text.parse_math": False, "axes.labelcolor": INK,
+    "axes.edgecolor": LINE, "axes.grid": True, "axes.axisbelow": True, "grid.color": LINE,
+    "grid.linewidth": 0.6, "xtick.color": INK, "ytick.color": INK, "figure.facecolor": "none",
+    "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
+    "legend.frameon": False, "axes.unicode_minus": False, "axes.formatter.useoffset": False,
+    "svg.fonttype": "none",  # text stays text
+}  # fmt: skip
+MARKERS = "osD^vPX*"  # colour is not the only difference
+STYLES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart: its name, and where it goes."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    dots: bool = False
+
+
+def require_packages() -> None:
+    """Raises InputError with the command that helps."""
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib
+    except ImportError as error:
+        raise InputError(
+            f"{error.name} is not installed, and the report is made with it: "
+            "pip install -r requirements-report.txt"
+        ) from None
+    matplotlib.set_loglevel("error")
+
+
+def _styled(draw: Callable[..., str]) -> Callable[..., str]:
+    """Draw in our style, whatever the user's own matplotlibrc says."""
+
+    @functools.wraps(draw)
+    def styled(*arguments, **options) -> str:
+        from matplotlib import rc_context, rcParamsDefault
+
+        with rc_context(rcParamsDefault), rc_context(STYLE), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a letter that matplotlib's own font lacks
+            return draw(*arguments, **options)
+
+    return styled
+
+
+@_styled
+def lines(series: Sequence[Series], ylabel: str, *, xlabel: str = "update") -> str:
+    """Curves over updates."""
+    figure, axes = _figure()
+    for number, one in enumerate(series):
+        _line(axes, one, number)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if len(series) > 1:
+        _legend(axes)
+    return _svg(figure)
+
+
+def _line(axes: "Axes", one: Series, number: int) -> None:
+    colour = SERIES[number % len(SERIES)]
+    dots = one.dots or len(one.x) < 3
+    axes.plot(
+        one.x, one.y, color=colour, label=one.name, linewidth=1.6,
+        linestyle=STYLES[number // len(SERIES) % len(STYLES)],
+        marker=MARKERS[number % len(MARKERS)] if dots else None, markersize=4,
+    )  # fmt: skip
+
+
+@_styled
+def dots(
+    names: Sequence[str],
+    series: Sequence[tuple[str, np.ndarray]],
+    intervals: Sequence[tuple[float, float]] | None,
+    xlabel: str,
+) -> str:
+    """A row of dots for every name.
+
+    Args:
+        series: (what it is, a value for every name); NaN is not drawn.
+        intervals: of the first series' values.
+    """
+    figure, axes = _figure(height=0.9 + 0.28 * len(names))
+    rows = np.arange(len(names))
+    if intervals is not None:
+        low, high = np.array(intervals).T
+        axes.hlines(rows, low, high, color=SERIES[0], linewidth=4, alpha=0.3)
+    for number, (name, values) in enumerate(series):
+        axes.plot(
+            values, rows, linestyle="none", marker=MARKERS[number % len(MARKERS)], label=name,
+            color=SERIES[number % len(SERIES)], markersize=6 if number == 0 else 4.5,
+            zorder=3 - number / len(series),
+        )  # fmt: skip
+    axes.set(xlabel=xlabel, ylim=(len(names) - 0.4, -0.6))
+    axes.set_yticks(rows, [_short(name) for name in names])
+    axes.grid(visible=True, axis="both", color=LINE, linewidth=0.6)
+    if len(series) > 1:
+        _legend(axes)
+    return _svg(figure)
+
+
+@_styled
+def columns(
+    names: Sequence[str],
+    values: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    *,
+    ylabel: str,
+    xlabel: str,
+) -> str:
+    """A bar for every group, in their order, with its interval."""
+    figure, axes = _figure()
+    places = np.arange(len(names))
+    axes.bar(places, values, color=SERIES[0], width=0.6, alpha=0.75)
+    low, high = np.array(intervals).T
+    axes.vlines(places, low, high, color=INK, linewidth=1.4)
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1))
+    axes.set_xticks(places, [_short(name) for name in names])
+    axes.grid(visible=False, axis="x")
+    return _svg(figure)
+
+
+@_styled
+def reliability(series: Sequence[tuple[str, list[Bin]]]) -> str:
+    """Accuracy over confidence, and below it how many predictions there are of each."""
+    figure, (axes, below) = _figure(height=3.4, rows=(3, 1))
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="as sure as right")
+    for number, (name, bins) in enumerate(series):
+        one = Series(name, [b.confidence for b in bins], [b.accuracy for b in bins], dots=True)
+        _line(axes, one, number)
+        width = 0.8 / len(series)
+        low = [int(min(b.confidence, 0.9999) * 10) for b in bins]
+        places = [(place + 0.1) / 10 + width / 10 * (number + 0.5) for place in low]
+        below.bar(places, [b.number for b in bins], width=width / 10, color=SERIES[number])
+    axes.set(ylabel="right", xlim=(0, 1), ylim=(0, 1))
+    axes.tick_params(labelbottom=False)
+    below.set(xlabel="probability of what was predicted", ylabel="number", xlim=(0, 1))
+    below.set_yscale("log")
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    below.yaxis.set_minor_formatter(lambda value, _: "")
+    _legend(axes)
+    return _svg(figure)
+
+
+@_styled
+def points(x: np.ndarray, y: np.ndarray, *, xlabel: str, ylabel: str) -> str:
+    """A dot for every row of a regression; at most 5,000, drawn at random."""
+    figure, axes = _figure(height=3.4)
+    chosen = np.random.default_rng(0).permutation(len(x))[:5000]
+    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    axes.plot(ends, ends, color=INK, linewidth=1, linestyle=":")
+    axes.plot(
+        x[chosen], y[chosen], linestyle="none", marker="o", markersize=3, alpha=0.5, color=SERIES[0]
+    )
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    return _svg(figure)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"
+
+
+def _figure(height: float = 2.7, rows: Sequence[int] | None = None) -> tuple["Figure", object]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, height), layout="constrained")
+    if rows is None:
+        return figure, figure.subplots()
+    return figure, figure.subplots(len(rows), sharex=True, height_ratios=rows)
+
+
+def _legend(axes: "Axes") -> None:
+    """The names of the lines, above them, in as many columns as there is room for."""
+    handles, names = axes.get_legend_handles_labels()
+    names = [_short(name) for name in names]
+    fit = next(n for n in (4, 3, 2, 1) if n * (max(map(len, names)) + 6) < 70 or n == 1)
+    axes.legend(
+        handles, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=fit, borderaxespad=0.2,
+        handlelength=1.6, columnspacing=1.2, labelcolor=INK,
+    )  # fmt: skip
+
+
+def _svg(figure: "Figure") -> str:
+    """The picture as an <svg> element; names inside it are its own, so that many fit in a page."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg

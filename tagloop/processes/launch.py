@@ -1,0 +1,172 @@
+"""Processes that act as one: how many there are, what the main one decides, when to stop."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+
+import datasets
+import torch
+import transformers
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import (
+    DistributedType,
+    ProjectConfiguration,
+)
+
+from tagloop.errors import (
+    InputError,
+    OutOfMemory,
+    Preempted,
+    RunStopped,
+)
+from tagloop.processes.agree import ran_out_of_memory
+from tagloop.wording import first_line
+
+
+def quiet_libraries() -> None:
+    """Bars, tables and warnings of the libraries would drown the run's own lines."""
+    # torch 2.13 renames the option, accelerate 1.15 does not know the new name.
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+    # With fp16 accelerate puts the optimizer's own step back; the schedule counts by itself.
+    warnings.filterwarnings("ignore", message="Seems like `optimizer.step\\(\\)` has been over")
+    # Nothing here changes logits in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def die_with_launcher() -> None:
+    """Have the kernel tell this process when its launcher dies: it would train on unseen.
+
+    SIGUSR1 saves and leaves, and ends a process that is not training yet. Without a launcher the
+    parent may be a shell that is left. Linux only; elsewhere the lock still refuses a second run
+    while orphans of the first live.
+    """
+    launched = "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+    if launched and sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGUSR1)
+
+
+def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None) -> Accelerator:
+    """The one object that knows about devices and processes.
+
+    Args:
+        mixed_precision: None leaves it to the launch file.
+        log_with: names of trackers.
+
+    Raises:
+        InputError: what was asked for is not what the launch gave.
+    """
+    die_with_launcher()
+    check_devices()
+    # Else transformers leaves a new head on the meta device, in all processes but the first.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    try:
+        accelerator = Accelerator(
+            # Without `cpu=`, processes on a machine without GPU each believe they are alone.
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision=mixed_precision,
+            gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
+            log_with=log_with or None,
+            # TensorBoard wants a folder now; output/trackers.py names the real one.
+            project_config=ProjectConfiguration(project_dir="."),
+            kwargs_handlers=[
+                # Encoders' buffers are constants; sending them in every forward is for nothing.
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+            ],
+        )
+    except ValueError as error:  # fp16 without a GPU, for one
+        raise InputError(f"accelerate cannot run this: {error}") from None
+    except torch.distributed.DistError as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise InputError(
+            f"the processes cannot meet at {place}: {first_line(error)}; give the launcher another "
+            "--main_process_port, and an address that every machine reaches"
+        ) from None
+    check_launch(accelerator)
+    quiet_libraries()
+    return accelerator
+
+
+@contextlib.contextmanager
+def closing_group() -> Iterator[None]:
+    """However the block ends, no process group is open after it: an open one aborts the process."""
+    orderly = False
+    try:
+        yield
+        orderly = True
+    except (InputError, RunStopped, Preempted) as error:  # met by all processes
+        orderly = not isinstance(error, OutOfMemory)
+        raise
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"out of memory ({first_line(error)}): the model, or what it computes of a batch, does "
+            "not fit; use a smaller batch, a smaller model, or a device with more memory"
+        ) from None
+    finally:
+        if torch.distributed.is_initialized():
+            if orderly or torch.distributed.get_backend() != "nccl":
+                torch.distributed.destroy_process_group()
+            else:  # one process alone failed: NCCL's orderly end would wait for the others
+                torch.distributed.distributed_c10d._abort_process_group()
+
+
+def check_devices() -> None:
+    """Refuse more processes on this machine than it has GPUs; without any, they share the CPU.
+
+    Raises:
+        InputError: naming both numbers.
+    """
+    wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.accelerator.device_count()
+    if 0 < there < wanted and os.environ.get("ACCELERATE_USE_CPU", "false") != "true":
+        raise InputError(
+            f"the launcher was asked for {wanted} processes on this machine, which shows {there} "
+            f"GPU{'s' * (there > 1)}: each needs one of its own; give --num_processes {there} and "
+            f"{-(-wanted // there)} times --gradient_accumulation_steps for the same result, or "
+            "see what CUDA_VISIBLE_DEVICES hides"
+        )
+
+
+def check_launch(accelerator: Accelerator) -> None:
+    """Refuse a launch that meant several processes, FSDP or fp16, and did not get them.
+
+    `accelerate launch --cpu --num_processes 2` and `distributed_type: MULTI_CPU` start one process
+    without a word; it differs from a lone run only in the address it was given.
+
+    Raises:
+        InputError: naming the launch file that works.
+    """
+    meant = int(os.environ.get("WORLD_SIZE", 1))
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if by_accelerate and "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
+        raise InputError(
+            "the launcher was asked for several processes and started one (accelerate needs mpirun "
+            "for --cpu or MULTI_CPU); use accelerate_configs/cpu_2proc.yaml, which says MULTI_GPU "
+            "and works without a GPU"
+        )
+    if meant != accelerator.num_processes:
+        raise InputError(
+            f"the launcher started {meant} processes, but accelerate sees "
+            f"{accelerator.num_processes}; start with a file of accelerate_configs/, and without "
+            "--cpu or use_cpu: true"
+        )
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise InputError(
+            "mixed precision fp16 needs a GPU, and accelerate would silently compute in float32; "
+            "give --mixed_precision bf16 or no"
+        )
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and (
+        accelerator.distributed_type != DistributedType.FSDP
+    ):
+        raise InputError(
+            "the launch file asks for FSDP, which accelerate does not use without GPUs; start with "
+            "accelerate_configs/cpu_2proc.yaml"
+        )

@@ -1,0 +1,189 @@
+"""Text classification and regression: one or two texts a row, one class or number. GLUE style.
+
+python train_loop.py --task_name classification --train_file train.csv ...  # docs/new_task.md
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+)
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from tagloop.data.rows import Rows, load_rows
+from tagloop.data.tables import Table
+from tagloop.errors import InputError
+from tagloop.files import write_text
+from tagloop.models.model import load_model, load_model_config, max_input_length
+from tagloop.models.tokenizers import load_tokenizer
+from tagloop.options.config import Config
+from tagloop.sample.corpus import build_sample_texts
+from tagloop.tasks.classification.encoding import LabelledRows, encode_texts
+from tagloop.tasks.task import choose_metric, identify, needed_splits
+
+TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
+USUAL_CLASSES = 100  # a small file may have as many classes as texts
+METRICS = ("accuracy", "f1", "macro_f1", "matthews", "loss")  # f1 of two classes: of the second
+
+
+@dataclass(frozen=True)
+class Classification:
+    """See `tagloop.tasks.task.Task`. An example is a row; without labels its target is a number."""
+
+    config: Config
+    rows: Rows
+    labels: list[str]
+    tokenizer: PreTrainedTokenizerFast
+    model_config: PreTrainedConfig
+    examples: dict[str, LabelledRows]
+    best_metric: str
+    warnings: list[str]
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        return self.rows.fingerprints
+
+    @property
+    def identity(self) -> dict:
+        return identify(self.fingerprints, self.examples, self.tokenizer, self.model_config)
+
+    def build_model(self) -> nn.Module:
+        head, counts = AutoModelForSequenceClassification, None
+        if self.labels and "train" in self.examples:
+            train = self.examples["train"]
+            counts = np.bincount(train.labels[train.has_label], minlength=len(self.labels))
+        return load_model(
+            self.config, head, self.model_config, self.tokenizer, counts, self.warnings
+        )
+
+    def losses(self, outputs: SequenceClassifierOutput, labels: Tensor) -> Tensor:
+        if self.labels:
+            return cross_entropy(outputs.logits, labels, reduction="none")  # ignores IGNORE_INDEX
+        known = ~labels.isnan()
+        return mse_loss(outputs.logits.flatten()[known], labels[known], reduction="none")
+
+    def predict(self, outputs: SequenceClassifierOutput, split: str, ids: np.ndarray) -> Tensor:
+        """A class and its probability for every row, or a number; float32."""
+        logits = outputs.logits[: len(ids)].float()
+        if not self.labels:
+            return logits.flatten()
+        probability, best = logits.softmax(-1).max(-1)
+        return torch.stack([best.float(), probability], -1).flatten()
+
+    def score(self, split: str, predictions: np.ndarray) -> dict:
+        examples = self.examples[split]
+        gold = examples.labels[examples.has_label]
+        found = predictions[:: examples.num_values][examples.has_label]
+        if not len(gold):
+            return {}
+        if not self.labels:
+            defined = np.ptp(gold) > 0 and np.ptp(found) > 0
+            pearson = float(np.corrcoef(gold, found)[0, 1]) if defined else 0.0
+            return {"pearson": pearson, "mse": float(np.square(gold - found).mean())}
+        several = len({*gold, *found}) > 1  # else Matthews is not defined
+        ids = np.arange(len(self.labels))
+        columns = precision_recall_fscore_support(gold, found, labels=ids, zero_division=0)
+        names = ("precision", "recall", "f1", "number")
+        types = zip(self.labels, zip(*columns, strict=True), strict=True)
+        average = "binary" if len(self.labels) == 2 else "micro"
+        return {
+            "accuracy": float(accuracy_score(gold, found)) if len(gold) else 0.0,
+            "f1": float(f1_score(gold, found, average=average, zero_division=0)),
+            "macro_f1": float(f1_score(gold, found, average="macro", zero_division=0)),
+            "matthews": float(matthews_corrcoef(gold, found)) if several else 0.0,
+            "types": {
+                label: {name: v.item() for name, v in zip(names, values, strict=True)}
+                for label, values in types
+            },
+        }
+
+    def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
+        """predictions.tsv: a line a row, the class and its probability, or the number."""
+        lines = [f"{value:.6g}" for value in predictions]
+        if self.labels:
+            lines = [f"{self.labels[int(best)]}\t{p:.6f}" for best, p in predictions.reshape(-1, 2)]
+        write_text(folder / "predictions.tsv", "\n".join([*lines, ""]))
+
+    def describe(self) -> list[tuple[str, str]]:
+        lines = [(split, f"{len(texts):,} rows") for split, texts in self.examples.items()]
+        first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)[:200]
+        lines += [("columns", str(self.rows.columns)), ("first row", first)]
+        return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
+
+
+def load_classification(config: Config, *, pad_to_multiple_of: int) -> Classification:
+    """Rows, label list, tokenizer and encoded texts of the splits that the options need.
+
+    Raises:
+        InputError: bad data, or options that do not fit it.
+    """
+    rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
+    labels = rows.classes("label")
+    check_variety(rows, labels)
+    metric = choose_metric(config, METRICS if labels else ("pearson", "mse", "loss"))
+    sample = rows.splits["train"]["text"] if config.uses_sample_model else []
+    tokenizer = load_tokenizer(config, map(str.split, sample), pre_split=False)
+    head = AutoModelForSequenceClassification
+    model_config = load_model_config(config, head, labels or ["LABEL_0"], tokenizer)
+    model_config.pad_token_id = tokenizer.pad_token_id  # decoders find a row's end by it
+    label2id, examples, warnings = model_config.label2id, {}, list(rows.warnings)
+    for split, dataset in needed_splits(config, rows.splits).items():
+        examples[split], cut = encode_texts(
+            dataset, rows.fingerprints[split], tokenizer,
+            lambda cell: rows.value_of(cell, "label", label2id if labels else None),
+            num_values=2 if labels else 1,
+            max_length=max_input_length(config, head, model_config, tokenizer),
+            pad_to_max_length=config.pad_to_max_length, pad_to_multiple_of=pad_to_multiple_of,
+        )  # fmt: skip
+        if cut:
+            warnings.append(f"{split}: {cut:,} texts lost their end; the model takes no more")
+    labels = list(model_config.id2label.values()) if labels else []
+    return Classification(config, rows, labels, tokenizer, model_config, examples, metric, warnings)
+
+
+def check_variety(rows: Rows, labels: list[str]) -> None:
+    """Refuse a column of texts or numbers of rows that was taken for the classes.
+
+    Raises:
+        InputError: as many classes as texts.
+    """
+    if len(labels) > USUAL_CLASSES:
+        texts = {text for dataset in rows.whole.values() for text in dataset.unique("text")}
+        if len(labels) >= len(texts):
+            raise InputError(
+                f"{len(labels):,} different classes for {len(texts):,} different texts; is another "
+                "column meant? See --text_column_name and --label_column_name"
+            )
+
+
+def choose_columns(config: Config, table: Table, split: str) -> dict[str, str | None]:
+    """Which columns hold text, its pair and the label: as given, else by GLUE's usual names."""
+    usual = next((pair.split() for pair in TEXTS if {*pair.split()} <= {*table.columns}), [])
+    text, pair = (*usual, None, None)[:2]
+    if config.text_column_name:
+        text, pair = config.text_column_name, None
+    label = config.label_column_name or ("labels" if "labels" in table.columns else "label")
+    if split == "predict" and label not in table.columns:
+        label = None
+    chosen = {"text": text, "pair": config.text_pair_column_name or pair, "label": label}
+    for name, column in chosen.items():
+        if column not in table.columns and (column or name == "text"):
+            raise InputError(
+                f"{split}: no column {column or 'text'!r}; there are {', '.join(table.columns)}; "
+                "give --text_column_name, --text_pair_column_name or --label_column_name"
+            )
+    return chosen
