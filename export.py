@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> dict:
         write_onnx,
     )
     from tagloop.processes.launch import quiet_libraries
-    from tagloop.tasks import load_task
+    from tagloop.tasks.task import load_task
     from tagloop.training.dry_pass import dry_pass
 
     quiet_libraries()

@@ -68,7 +68,7 @@ from tagloop.processes.sharding import shard_by_layer
 from tagloop.processes.stop_signal import StopSignal
 from tagloop.run import Run
 from tagloop.streams import leave, open_streams
-from tagloop.tasks import check_data, load_task
+from tagloop.tasks.task import check_data, load_task
 from tagloop.training.background import Background
 from tagloop.training.dropout import dropout_of
 from tagloop.training.dry_pass import dry_pass

@@ -371,7 +371,8 @@ def options_page() -> str:
     lines = [
         "# Options",
         "",
-        "Made by `python -m tagloop.options.command_line > docs/options.md` from `tagloop/options/config.py`.",
+        "Made by `python -m tagloop.options.command_line > docs/options.md` from "
+        "`tagloop/options/config.py`.",
         "",
         "`--name value` or `--name=value`; hyphens and underscores are the same, and a name may be",
         "shortened as long as one option fits. Options that are true or false need no value:",

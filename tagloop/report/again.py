@@ -11,10 +11,10 @@ from tagloop.batches.plan import plan_evaluation
 from tagloop.options.config import Config
 from tagloop.pages.sentences import Sentence, surface, to_spans
 from tagloop.report.outcome import Outcome
-from tagloop.tasks import load_task
 from tagloop.tasks.classification.task import Classification
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, words_of
 from tagloop.tasks.tagging.task import Tagging
+from tagloop.tasks.task import load_task
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH_SIZE = 32

@@ -1,6 +1,8 @@
 """What the loop asks of a task. docs/new_task.md shows how one is written."""
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +16,13 @@ from transformers import (
 )
 
 from tagloop.batches.examples import Examples
-from tagloop.errors import InputError
+from tagloop.data.check import MOST_PROBLEMS, uses_colour
+from tagloop.errors import InputError, ProblemsFound
 from tagloop.models.tokenizers import tokenizer_digest
 from tagloop.options.config import Config
+from tagloop.processes.launch import quiet_libraries
+from tagloop.streams import write_line
+from tagloop.tasks import task_module
 
 
 def choose_metric(config: Config, known: Sequence[str]) -> str:
@@ -48,6 +54,39 @@ def needed_splits(config: Config, splits: dict[str, Dataset]) -> dict[str, Datas
     if config.load_best_model_at_end and "validation" not in needed:
         raise InputError("--load_best_model_at_end: no validation split can tell the best")
     return needed
+
+
+def load_task(config: Config, *, pad_to_multiple_of: int) -> "Task":
+    """Data, labels, tokenizer and examples of the task that the options name.
+
+    Args:
+        pad_to_multiple_of: columns of a batch; eight is what half precision on a GPU likes.
+
+    Raises:
+        InputError: bad data, or options that do not fit it.
+    """
+    module = task_module(config.task_name, "task")  # imported here: it brings its libraries along
+    return module.load_task(config, pad_to_multiple_of=pad_to_multiple_of)
+
+
+def check_data(config: Config) -> dict:
+    """Print what the data holds and what is wrong with it; the first process alone does.
+
+    Raises:
+        ProblemsFound: there are problems, which are printed.
+        InputError: an option is wrong, or names no data.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return {}
+    quiet_libraries()
+    report = task_module(config.task_name, "check").check_task(config)
+    most = MOST_PROBLEMS if sys.stdout.isatty() else None
+    write_line(report.text(colour=uses_colour(sys.stdout), most=most), "stdout")
+    if report.num_problems:
+        kinds = ", ".join(f"{len(found):,} x {kind}" for kind, found in report.problems.items())
+        raise ProblemsFound(f"--check_data: {kinds}; see above")
+    write_line("no problems found", "stdout")
+    return {}
 
 
 class Task(Protocol):

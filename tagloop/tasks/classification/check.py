@@ -46,7 +46,7 @@ class _Split:
     numbers: array = field(default_factory=lambda: array("d"))
 
 
-def check_classification(config: Config) -> Report:
+def check_task(config: Config) -> Report:
     """Everything that can be said of the data without a model.
 
     Raises:

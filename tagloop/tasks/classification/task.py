@@ -125,7 +125,7 @@ class Classification:
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
 
 
-def load_classification(config: Config, *, pad_to_multiple_of: int) -> Classification:
+def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     """Rows, label list, tokenizer and encoded texts of the splits that the options need.
 
     Raises:

@@ -142,7 +142,7 @@ class _Check:
             self.drawn.show((row.place, row.tokens, tags))
 
 
-def check_tagging(config: Config) -> Report:
+def check_task(config: Config) -> Report:
     """Everything that can be said of the data without a model.
 
     Raises:

@@ -159,7 +159,7 @@ def first_sentence(rows: Iterable[dict], width: int = 88) -> str:
     return text if len(text) <= width else text[: width - 4].rpartition(" ")[0] + " ..."
 
 
-def load_tagging(config: Config, *, pad_to_multiple_of: int) -> Tagging:
+def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     """Corpus, tokenizer, label list and windows of the splits that the options need.
 
     Raises:
