@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> dict:
     quiet_libraries()
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     task = load_task(config, pad_to_multiple_of=1)
-    model, examples, metric = task.build_model(), task.examples["validation"], task.best_metric
+    model, examples, metric = task.build_model(), task.examples["validation"], task.metric.name
     equal = dry_pass(model, [examples], dropout=False, backward=False).looks_across_padding
     facts = {"words": len(examples.references)}
 
@@ -104,10 +104,10 @@ def main(argv: list[str] | None = None) -> dict:
             accelerator, tagger, task, "validation", batch_size=8, equal_lengths=equal
         )
         speed = len(examples.references) / (time.perf_counter() - began)
-        score = task.score("validation", found.predictions)[metric]
+        score = task.score("validation", found.predictions, found.loss).values[metric]
         facts[name] = {metric: score, "words_per_second": round(speed)}
         write_line(f"{name:<10}{metric} {score:.4f}, {speed:,.0f} words/s", "stdout")
-        return found.predictions
+        return found.predictions["label"]
 
     def write(into: Path) -> None:
         write_onnx(model, examples, into / NAME)

@@ -25,10 +25,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from transformers import get_scheduler
 
 from postprocess import predict_split
 from tagloop.batches.dataloader import Update, build_dataloader
+from tagloop.batches.examples import shown_ids
+from tagloop.batches.packing import MicroBatch
 from tagloop.batches.plan import plan_epoch
 from tagloop.checkpoints.checkpoint import require_finite, save_checkpoint, whole_weights
 from tagloop.checkpoints.identity import build_identity, check_same_options, require_same
@@ -68,7 +71,7 @@ from tagloop.processes.sharding import shard_by_layer
 from tagloop.processes.stop_signal import StopSignal
 from tagloop.run import Run
 from tagloop.streams import leave, open_streams
-from tagloop.tasks.task import check_data, load_task
+from tagloop.tasks.task import Scores, check_data, load_task
 from tagloop.training.background import Background
 from tagloop.training.dropout import dropout_of
 from tagloop.training.dry_pass import dry_pass
@@ -102,7 +105,7 @@ def main(argv: list[str] | None = None) -> dict:
             return earlier.results
         run = build(config, accelerator, folder, earlier)
         require_same(accelerator, run.identity)
-        run.fit_micro_batch()
+        run.fit_micro_batch(compute_loss)
         if earlier:
             restore(run, earlier)
         with trackers.reporting(run), with_remedy(run):
@@ -126,29 +129,30 @@ def build(
     on_gpu = accelerator.device.type == "cuda"
     multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1  # for tensor cores
 
-    def load():
+    def load_everything():
         task = load_task(config, pad_to_multiple_of=multiple)
         model = task.build_model()
         if config.gradient_checkpointing:
             recompute_layers(model)
-        found = dry_pass(
+        dry = dry_pass(
             model,
             task.examples.values(),
             dropout=config.do_train and config.dropout == "per_example",
             backward=config.do_train and accelerator.num_processes > 1,
             pack_to_multiple_of=multiple if config.do_train and config.packing else None,
         )
-        task.warnings.extend(found.warnings)
-        return task, model, found
+        task.warnings.extend(dry.warnings)
+        return task, model, dry
 
-    task, model, found = on_all(accelerator, load)
-    found = on_main(accelerator, lambda: found)  # machines round differently, and deal by it
-    accelerator.ddp_handler.find_unused_parameters = found.has_unused_parameters
+    task, model, own_dry = on_all(accelerator, load_everything)
+    # All processes must deal examples in the same way, but a machine that rounds differently could
+    # have found something else: the answer of the main process holds.
+    dry = on_main(accelerator, lambda: own_dry)
+    accelerator.ddp_handler.find_unused_parameters = dry.has_unused_parameters
     every_row = config.full_vocabulary or not config.do_train
     vocabulary = compact_vocabulary(
         model,
-        None if every_row else [examples.input_ids for examples in task.examples.values()],
-        [*task.tokenizer.all_special_ids, 0],  # 0 pads where there is no padding token
+        None if every_row else shown_ids(task.examples.values()),
         keep_waiting=accelerator.is_main_process,
     )
     groups = parameter_groups(model, weight_decay=config.weight_decay)
@@ -175,8 +179,8 @@ def build(
         vocabulary=vocabulary,
         optimizer=optimizer,
         lr_scheduler=lr_scheduler,
-        equal_lengths=found.looks_across_padding,
-        packing=found.packing,
+        equal_lengths=dry.looks_across_padding,
+        packing=dry.packing,
         global_batch_size=global_batch_size,
         timetable=timetable,
         identity=build_identity(config, task, accelerator),
@@ -195,9 +199,9 @@ def train(run: Run, stop: StopSignal) -> dict:
     meter = Meter(run)
     if run.is_over:  # resumed after the last update
         return meter.close()
-    examples = run.task.examples["train"]
     first_epoch, first_update = run.timetable.position(state.step)
     for epoch in range(first_epoch, run.timetable.num_epochs):
+        examples = run.task.examples["train"].at_epoch(config.seed, epoch)
         plan = plan_epoch(
             examples.lengths, seed=config.seed, epoch=epoch,
             global_batch_size=run.global_batch_size, group_by_length=config.group_by_length,
@@ -207,7 +211,8 @@ def train(run: Run, stop: StopSignal) -> dict:
             per_device_batch_size=config.per_device_train_batch_size, start=first_update,
             equal_lengths=run.equal_lengths, packing=run.packing,
         )  # fmt: skip
-        first_update, unread = 0, UnreadLosses()  # these are still on the device
+        first_update = 0
+        unread = UnreadLosses()  # They stay on the device until something is due.
         if config.dataloader_num_workers:
             run.background.wait()  # its thread must not be forked into them
         for update in train_dataloader:
@@ -215,7 +220,8 @@ def train(run: Run, stop: StopSignal) -> dict:
             state.step += 1
             meter.count(update)
 
-            due, is_best = run.timetable.due(state.step), False
+            due = run.timetable.due(state.step)
+            is_best = False
             if due:
                 unread.read(accelerator, state)
                 run.background.check()
@@ -224,9 +230,9 @@ def train(run: Run, stop: StopSignal) -> dict:
             if due.end_epoch:
                 state.end_epoch()
             if due.evaluate and "validation" in run.task.examples:
-                results, _ = evaluate(run, "validation")
-                is_best = state.add_evaluation(results, run.task.best_metric)
-                logs.log_evaluation(run, results)
+                scores, _ = evaluate(run, "validation")
+                is_best = state.add_evaluation(scores, run.task.metric)
+                logs.log_evaluation(run, scores)
             stop_asked = stop.agreed()
             keeps = stop_asked and (stop_asked != signal.SIGINT or config.checkpointing_steps)
             if due.save or keeps or (is_best and config.load_best_model_at_end):
@@ -243,23 +249,21 @@ def train(run: Run, stop: StopSignal) -> dict:
 def train_step(run: Run, update: Update) -> UpdateResult:
     """Learn from one global batch: forward, backward, clip, step. Every process must call this.
 
-    The loss of an update is its summed loss over its number of targets, both over the whole global
-    batch, so no cut of the batch changes it. DDP and FSDP average gradients over processes, hence
-    the factor num_processes. A model's own loss would be the mean of each micro-batch instead.
+    The loss of an update is the sum of its losses over the sum of its targets' weights, both over
+    the whole global batch, so no cut of the batch changes it. DDP and FSDP average gradients over
+    processes, hence the factor num_processes. A model's own loss would be the mean of each
+    micro-batch instead.
     """
     accelerator, model, optimizer = run.accelerator, run.model, run.optimizer
     seed_update(run.config.seed, run.state.step, accelerator.process_index)
     model.train()
-    scale = accelerator.num_processes / max(update.num_targets, 1)
+    scale = accelerator.num_processes / (update.target_weight or 1)
     loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
     for number, micro_batch in enumerate(update.micro_batches, start=1):
         micro_batch = micro_batch.to(accelerator.device)
         # Gradients travel between processes once an update, in its last backward.
         with nullcontext() if number == len(update.micro_batches) else accelerator.no_sync(model):
-            with dropout_of(run.config, run.state.step, micro_batch):  # no cut changes masks
-                outputs = model(**micro_batch.inputs)
-            outputs.logits = micro_batch.unpack(outputs.logits)
-            loss = run.task.losses(outputs, micro_batch.labels).sum(dtype=loss_sum.dtype)
+            loss = compute_loss(run, micro_batch)
             accelerator.backward(loss * scale)
         loss_sum += loss.detach()
     max_norm = run.config.max_grad_norm or math.inf
@@ -273,37 +277,48 @@ def train_step(run: Run, update: Update) -> UpdateResult:
         run.vocabulary.after_update(optimizer)
         run.lr_scheduler.step()
     optimizer.zero_grad()
-    return UpdateResult(update.example_ids, update.num_targets, loss_sum, grad_norm, skipped)
+    return UpdateResult(update.example_ids, update.target_weight, loss_sum, grad_norm, skipped)
 
 
-def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
-    """Scores of a split, and its predicted values, on every process. All must call this."""
+def compute_loss(run: Run, micro_batch: MicroBatch) -> Tensor:
+    """The summed loss of a micro-batch on the device, a scalar with a gradient."""
+    with dropout_of(run.config, run.state.step, micro_batch):  # No cut changes the masks.
+        outputs = run.model(**micro_batch.inputs)
+    losses = run.task.losses(outputs, micro_batch)
+    return losses.sum(dtype=precise_dtype(run.accelerator))
+
+
+def evaluate(run: Run, split: str) -> tuple[Scores, dict[str, np.ndarray]]:
+    """Scores of a split, and its predictions by name, on every process. All must call this."""
     found = predict_split(
         run.accelerator, run.model, run.task, split,
         batch_size=run.config.per_device_eval_batch_size, equal_lengths=run.equal_lengths,
     )  # fmt: skip
     if found.loss is not None and not math.isfinite(found.loss):
         raise NotFinite(f"update {run.state.step}: the {split} loss is {found.loss}")
-    scores = on_main(run.accelerator, lambda: run.task.score(split, found.predictions))
-    return scores | {"loss": found.loss}, found.predictions
+    scores = on_main(
+        run.accelerator, lambda: run.task.score(split, found.predictions, found.loss).plain()
+    )
+    return Scores(scores.values | {"loss": found.loss}, scores.by_type), found.predictions
 
 
 def finish(run: Run, measured: dict) -> dict:
     """Best weights, last scores, predictions; then the main process writes it all."""
     config, state, examples = run.config, run.state, run.task.examples
-    results, predictions = {}, {}
+    results: dict[str, Scores] = {}
+    predictions: dict[str, dict[str, np.ndarray]] = {}
     run.background.wait()
     require_finite(run)
     if config.do_train:
         if state.epoch_num_labels or state.train_loss is None:  # the run ended inside an epoch
             state.end_epoch()
-        results["train"] = {"loss": logs.significant(run, state.train_loss)} | measured
-        results["train"] |= logs.log_ending(run)
+        trained = {"loss": logs.significant(run, state.train_loss)} | measured
+        results["train"] = Scores(trained | logs.log_ending(run), {})
         if config.load_best_model_at_end and state.best_checkpoint:
             load_best(run)
     if "validation" in examples:
         scores = state.best_results if config.load_best_model_at_end else state.last_results
-        results["eval"] = scores or evaluate(run, "validation")[0]
+        results["eval"] = scores if scores.values else evaluate(run, "validation")[0]
     for split in ("test", "predict"):
         if split in examples:
             scores, predictions[split] = evaluate(run, split)

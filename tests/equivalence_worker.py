@@ -62,7 +62,7 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
                         )
                         for micro_batch in update.micro_batches
                         if (micro_batch.labels != -100).any()
-                        or (update.num_targets == 0 and len(micro_batch.example_ids))
+                        or (update.target_weight == 0 and len(micro_batch.example_ids))
                     )
                 ]
             )

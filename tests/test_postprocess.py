@@ -91,7 +91,7 @@ def test_any_batch_size_predicts_what_a_naive_loop_does(accelerator, model_type,
     for batch_size in (1, 2, 3, 8, 100):
         found = predict(accelerator, model, split, batch_size)
         id2label = dict(enumerate(LABELS))
-        assert to_tags(found.predictions, split.sentence_offsets, id2label) == expected
+        assert to_tags(found.predictions["label"], split.sentence_offsets, id2label) == expected
         assert found.loss == pytest.approx(loss, abs=2e-5)
 
 
@@ -108,7 +108,7 @@ def test_padding_to_a_fixed_length_changes_nothing(accelerator):
     ]
     assert len({each.loss for each in found}) == 1
     for each in found[1:]:
-        np.testing.assert_array_equal(each.predictions, found[0].predictions)
+        np.testing.assert_array_equal(each.predictions["label"], found[0].predictions["label"])
 
 
 def test_without_gold_tags_there_are_predictions_and_no_loss(accelerator):
@@ -118,7 +118,7 @@ def test_without_gold_tags_there_are_predictions_and_no_loss(accelerator):
     split = tiny.build_windows(tokenizer, tokens, [[None] * 2, [], [None]], LABELS)
     found = predict(accelerator, model, split, 2)
     assert found.loss is None
-    tags = to_tags(found.predictions, split.sentence_offsets, dict(enumerate(LABELS)))
+    tags = to_tags(found.predictions["label"], split.sentence_offsets, dict(enumerate(LABELS)))
     assert [len(sentence) for sentence in tags] == [2, 0, 1]
     assert all(tag in LABELS for sentence in tags for tag in sentence)
 

@@ -19,16 +19,20 @@ class Update:
 
     Attributes:
         example_ids: int64 [num_examples], of the whole update.
-        num_targets: of the whole update. Every process knows every example's number of targets, so
-            no collective is needed.
+        micro_batches: of this process; every process has equally many.
+        target_weight: the sum of the weights of all targets of the whole update. Every process
+            knows that of every example, so no collective is needed.
+        num_units: of the whole update, in the examples' unit ("words").
+        num_sub_tokens: of this process.
+        num_cells: of this process: cells that the model computes, padding included.
     """
 
     example_ids: np.ndarray
-    micro_batches: list[MicroBatch]  # of this process
-    num_targets: int
-    num_words: int  # of the whole update
-    num_sub_tokens: int  # of this process
-    num_cells: int  # of this process: what the model computes, padding included
+    micro_batches: list[MicroBatch]
+    target_weight: float
+    num_units: int
+    num_sub_tokens: int
+    num_cells: int
 
     def pin_memory(self) -> "Update":
         """Page-locked tensors, which travel to a GPU beside the computation."""
@@ -66,15 +70,17 @@ class Updates(Dataset):
 
     def __getitem__(self, number: int) -> Update:
         example_ids, examples = self.plan[number], self.examples
-        by_length = self.packing or self.share["equal_lengths"]
-        lengths = examples.lengths if by_length else examples.padded_lengths
+        if self.share["equal_lengths"]:
+            lengths = examples.shapes
+        else:
+            lengths = examples.lengths if self.packing else examples.padded_lengths
         shares = deal_update(example_ids, lengths, **self.share)
         micro_batches = [build_micro_batch(examples, ids, self.packing) for ids in shares]
         return Update(
             example_ids=example_ids,
             micro_batches=micro_batches,
-            num_targets=int(examples.num_targets[example_ids].sum()),
-            num_words=int(examples.num_words[example_ids].sum()),
+            target_weight=float(examples.target_weights[example_ids].sum()),
+            num_units=int(examples.num_units[example_ids].sum()),
             num_sub_tokens=sum(int(examples.lengths[ids].sum()) for ids in shares),
             num_cells=sum(micro_batch.num_cells for micro_batch in micro_batches),
         )

@@ -3,14 +3,14 @@
     micro_batch = build_micro_batch(examples, ids, packing).to(device)
     with dropout_of(config, step, micro_batch):
         outputs = model(**micro_batch.inputs)
-    outputs.logits = micro_batch.unpack(outputs.logits)
-    losses = task.losses(outputs, micro_batch.labels)
+    losses = task.losses(outputs, micro_batch)
 
-Padding is computed like everything else. Sentences of a random batch differ so much in length that
-half of it is padding; sorted by length there is little, but then an update holds only short
-sentences or only long ones, and learns worse. In packed rows the examples of an update may be any,
-and next to nothing is padding. The model is told by positions that begin again with every example
-and by an attention mask that hides the others; whether it listens, dry_pass.py finds out.
+Padding is computed like everything else. The sentences of a random batch differ so much in length
+that half of the batch is padding. Sorting the corpus by length would leave little padding, but then
+an update learns from short sentences only, or from long ones only, and learns worse. In packed rows
+an update may hold any examples, and next to nothing is padding. Positions that begin again with
+every example, and an attention mask that hides the other examples of the row, tell the model which
+sub-tokens belong together; dry_pass.py finds out whether the model keeps to that.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tagloop.batches.examples import Examples
+from tagloop.batches.examples import IGNORE_INDEX, Examples
 from tagloop.batches.plan import deal_evenly
 
-LONG = 1000  # columns at which attention costs about as much a cell as all else
+LONG = 1000  # At this row length attention costs about as much per cell as the rest of the model.
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Packing:
     sliding_window: int | None = None
 
     def build_masks(self, owners: Tensor) -> Tensor | dict[str, Tensor]:
-        """What a sub-token does not see, lowest there and 0 elsewhere, to be added to the scores.
+        """The mask to add to attention scores: 0 where a sub-token may look, else the lowest float.
 
         Args:
             owners: int64 [rows, columns], which example a sub-token belongs to.
@@ -71,7 +71,8 @@ class Layout:
     """Where the examples of a micro-batch lie in its rows.
 
     Attributes:
-        owners: int64 [rows, columns], number of the example in the micro-batch; -1: nobody's.
+        owners: int64 [rows, columns], number of the example in the micro-batch; -1 for a padding
+            cell.
         positions: int64 [rows, columns], a sub-token's place in its example.
         cells: int64 [num_examples, sub-tokens], a sub-token's place in the flattened rows;
             0 where an example has no such sub-token.
@@ -91,9 +92,10 @@ class MicroBatch:
         example_ids: int64 [num_examples]; none for a process without work.
         inputs: what the model takes, by name, [rows, columns] each; when packed, attention_mask is
             added on the device, as Packing.build_masks gives it.
-        labels: one row for each example, packed or not.
-        layout: None: a row for each example.
-        num_cells: that the model computes, padding included.
+        labels: what the task's losses compare with. Where rows are packed, they are packed as the
+            inputs are: [rows, columns], IGNORE_INDEX in padding cells.
+        layout: where the examples lie in packed rows; None: a row for each example.
+        num_cells: cells that the model computes, padding included.
     """
 
     example_ids: np.ndarray
@@ -103,7 +105,7 @@ class MicroBatch:
     num_cells: int
 
     def to(self, device: torch.device) -> "MicroBatch":
-        """The same on a device, ready for the model."""
+        """The same on a device, ready for the model: packed rows get their attention mask here."""
         moved = self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
         if moved.layout:
             moved.inputs["attention_mask"] = moved.layout.packing.build_masks(moved.layout.owners)
@@ -113,13 +115,22 @@ class MicroBatch:
         """Page-locked tensors, which travel to a GPU beside the computation."""
         return self._with_tensors(Tensor.pin_memory)
 
-    def unpack(self, values: Tensor) -> Tensor:
-        """Values [rows, columns, ...] as [num_examples, sub-tokens, ...], each in a row again."""
+    def unpack(self, values: Tensor, filler: float | None = None) -> Tensor:
+        """Values [rows, columns, ...] as [num_examples, sub-tokens, ...]: a row for each example.
+
+        Args:
+            filler: stands behind the end of an example; None: any of the values does.
+        """
         if self.layout is None:
             return values
         cells = self.layout.cells
         rows = values.flatten(0, 1).index_select(0, cells.flatten())
-        return rows.view(*cells.shape, *values.shape[2:])
+        rows = rows.view(*cells.shape, *values.shape[2:])
+        if filler is None:
+            return rows
+        columns = torch.arange(cells.shape[1], device=cells.device)
+        is_real = self.layout.positions.flatten()[cells] == columns
+        return rows.masked_fill(~is_real.view(*cells.shape, *[1] * (rows.ndim - 2)), filler)
 
     def _with_tensors(self, change) -> "MicroBatch":
         layout = self.layout
@@ -136,7 +147,8 @@ class MicroBatch:
 
 
 def _to_add(hidden: Tensor) -> Tensor:
-    # Neither boolean nor infinite: eager attention ignores the one and makes NaN of the other.
+    # Neither a boolean nor an infinite mask: eager attention ignores booleans, and infinity
+    # becomes NaN where a whole row is hidden.
     lowest = torch.finfo(torch.float32).min
     return torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, lowest)
 
@@ -144,13 +156,17 @@ def _to_add(hidden: Tensor) -> Tensor:
 def build_micro_batch(
     examples: Examples, ids: np.ndarray, packing: Packing | None = None
 ) -> MicroBatch:
-    """Examples padded, or packed if it is told how."""
+    """The examples of these ids, each in a padded row, or packed as `packing` says.
+
+    Args:
+        ids: int64 [num_examples]; none give one row without a target.
+    """
     inputs = examples.collate(ids)
-    labels = inputs.pop("labels")
-    columns = int(examples.padded_lengths[ids].max()) if len(ids) else 0
     if packing is None or not len(ids):
+        labels = inputs.pop("labels")
+        columns = int(examples.padded_lengths[ids].max()) if len(ids) else 0
         return MicroBatch(ids, inputs, labels, None, len(ids) * columns)
-    lengths, width = examples.lengths[ids], inputs["input_ids"].shape[1]
+    lengths, width = examples.lengths[ids], inputs["labels"].shape[1]
     rows, columns = pack_rows(lengths, packing)
     first_cells = np.empty(len(ids), dtype=np.int64)
     for row, members in enumerate(rows):
@@ -158,7 +174,8 @@ def build_micro_batch(
         first_cells[members] = row * columns + ends - lengths[members]
     real = np.arange(width) < lengths[:, None]
     cells = (first_cells[:, None] + np.arange(width)) * real
-    sources = np.zeros(len(rows) * columns, dtype=np.int64)  # nobody's are like the first
+    # Padding cells copy cell 0: any valid id will do, since the mask hides them.
+    sources = np.zeros(len(rows) * columns, dtype=np.int64)
     sources[cells[real]] = np.flatnonzero(real)
     owners = np.full(len(sources), -1, dtype=np.int64)
     owners[cells[real]] = np.nonzero(real)[0]
@@ -171,6 +188,7 @@ def build_micro_batch(
     positions = index.view(shape) % width
     packed["position_ids"] = positions + packing.first_position
     owners, cells = torch.from_numpy(owners).view(shape), torch.from_numpy(cells)
+    labels = packed.pop("labels").masked_fill_(owners < 0, IGNORE_INDEX)
     layout = Layout(packing, owners, positions, cells)
     return MicroBatch(ids, packed, labels, layout, len(sources))
 

@@ -67,8 +67,9 @@ def print_footer(run: Run, results: dict) -> None:
             lines.append(f"{part:<11} {format_scores(scores)}")
             lines += [f"{'':<11} {line}" for line in score_table(scores)]
     if run.config.do_train:
+        unit = run.task.examples["train"].unit
         lines.append(
-            f"{'speed':<11} {results['train_words_per_second']:,.0f} words/s, "
+            f"{'speed':<11} {results[f'train_{unit}_per_second']:,.0f} {unit}/s, "
             f"{results['train_padding_share']:.1%} padding, "
             f"{results['train_runtime']:.0f} s with evaluations"
         )

@@ -43,6 +43,7 @@ from tagloop.output.lock import LOCK, PATIENCE, Lock
 from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
+from tagloop.tasks.task import Scores
 
 OWN_FILES = (
     "run.json", "metrics.jsonl", "all_results.json", "train_results.json", "eval_results.json",
@@ -181,15 +182,15 @@ def _lines_until(step: int, path: Path) -> list[str]:
 def finish(
     run: Run,
     weights: dict[str, torch.Tensor] | None,
-    results: dict[str, dict],
-    predictions: dict[str, np.ndarray],
+    scores: dict[str, Scores],
+    predictions: dict[str, dict[str, np.ndarray]],
 ) -> dict:
     """Write the model, predictions and results, then mark the run finished. Main process only.
 
     Args:
         weights: the trained model's state dict, or None if nothing was trained.
-        results: scores by part of the run: "train", "eval", "test"; "types" is for the card alone.
-        predictions: the predicted values of "test" and "predict", if any.
+        scores: by part of the run: "train", "eval", "test"; those by type are for the card alone.
+        predictions: of the splits "test" and "predict", if any, by name.
 
     Returns:
         all_results.json.
@@ -205,14 +206,11 @@ def finish(
     for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
-    types = {part: scores.get("types", {}) for part, scores in results.items()}
-    results = {
-        part: {name: value for name, value in scores.items() if name != "types"}
-        for part, scores in results.items()
-    }
+    types = {part: each.by_type for part, each in scores.items()}
+    results = {part: each.values for part, each in scores.items()}
     everything = {} if run.config.do_train else read_json(run.folder / "all_results.json")
-    for part, scores in results.items():
-        named = {f"{part}_{name}": value for name, value in scores.items()}
+    for part, values in results.items():
+        named = {f"{part}_{name}": value for name, value in values.items()}
         write_json(run.folder / f"{part}_results.json", named)
         everything |= named
     write_json(run.folder / "all_results.json", everything)

@@ -13,8 +13,9 @@ class Meter:
     """Counts work and time of the training loop, for the progress bar and the footer."""
 
     def __init__(self, run: Run):
+        self.unit = run.task.examples["train"].unit
         self.started = time.perf_counter()
-        self.words = self.sub_tokens = self.cells = 0
+        self.units = self.sub_tokens = self.cells = 0
         watched = run.config.profile and run.accelerator.is_main_process
         self.profile = Profile(run) if watched else None
         self.bar = tqdm(
@@ -27,7 +28,7 @@ class Meter:
 
     def count(self, update: Update) -> None:
         """Count one update."""
-        self.words += update.num_words
+        self.units += update.num_units
         self.sub_tokens += update.num_sub_tokens
         self.cells += update.num_cells
         self.bar.update()
@@ -36,21 +37,21 @@ class Meter:
 
     def show(self, values: dict[str, float]) -> None:
         """Put what was logged beside the bar; it waits for no device."""
-        speed = f"{self.words / self._seconds():,.0f}"
+        speed = f"{self.units / self._seconds():,.0f}"
         loss, rate = (f"{values[name]:.3g}" for name in ("loss", "learning_rate"))
-        self.bar.set_postfix({"loss": loss, "rate": rate, "words/s": speed})
+        self.bar.set_postfix({"loss": loss, "rate": rate, f"{self.unit}/s": speed})
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
 
     def close(self) -> dict:
-        """runtime (s), words per second of all processes, share of padding in this one."""
+        """runtime (s), units per second of all processes, share of padding in this one."""
         self.bar.close()
         if self.profile:
             self.profile.close()
         seconds = self._seconds()
         return {
             "runtime": round(seconds, 3),
-            "words_per_second": round(self.words / seconds, 1),
+            f"{self.unit}_per_second": round(self.units / seconds, 1),
             "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
         }

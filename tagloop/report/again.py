@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tagloop.batches.forward import places_of
 from tagloop.batches.plan import plan_evaluation
 from tagloop.options.config import Config
 from tagloop.pages.sentences import Sentence, surface, to_spans
 from tagloop.report.outcome import Outcome
 from tagloop.tasks.classification.task import Classification
-from tagloop.tasks.tagging.predictions import sub_tokens_of_words, words_of
 from tagloop.tasks.tagging.task import Tagging
 from tagloop.tasks.task import load_task
 
@@ -97,7 +97,7 @@ def _size(path: Path) -> int:
 
 
 def _has_gold(task: Tagging | Classification, split: str) -> bool:
-    return split in task.examples and int(task.examples[split].num_targets.sum()) > 0
+    return split in task.examples and int(task.examples[split].target_weights.sum()) > 0
 
 
 def _changed_splits(outcome: Outcome, task: Tagging | Classification) -> set[str]:
@@ -264,8 +264,12 @@ def _predict(
             logits = model(**{k: v.to(device) for k, v in batch.items()}).logits.float().cpu()
             places = batch_ids
             if is_tagging:
-                rows, columns = sub_tokens_of_words(examples, batch_ids)
-                logits, places = logits[rows, columns], words_of(examples, batch_ids)
+                counts = examples.num_units[batch_ids]
+                rows, places = (
+                    np.repeat(np.arange(len(batch_ids)), counts),
+                    places_of(examples, batch_ids),
+                )
+                logits = logits[rows, examples.first_sub_token[places].astype(np.int64)]
             elif not task.labels:
                 values[places] = logits.flatten().numpy()
                 continue

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from datasets import Dataset
@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from tagloop.batches.examples import Examples
+from tagloop.batches.packing import MicroBatch
 from tagloop.data.check import MOST_PROBLEMS, uses_colour
 from tagloop.errors import InputError, ProblemsFound
 from tagloop.models.tokenizers import tokenizer_digest
@@ -25,18 +26,57 @@ from tagloop.streams import write_line
 from tagloop.tasks import task_module
 
 
-def choose_metric(config: Config, known: Sequence[str]) -> str:
+class Metric(NamedTuple):
+    """A score that can tell which of two evaluations is better."""
+
+    name: str
+    lower_is_better: bool = False
+
+
+LOSS = Metric("loss", lower_is_better=True)
+
+
+class Scores(NamedTuple):
+    """What an evaluation of a split came to.
+
+    Attributes:
+        values: the scores of the whole split by name.
+        by_type: for every type or class, where there are any: precision, recall and f1, floats,
+            and `number`, how many of the type the data has.
+    """
+
+    values: dict[str, float]
+    by_type: dict[str, dict[str, float]]
+
+    def plain(self) -> "Scores":
+        """The same with Python's own numbers, which JSON and YAML can hold; NumPy's they cannot."""
+        return Scores(
+            {name: _plain(value) for name, value in self.values.items()},
+            {
+                type_: {name: _plain(value) for name, value in values.items()}
+                for type_, values in self.by_type.items()
+            },
+        )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def choose_metric(config: Config, known: Sequence[Metric]) -> Metric:
     """The score that tells the best evaluation: --metric_for_best_model, else the first known.
 
     Raises:
-        InputError: no evaluation of this task has it.
+        InputError: no evaluation of this task has that score.
     """
-    metric = (config.metric_for_best_model or known[0]).removeprefix("eval_")
-    if metric not in known:
+    asked = (config.metric_for_best_model or known[0].name).removeprefix("eval_")
+    found = next((metric for metric in known if metric.name == asked), None)
+    if found is None:
+        names = ", ".join(metric.name for metric in known)
         raise InputError(
-            f"--metric_for_best_model {config.metric_for_best_model}: not among {', '.join(known)}"
+            f"--metric_for_best_model {config.metric_for_best_model}: not among {names}"
         )
-    return metric
+    return found
 
 
 def needed_splits(config: Config, splits: dict[str, Dataset]) -> dict[str, Dataset]:
@@ -94,7 +134,7 @@ class Task(Protocol):
 
     Attributes:
         examples: by split, those of train, validation, test and predict that the run needs.
-        best_metric: the score that tells which evaluation is best; a loss counts downwards.
+        metric: the score that tells which evaluation is best.
         tokenizer: saved beside the model.
         identity: JSON values that a resumed run must share: data, tokenizer, model.
         fingerprints: per split that was read, a hash of its rows.
@@ -102,7 +142,7 @@ class Task(Protocol):
     """
 
     examples: dict[str, Examples]
-    best_metric: str
+    metric: Metric
     tokenizer: Any
     identity: dict
     fingerprints: dict[str, str]
@@ -112,22 +152,47 @@ class Task(Protocol):
         """The model in float32 on the CPU, the same on every process."""
         ...
 
-    def losses(self, outputs: Any, labels: Tensor) -> Tensor:
-        """The loss of every target, unreduced, in any shape; 0 where a label is ignored."""
-        ...
+    def losses(self, outputs: Any, batch: MicroBatch) -> Tensor:
+        """The loss of every target, unreduced, times its weight.
 
-    def predict(self, outputs: Any, split: str, ids: np.ndarray) -> Tensor:
-        """The predicted values of a batch, one vector in the order of ids, on the device."""
-        ...
+        Args:
+            outputs: what the model made of the batch, laid out as the batch is: in packed rows,
+                or a padded row for each example; `batch.unpack` gives rows of packed values.
+            batch: on the device; `batch.labels` are laid out in the same way.
 
-    def score(self, split: str, predictions: np.ndarray) -> dict:
-        """Scores of a whole split by name; the main process alone calls this.
-
-        Under "types", where there are any: {type: {"precision", "recall", "f1", "number"}}.
+        Returns:
+            A tensor of any shape, float32 or the dtype of the outputs; 0, or nothing, where a
+            label is ignored. The loop takes its sum, over the sum of all targets' weights.
         """
         ...
 
-    def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
+    def predict(
+        self, model: nn.Module, batch: MicroBatch, outputs: Any, losses: Tensor, split: str
+    ) -> dict[str, Tensor]:
+        """What is predicted for the examples of a batch, without gradient.
+
+        Args:
+            model: not wrapped for several processes, for tasks that have to generate.
+            batch: on the device, a padded row for each example; without ids for a process that
+                has no work, which then predicts tensors of length 0.
+            outputs, losses: of this batch.
+
+        Returns:
+            Tensors by name, [num_predictions of these examples, ...], in the order of the ids, on
+            the device. Names, dtypes and all sizes but the first are the same on every process.
+        """
+        ...
+
+    def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
+        """Scores of a whole split; the main process alone calls this.
+
+        Args:
+            predictions: by name, [num_predictions of the split, ...], in the order of the split.
+            loss: mean over the targets; None if there are none. The loop adds it to the scores.
+        """
+        ...
+
+    def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:
         """Write predictions.* of a whole split; the main process alone calls this."""
         ...
 

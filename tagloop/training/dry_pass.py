@@ -1,4 +1,4 @@
-"""A dry pass over two examples: what an architecture does that the loop has to know beforehand.
+"""A dry pass over a few examples: what an architecture does that the loop has to know beforehand.
 
 Every process comes to the same answer: same weights, same examples, nothing random.
 """
@@ -26,14 +26,16 @@ class DryPass:
     """What a dry pass found.
 
     Attributes:
-        looks_across_padding: an example's outputs depend on how far it is padded or on what is in
-            the batch beside it, so that only batches of one length do not depend on the cut.
-        dropout_depends_on_cut: the same in training mode, with masks that belong to the example: it
-            draws in a way that dropout.py does not answer, or where no example can be told.
-        packing: how examples may lie in packed rows; None: they may not, or nobody asked.
-        does_not_pack: examples in one row would see each other.
-        has_unused_parameters: a backward pass leaves parameters without gradient, which DDP has to
-            be told. Longformer's global attention is such.
+        looks_across_padding: the outputs of an example depend on how far it is padded, or on the
+            examples beside it in the batch. Only batches of examples that do not pad each other
+            are then independent of the cut.
+        dropout_depends_on_cut: with dropout on, outputs still change with the cut: the model calls
+            a dropout that dropout.py does not replace, or one whose tensor does not show which
+            example it belongs to.
+        packing: how examples may share a row; None: they may not, or nobody asked.
+        does_not_pack: packing was looked for, but examples in one row would see each other.
+        has_unused_parameters: a backward pass leaves parameters without gradient, as Longformer's
+            global attention does; DDP has to be told.
     """
 
     looks_across_padding: bool
@@ -48,7 +50,7 @@ class DryPass:
         lines = []
         if self.looks_across_padding:
             lines.append(
-                "the architecture looks at padding: a batch holds sentences of one length, so that "
+                "the architecture looks at padding: a batch holds examples of one length, so that "
                 "results do not depend on the cut; --pad_to_max_length does the same for larger "
                 "batches"
             )
@@ -59,8 +61,8 @@ class DryPass:
             )
         if self.does_not_pack:
             lines.append(
-                "the architecture does not keep sentences of a row apart, so rows are padded; "
-                "--group_by_length pads less, but cost F1 on CoNLL-2003"
+                "the architecture does not keep the examples of a row apart, so rows are padded; "
+                "--group_by_length pads less, but may cost accuracy"
             )
         return lines
 
@@ -90,7 +92,7 @@ def dry_pass(
     ids = _two_lengths(examples.lengths)
     across = _disagree(model.eval(), examples, ids)
     draws = dropout and not across and _disagree(model.train(), examples, ids)
-    packs = pack_to_multiple_of and not across and _has_labels_of_sub_tokens(splits[0])
+    packs = pack_to_multiple_of and not across and splits[0].packable
     packing = None
     if packs:
         packing = _find_packing(
@@ -99,11 +101,6 @@ def dry_pass(
     model.eval()
     unused = backward and _leaves_parameters_out(model, examples, ids[:1])
     return DryPass(across, draws, packing, bool(packs) and packing is None, unused)
-
-
-def _has_labels_of_sub_tokens(examples: Examples) -> bool:
-    batch = examples.collate(np.arange(1))
-    return batch["labels"].shape == batch["input_ids"].shape
 
 
 def _find_packing(
@@ -130,8 +127,8 @@ def _find_packing(
             differ = _disagree(model.eval(), examples, ids, packing) or (
                 dropout and _disagree(model.train(), examples, few, packing)
             )
-        except InputError:  # takes no such mask or positions
-            return None
+        except InputError:  # It takes no mask of this kind, or has no position that large.
+            continue
         if not differ:
             return packing
     return None
@@ -141,12 +138,15 @@ def _find_packing(
 def _disagree(
     model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
 ) -> bool:
-    """True if examples in one batch have other logits than each in a batch of its own."""
-    together, _ = _outputs(model, examples, ids, packing)
-    return any(
-        _differ(together[row], *_outputs(model, examples, ids[row : row + 1]))
-        for row in range(len(ids))
-    )
+    """True if examples in one batch have other outputs than each in a batch of its own."""
+    together = _outputs_by_example(model, examples, ids, packing)
+    for number in range(len(ids)):
+        (alone,) = _outputs_by_example(model, examples, ids[number : number + 1])
+        for beside_others, by_itself in zip(together[number], alone, strict=True):
+            difference = (beside_others - by_itself).abs().max()
+            if bool(difference > TOLERANCE * by_itself.abs().max()):
+                return True
+    return False
 
 
 def _two_lengths(lengths: np.ndarray) -> np.ndarray:
@@ -160,32 +160,38 @@ def _two_lengths(lengths: np.ndarray) -> np.ndarray:
 
 def _outputs(
     model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
-) -> tuple[Tensor, Tensor]:
-    """Logits [examples, ...] and attention_mask [examples, columns] of one batch."""
+) -> list[Tensor]:
+    """Everything that the model says of a batch: its outputs whose names end in "logits".
+
+    Returns:
+        float32 [num_examples, ...] each.
+    """
     try:
         micro_batch = build_micro_batch(examples, ids, packing).to(torch.device("cpu"))
         with ExampleDropout(0, 0, ids, micro_batch.layout):
             outputs = model(**micro_batch.inputs)
-        return micro_batch.unpack(outputs.logits), micro_batch.inputs["attention_mask"]
+        named = [value for name, value in outputs.items() if name.endswith("logits")]
+        return [micro_batch.unpack(value) for value in named]
     except Exception as error:  # bros wants boxes, xmod a language: each says so in its way
         raise InputError(
-            f"{type(model).__name__} does not take sentences as they are: {first_line(error)}"
+            f"{type(model).__name__} fails on a plain batch of this data; it may need inputs that "
+            f"this task does not give: {first_line(error)}"
         ) from error
 
 
-def _differ(row: Tensor, alone: Tensor, mask: Tensor) -> bool:
-    """True if an example's logits in a batch are not those that it has alone, [1, ...]."""
-    alone = alone[0]
-    if alone.ndim > 1:  # one row of logits per sub-token
-        real = mask[0].bool()
-        row, alone = row[: len(real)][real], alone[real]
-    return bool((row - alone).abs().max() > TOLERANCE * alone.abs().max())
+def _outputs_by_example(
+    model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
+) -> list[list[Tensor]]:
+    """The same for every example, without what belongs to padding."""
+    outputs = _outputs(model, examples, ids, packing)
+    # One answer for a whole example, or a row for each of its positions.
+    ends = [int(length) or None for length in examples.output_lengths[ids]]
+    return [[output[number][:end] for output in outputs] for number, end in enumerate(ends)]
 
 
 def _leaves_parameters_out(model: nn.Module, examples: Examples, ids: np.ndarray) -> bool:
     model.train()
-    logits, _ = _outputs(model, examples, ids)
-    logits.sum().backward()
+    sum(output.sum() for output in _outputs(model, examples, ids)).backward()
     unused = any(p.requires_grad and p.grad is None for p in model.parameters())
     model.zero_grad(set_to_none=True)
     model.eval()

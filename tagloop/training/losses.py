@@ -1,4 +1,7 @@
-"""Losses stay on the device until somebody has to know them; then all processes read them."""
+"""Losses stay on the device until a log line, an evaluation or a checkpoint needs them.
+
+Then all processes read them at once.
+"""
 
 import math
 from typing import NamedTuple
@@ -13,13 +16,21 @@ from tagloop.training.progress import TrainState
 
 
 class UpdateResult(NamedTuple):
-    """What an update leaves behind; the tensors are scalars on the device."""
+    """What an update leaves behind; the tensors are scalars on the device.
+
+    Attributes:
+        example_ids: int64 [num_examples], of the whole update.
+        target_weight: sum of the weights of all targets of the whole update.
+        loss_sum: of this process, in the dtype of `precise_dtype`.
+        grad_norm: of the whole gradient before it was clipped; a DTensor under FSDP2.
+        skipped: True if fp16 overflowed, so that the update changed nothing.
+    """
 
     example_ids: np.ndarray
-    num_targets: int  # of the whole update
-    loss_sum: torch.Tensor  # float64, of this process
-    grad_norm: torch.Tensor  # before clipping; FSDP2: a DTensor
-    skipped: bool  # fp16 overflowed, and nothing changed
+    target_weight: float
+    loss_sum: torch.Tensor
+    grad_norm: torch.Tensor
+    skipped: bool
 
 
 class UnreadLosses:
@@ -28,32 +39,34 @@ class UnreadLosses:
     def __init__(self):
         self.updates: list[UpdateResult] = []
 
-    def add(self, learned: UpdateResult) -> None:
-        """Keep an update's losses where they are."""
-        self.updates.append(learned)
+    def add(self, result: UpdateResult) -> None:
+        """Keep the losses of an update where they are."""
+        self.updates.append(result)
 
     def read(self, accelerator: Accelerator, state: TrainState) -> None:
-        """Bring losses from the device, the loop's only wait for it. Every process must call this.
+        """Bring the losses from the device; the loop waits for the device only here.
+
+        Every process must call this.
 
         Raises:
             NotFinite: a loss or gradient is not finite; every process sees the same sums.
         """
         if not self.updates:
             return
-        sums = torch.stack([learned.loss_sum for learned in self.updates])
+        sums = torch.stack([result.loss_sum for result in self.updates])
         loss_sums = accelerator.reduce(sums, reduction="sum").tolist()
-        norms = [learned.grad_norm for learned in self.updates]
+        norms = [result.grad_norm for result in self.updates]
         whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
         norms = torch.stack(whole).tolist()
         first = state.step - len(self.updates) + 1
-        for step, (learned, loss_sum, norm) in enumerate(
+        for step, (result, loss_sum, norm) in enumerate(
             zip(self.updates, loss_sums, norms, strict=True), start=first
         ):
-            if not math.isfinite(loss_sum) or not (math.isfinite(norm) or learned.skipped):
+            if not math.isfinite(loss_sum) or not (math.isfinite(norm) or result.skipped):
                 raise NotFinite(
                     f"update {step}: the loss is {loss_sum} and the gradient norm {norm}; it "
-                    f"learned from examples {', '.join(map(str, learned.example_ids.tolist()))}"
+                    f"learned from examples {', '.join(map(str, result.example_ids.tolist()))}"
                 )
-            state.add_loss(loss_sum, learned.num_targets)
+            state.add_loss(loss_sum, result.target_weight)
         state.grad_norm = norms[-1] if math.isfinite(norms[-1]) else None  # fp16 overflowed
         self.updates.clear()

@@ -1,60 +1,88 @@
 """Where the training is, and what is due after an update. Pure, so a resumed run does the same."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tagloop.options.config import Config
+from tagloop.tasks.task import Metric, Scores
+
+NO_SCORES = Scores({}, {})
 
 
 @dataclass
 class TrainState:
-    """What a run remembers besides weights and optimizer; a checkpoint's manifest holds it."""
+    """What a run remembers besides weights and optimizer; a checkpoint's manifest holds it.
 
-    step: int = 0  # updates taken; the epoch and the update in it follow from this
-    log_loss_sum: float = 0.0  # cross-entropy (nats) since the last log line
-    log_num_labels: int = 0
-    epoch_loss_sum: float = 0.0  # the same since the epoch began
-    epoch_num_labels: int = 0
-    grad_norm: float | None = None  # of the last update, before clipping; None: not finite
-    train_loss: float | None = None  # mean over the labels of the last epoch
-    last_results: dict[str, float] = field(default_factory=dict)  # of the last evaluation
-    best_results: dict[str, float] = field(default_factory=dict)
-    best_step: int | None = None  # the update that best_results follow
+    Attributes:
+        step: updates taken; the epoch, and the update in it, follow from this.
+        log_loss_sum, log_num_labels: losses and weights of targets since the last log line.
+        epoch_loss_sum, epoch_num_labels: the same since the epoch began.
+        grad_norm: of the last update, before it was clipped; None if it was not finite.
+        train_loss: mean over the targets of the last epoch that ended.
+        last_results, best_results: of the last and the best evaluation; empty before the first.
+        best_step: the update that the best evaluation followed.
+        best_checkpoint: name of the folder with the weights of the best evaluation.
+        evaluations_without_gain: evaluations since the best one.
+    """
+
+    step: int = 0
+    log_loss_sum: float = 0.0
+    log_num_labels: float = 0
+    epoch_loss_sum: float = 0.0
+    epoch_num_labels: float = 0
+    grad_norm: float | None = None
+    train_loss: float | None = None
+    last_results: Scores = NO_SCORES
+    best_results: Scores = NO_SCORES
+    best_step: int | None = None
     best_checkpoint: str | None = None
     evaluations_without_gain: int = 0
 
-    def add_loss(self, loss_sum: float, num_labels: int) -> None:
-        """Count one update's summed loss; means are taken over labels, never over means."""
+    def __post_init__(self):
+        # JSON makes a list of a named tuple; older checkpoints hold one dict with a key "types".
+        self.last_results = _read_scores(self.last_results)
+        self.best_results = _read_scores(self.best_results)
+
+    def add_loss(self, loss_sum: float, target_weight: float) -> None:
+        """Count one update's summed loss; means are taken over targets, never over means."""
         self.log_loss_sum += loss_sum
-        self.log_num_labels += num_labels
+        self.log_num_labels += target_weight
         self.epoch_loss_sum += loss_sum
-        self.epoch_num_labels += num_labels
+        self.epoch_num_labels += target_weight
 
     def take_log_loss(self) -> float:
-        """Mean loss over the labels since the last call."""
-        mean = self.log_loss_sum / max(self.log_num_labels, 1)
+        """Mean loss over the targets since the last call."""
+        mean = self.log_loss_sum / (self.log_num_labels or 1)
         self.log_loss_sum, self.log_num_labels = 0.0, 0
         return mean
 
     def end_epoch(self) -> None:
-        """Keep the epoch's mean loss and begin the next."""
-        self.train_loss = self.epoch_loss_sum / max(self.epoch_num_labels, 1)
+        """Keep the epoch's mean loss and begin the next epoch."""
+        self.train_loss = self.epoch_loss_sum / (self.epoch_num_labels or 1)
         self.epoch_loss_sum, self.epoch_num_labels = 0.0, 0
 
-    def add_evaluation(self, results: dict[str, float], metric: str) -> bool:
-        """Note an evaluation; True if it is the best so far by `metric` (a loss counts down)."""
-        sign = -1 if metric.endswith(("loss", "mse")) else 1
-        # A type that is in neither side, or a loss without labels, is no score at all.
+    def add_evaluation(self, scores: Scores, metric: Metric) -> bool:
+        """Note an evaluation; True if it is the best so far by `metric`."""
+        sign = -1 if metric.lower_is_better else 1
+        # A type that is in neither side, or a loss without targets, is no score at all.
         score, best = (
-            math.nan if scores.get(metric) is None else sign * scores[metric]
-            for scores in (results, self.best_results)
+            math.nan if values.get(metric.name) is None else sign * values[metric.name]
+            for values in (scores.values, self.best_results.values)
         )
-        is_best = not self.best_results or score > best or math.isnan(best) > math.isnan(score)
-        self.last_results = results
+        is_first = not self.best_results.values
+        is_best = is_first or score > best or math.isnan(best) > math.isnan(score)
+        self.last_results = scores
         if is_best:
-            self.best_results, self.best_step = results, self.step
+            self.best_results, self.best_step = scores, self.step
         self.evaluations_without_gain = 0 if is_best else self.evaluations_without_gain + 1
         return is_best
+
+
+def _read_scores(saved: Scores | list | dict) -> Scores:
+    if isinstance(saved, dict):
+        values = {name: value for name, value in saved.items() if name != "types"}
+        return Scores(values, saved.get("types", {}))
+    return Scores(*saved)
 
 
 @dataclass(frozen=True)

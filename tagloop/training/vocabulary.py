@@ -1,6 +1,8 @@
-"""Only the vocabulary that the data shows: the other rows of the input embedding wait outside.
+"""Keeps in the model only those rows of its input embedding whose ids occur in the data.
 
-    vocabulary = compact_vocabulary(model, [windows.input_ids for windows in splits])  # in place
+The other rows are stored on the CPU.
+
+    vocabulary = compact_vocabulary(model, examples.shown_ids())  # in place
     vocabulary.after_update(optimizer)                # after each update that was not skipped
     weights = vocabulary.whole(state_dict)            # what is written: always the whole table
     state_dict = vocabulary.compact(weights, shrink)  # what is read
@@ -152,8 +154,7 @@ class Vocabulary:
 
 def compact_vocabulary(
     model: nn.Module,
-    input_ids: Iterable[np.ndarray] | None,
-    special_ids: Iterable[int] = (),
+    shown_ids: Iterable[np.ndarray] | None,
     *,
     keep_waiting: bool = True,
 ) -> Vocabulary:
@@ -163,17 +164,17 @@ def compact_vocabulary(
     tied to another weight, or no plain `nn.Embedding`, stays whole and `why_full` says why.
 
     Args:
-        input_ids: integers of any shape, all that the model will be shown; None: keep every row.
-        special_ids: the tokenizer's. The configuration's are added: some models pad by themselves.
+        shown_ids: integers of any shape, all that the model may be shown; None: keep every row.
+            The ids that the model's configuration names are added: some models pad by themselves.
         keep_waiting: False saves memory on a process that never writes a model.
     """
     name, embedding, why_full = _find_table(model)
-    if why_full or input_ids is None:
+    if why_full or shown_ids is None:
         return Vocabulary(embedding, name, why_full=why_full)
     padding, num_rows = embedding.padding_idx, embedding.num_embeddings
-    special = [*special_ids, *_configured_ids(model), *([] if padding is None else [padding])]
+    special = [*_configured_ids(model), *([] if padding is None else [padding])]
     special = np.array([row for row in special if 0 <= row < num_rows], np.int64)
-    rows = torch.from_numpy(used_rows([special, *input_ids], num_rows))
+    rows = torch.from_numpy(used_rows([special, *shown_ids], num_rows))
     vocabulary = Vocabulary(embedding, name, rows)
     if not vocabulary.is_compact:
         return vocabulary

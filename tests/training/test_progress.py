@@ -1,10 +1,13 @@
 """progress.py: what is due when, and what a run remembers."""
 
+import dataclasses
 import doctest
+import json
 import math
 
 import pytest
 
+from tagloop.tasks.task import Metric, Scores
 from tagloop.training import progress
 from tagloop.training.progress import Timetable, TrainState
 
@@ -73,9 +76,9 @@ def test_updates_without_labels_do_not_break_the_mean():
     assert state.take_log_loss() == 0.0
 
 
-def note(values: list[float], metric: str) -> tuple[TrainState, list[bool]]:
-    state = TrainState()
-    return state, [state.add_evaluation({metric: value}, metric) for value in values]
+def note(values: list[float], name: str) -> tuple[TrainState, list[bool]]:
+    state, metric = TrainState(), Metric(name, lower_is_better=name in ("loss", "perplexity"))
+    return state, [state.add_evaluation(Scores({name: value}, {}), metric) for value in values]
 
 
 @pytest.mark.parametrize(
@@ -83,15 +86,16 @@ def note(values: list[float], metric: str) -> tuple[TrainState, list[bool]]:
     [
         ("f1", [0.5, 0.6, 0.6, 0.4, 0.7], [True, True, False, False, True]),
         ("loss", [0.5, 0.6, 0.5, 0.4], [True, False, False, True]),
+        ("perplexity", [50.0, 60.0, 40.0], [True, False, True]),
         ("f1", [0.0, 0.0], [True, False]),
     ],
 )
 def test_the_first_of_the_best_evaluations_is_kept(metric, values, is_best):
     state, seen = note(values, metric)
     assert seen == is_best
-    best = min(values) if metric == "loss" else max(values)
-    assert state.best_results == {metric: best}
-    assert state.last_results == {metric: values[-1]}
+    best = max(values) if metric == "f1" else min(values)
+    assert state.best_results == Scores({metric: best}, {})
+    assert state.last_results == Scores({metric: values[-1]}, {})
 
 
 def test_evaluations_without_gain_are_counted_in_a_row():
@@ -103,5 +107,14 @@ def test_evaluations_without_gain_are_counted_in_a_row():
 def test_a_score_beats_none(metric):
     state, seen = note([math.nan, 0.5], metric)
     assert seen == [True, True]
-    assert state.best_results == {metric: 0.5}
+    assert state.best_results == Scores({metric: 0.5}, {})
     assert note([0.5, math.nan], metric)[1] == [True, False]
+
+
+def test_results_of_older_checkpoints_are_understood():
+    by_type = {"PER": {"f1": 1.0, "number": 3}}
+    old = TrainState(best_results={"f1": 0.5, "types": by_type}, last_results={})
+    assert old.best_results == Scores({"f1": 0.5}, by_type)
+    assert old.last_results == Scores({}, {})
+    saved = json.loads(json.dumps(dataclasses.asdict(old)))
+    assert TrainState(**saved) == old

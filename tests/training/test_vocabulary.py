@@ -189,7 +189,7 @@ def test_special_ids_are_kept():
     model = build()
     model.config.eos_token_id = [21, 22]
     model.config.sep_token_id = None
-    vocabulary = compact_vocabulary(model, [np.array([[60, 61], [60, 62]])], [3, 4])
+    vocabulary = compact_vocabulary(model, [np.array([[60, 61], [60, 62]]), np.array([3, 4])])
     configured = {PAD, 21, 22, model.config.bos_token_id} - {None}
     assert set(vocabulary.rows.tolist()) == {3, 4, 60, 61, 62} | configured
     assert str(vocabulary) == f"{len(vocabulary.rows)} of 400 rows"

@@ -28,24 +28,37 @@ class LabelledRows(SubTokenRows):
         labels: int64 or float32 [num_rows], class ids or numbers.
         has_label: bool [num_rows].
         num_words: int32 [num_rows].
-        num_values: predicted values of a row.
     """
 
     type_ids: np.ndarray | None
     labels: np.ndarray
     has_label: np.ndarray
     num_words: np.ndarray
-    num_values: int
 
     @property
-    def num_targets(self) -> np.ndarray:
-        """One where there is a label, int32 [num_rows]."""
-        return self.has_label.astype(np.int32)
+    def packable(self) -> bool:
+        """A row has one answer, so it does not share its place in a batch."""
+        return False
+
+    @property
+    def output_lengths(self) -> np.ndarray:
+        """One answer for a whole row, int32 [num_rows]."""
+        return np.zeros(len(self), dtype=np.int32)
+
+    @property
+    def num_units(self) -> np.ndarray:
+        """Words of every row, int32 [num_rows]."""
+        return self.num_words
+
+    @property
+    def target_weights(self) -> np.ndarray:
+        """1 where there is a label, float64 [num_rows]."""
+        return self.has_label.astype(np.float64)
 
     @property
     def prediction_offsets(self) -> np.ndarray:
-        """Equally many values for every row."""
-        return np.arange(len(self) + 1) * self.num_values
+        """One prediction for every row, int64 [num_rows + 1]."""
+        return np.arange(len(self) + 1)
 
     def collate(self, ids: np.ndarray) -> dict[str, torch.Tensor]:
         """Pad rows on the right; IGNORE_INDEX where there is no label. See `Examples.collate`.
@@ -70,7 +83,7 @@ def encode_texts(
     tokenizer: PreTrainedTokenizerFast,
     read_label: Callable[[str], int | float | None],
     *,
-    num_values: int,
+    is_class: bool,
     max_length: int,
     pad_to_max_length: bool,
     pad_to_multiple_of: int,
@@ -81,6 +94,7 @@ def encode_texts(
         dataset: columns `text`, `pair` (null: one text) and `label` (null: none), strings;
             `fingerprint` stands for its rows.
         read_label: a cell of `label` -> class id or number, None for no label.
+        is_class: labels are class ids; else they are numbers.
         max_length: sub-tokens of a row, special tokens included.
 
     Returns:
@@ -108,11 +122,11 @@ def encode_texts(
     rows = LabelledRows(
         **arrays,
         labels=np.array(
-            [label or 0 for label in labels], dtype=np.float32 if num_values == 1 else np.int64
+            [label or 0 for label in labels], dtype=np.int64 if is_class else np.float32
         ),
         has_label=np.array([label is not None for label in labels], dtype=bool),
-        num_values=num_values,
         pad_token_id=tokenizer.pad_token_id or 0,
+        special_ids=tokenizer.all_special_ids,
         max_length=max_length,
         pad_to_max_length=pad_to_max_length,
         pad_to_multiple_of=pad_to_multiple_of,

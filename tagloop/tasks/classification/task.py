@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from tagloop.batches.packing import MicroBatch
 from tagloop.data.rows import Rows, load_rows
 from tagloop.data.tables import Table
 from tagloop.errors import InputError
@@ -33,11 +34,13 @@ from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.classification.encoding import LabelledRows, encode_texts
-from tagloop.tasks.task import choose_metric, identify, needed_splits
+from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
 
 TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
 USUAL_CLASSES = 100  # a small file may have as many classes as texts
-METRICS = ("accuracy", "f1", "macro_f1", "matthews", "loss")  # f1 of two classes: of the second
+CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")  # f1 of two classes: of the second
+METRICS_OF_CLASSES = [*map(Metric, CLASS_METRICS), LOSS]
+METRICS_OF_NUMBERS = [Metric("pearson"), Metric("mse", lower_is_better=True), LOSS]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Classification:
     tokenizer: PreTrainedTokenizerFast
     model_config: PreTrainedConfig
     examples: dict[str, LabelledRows]
-    best_metric: str
+    metric: Metric
     warnings: list[str]
 
     @property
@@ -70,52 +73,63 @@ class Classification:
             self.config, head, self.model_config, self.tokenizer, counts, self.warnings
         )
 
-    def losses(self, outputs: SequenceClassifierOutput, labels: Tensor) -> Tensor:
+    def losses(self, outputs: SequenceClassifierOutput, batch: MicroBatch) -> Tensor:
+        labels = batch.labels
         if self.labels:
             return cross_entropy(outputs.logits, labels, reduction="none")  # ignores IGNORE_INDEX
         known = ~labels.isnan()
         return mse_loss(outputs.logits.flatten()[known], labels[known], reduction="none")
 
-    def predict(self, outputs: SequenceClassifierOutput, split: str, ids: np.ndarray) -> Tensor:
-        """A class and its probability for every row, or a number; float32."""
-        logits = outputs.logits[: len(ids)].float()
+    def predict(
+        self,
+        model: nn.Module,
+        batch: MicroBatch,
+        outputs: SequenceClassifierOutput,
+        losses: Tensor,
+        split: str,
+    ) -> dict[str, Tensor]:
+        """For every row `class`, int16, and `probability`, float32; or `number`, float32."""
+        logits = outputs.logits[: len(batch.example_ids)].float()
         if not self.labels:
-            return logits.flatten()
+            return {"number": logits.flatten()}
         probability, best = logits.softmax(-1).max(-1)
-        return torch.stack([best.float(), probability], -1).flatten()
+        return {"class": best.to(torch.int16), "probability": probability}
 
-    def score(self, split: str, predictions: np.ndarray) -> dict:
+    def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
         examples = self.examples[split]
         gold = examples.labels[examples.has_label]
-        found = predictions[:: examples.num_values][examples.has_label]
+        found = predictions["class" if self.labels else "number"][examples.has_label]
         if not len(gold):
-            return {}
+            return Scores({}, {})
         if not self.labels:
             defined = np.ptp(gold) > 0 and np.ptp(found) > 0
             pearson = float(np.corrcoef(gold, found)[0, 1]) if defined else 0.0
-            return {"pearson": pearson, "mse": float(np.square(gold - found).mean())}
+            return Scores({"pearson": pearson, "mse": float(np.square(gold - found).mean())}, {})
         several = len({*gold, *found}) > 1  # else Matthews is not defined
         ids = np.arange(len(self.labels))
         columns = precision_recall_fscore_support(gold, found, labels=ids, zero_division=0)
         names = ("precision", "recall", "f1", "number")
         types = zip(self.labels, zip(*columns, strict=True), strict=True)
         average = "binary" if len(self.labels) == 2 else "micro"
-        return {
-            "accuracy": float(accuracy_score(gold, found)) if len(gold) else 0.0,
-            "f1": float(f1_score(gold, found, average=average, zero_division=0)),
-            "macro_f1": float(f1_score(gold, found, average="macro", zero_division=0)),
-            "matthews": float(matthews_corrcoef(gold, found)) if several else 0.0,
-            "types": {
-                label: {name: v.item() for name, v in zip(names, values, strict=True)}
-                for label, values in types
-            },
+        values = {
+            "accuracy": accuracy_score(gold, found),
+            "f1": f1_score(gold, found, average=average, zero_division=0),
+            "macro_f1": f1_score(gold, found, average="macro", zero_division=0),
+            "matthews": matthews_corrcoef(gold, found) if several else 0.0,
         }
+        by_class = {
+            label: {name: v.item() for name, v in zip(names, values, strict=True)}
+            for label, values in types
+        }
+        return Scores(values, by_class)
 
-    def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
+    def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:
         """predictions.tsv: a line a row, the class and its probability, or the number."""
-        lines = [f"{value:.6g}" for value in predictions]
         if self.labels:
-            lines = [f"{self.labels[int(best)]}\t{p:.6f}" for best, p in predictions.reshape(-1, 2)]
+            pairs = zip(predictions["class"], predictions["probability"], strict=True)
+            lines = [f"{self.labels[best]}\t{probability:.6f}" for best, probability in pairs]
+        else:
+            lines = [f"{value:.6g}" for value in predictions["number"]]
         write_text(folder / "predictions.tsv", "\n".join([*lines, ""]))
 
     def describe(self) -> list[tuple[str, str]]:
@@ -134,7 +148,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
     labels = rows.classes("label")
     check_variety(rows, labels)
-    metric = choose_metric(config, METRICS if labels else ("pearson", "mse", "loss"))
+    metric = choose_metric(config, METRICS_OF_CLASSES if labels else METRICS_OF_NUMBERS)
     sample = rows.splits["train"]["text"] if config.uses_sample_model else []
     tokenizer = load_tokenizer(config, map(str.split, sample), pre_split=False)
     head = AutoModelForSequenceClassification
@@ -145,7 +159,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
         examples[split], cut = encode_texts(
             dataset, rows.fingerprints[split], tokenizer,
             lambda cell: rows.value_of(cell, "label", label2id if labels else None),
-            num_values=2 if labels else 1,
+            is_class=bool(labels),
             max_length=max_input_length(config, head, model_config, tokenizer),
             pad_to_max_length=config.pad_to_max_length, pad_to_multiple_of=pad_to_multiple_of,
         )  # fmt: skip

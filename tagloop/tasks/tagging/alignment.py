@@ -21,6 +21,22 @@ class Window:
     own_end: int
 
 
+def resolve_stride(stride: int | None, budget: int) -> int:
+    """How many sub-tokens neighbouring windows share: the one rule for --stride.
+
+    Args:
+        stride: as given; None means a quarter of a window.
+        budget: sub-tokens a window may hold, special tokens not counted.
+
+    Returns:
+        The stride, at most half a window.
+
+    >>> resolve_stride(None, 100), resolve_stride(80, 100)
+    (25, 50)
+    """
+    return budget // 4 if stride is None else min(stride, budget // 2)
+
+
 def cut_windows(piece_counts: Sequence[int], *, budget: int, stride: int) -> list[Window]:
     """Cut a sentence at word boundaries into overlapping windows.
 

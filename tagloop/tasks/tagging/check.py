@@ -36,7 +36,7 @@ from tagloop.data.words.schemes import (
 from tagloop.errors import InputError
 from tagloop.models.tokenizers import WordPieces, longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
-from tagloop.tasks.tagging.alignment import cut_windows
+from tagloop.tasks.tagging.alignment import cut_windows, resolve_stride
 
 NOTHING = "words that are nothing to the tokenizer (they count as unknown ones)"
 
@@ -96,8 +96,7 @@ class _Check:
         counted.sub_tokens.append(sum(sizes))
         if self.budget is not None and sizes:
             sizes = [min(max(size, 1), self.budget) for size in sizes]
-            stride = self.budget // 4 if self.config.stride is None else self.config.stride
-            stride = min(stride, self.budget // 2)
+            stride = resolve_stride(self.config.stride, self.budget)
             windows = len(cut_windows(sizes, budget=self.budget, stride=stride))
             counted.windows += windows
             counted.cut += windows > 1

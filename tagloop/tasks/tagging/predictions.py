@@ -5,26 +5,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tagloop.batches.examples import IGNORE_INDEX
+from tagloop.batches.forward import places_of
+from tagloop.batches.packing import MicroBatch
 from tagloop.files import write_text
 from tagloop.tasks.tagging.windows import Windows
 
 
-def words_of(windows: Windows, window_ids: np.ndarray) -> np.ndarray:
-    """Positions in the split of the words that these windows own, int64 [num_words_of_batch]."""
-    starts, ends = windows.word_offsets[window_ids], windows.word_offsets[window_ids + 1]
-    return np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
+def logits_of_words(windows: Windows, batch: MicroBatch, logits: Tensor) -> Tensor:
+    """The logits of the first sub-token of every word that the windows of a batch own.
 
+    Args:
+        logits: [rows, columns, num_labels], as the model gives them for the batch.
 
-def sub_tokens_of_words(windows: Windows, window_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column in the padded batch of the first sub-token of every owned word."""
-    if len(window_ids) == 0:
-        return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
-    words_per_row = windows.word_offsets[window_ids + 1] - windows.word_offsets[window_ids]
-    rows = np.repeat(np.arange(len(window_ids)), words_per_row)
-    columns = windows.first_sub_token[words_of(windows, window_ids)].astype(np.int64)
-    return rows, columns
+    Returns:
+        [num_words_of_batch, num_labels], in the order of the windows and their words.
+    """
+    ids = batch.example_ids
+    words_per_row = windows.word_offsets[ids + 1] - windows.word_offsets[ids]
+    rows = np.repeat(np.arange(len(ids)), words_per_row)
+    columns = windows.first_sub_token[places_of(windows, ids)].astype(np.int64)
+    rows, columns = (torch.from_numpy(each).to(logits.device) for each in (rows, columns))
+    return batch.unpack(logits)[rows, columns]
 
 
 def to_tags(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerFast
 
+from tagloop.batches.forward import forward_batches, places_of
 from tagloop.batches.plan import plan_evaluation
 from tagloop.data.documents.reading import Entity, Tagged
 from tagloop.data.splitting import WordsWay, find_words, split_text
@@ -26,8 +27,10 @@ from tagloop.models import onnx_model
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import probe_template
 from tagloop.options.config import Config
+from tagloop.tasks.tagging.alignment import resolve_stride
+from tagloop.tasks.tagging.decoding import decode
 from tagloop.tasks.tagging.encoding import build_encoder
-from tagloop.tasks.tagging.predictions import sub_tokens_of_words, words_of
+from tagloop.tasks.tagging.predictions import logits_of_words
 from tagloop.tasks.tagging.windows import Windows
 
 DIGITS = 4  # of a probability; the last ones of float32 depend on the padding
@@ -60,8 +63,8 @@ class Tagger:
             tokenizer,
             self.template,
             label2id={},
-            budget=budget,  # and stride: as load_windows has them
-            stride=budget // 4 if stride is None else min(stride, budget // 2),
+            budget=budget,
+            stride=resolve_stride(stride, budget),
             label_all_tokens=False,
         )
 
@@ -112,17 +115,13 @@ class Tagger:
         autocast = torch.autocast(
             device.type, AUTOCAST.get(self.mixed_precision), self.mixed_precision in AUTOCAST
         )
-        for ids in plan_evaluation(windows.padded_lengths, batch_size=self.batch_size):
-            batch = windows.collate(ids)
-            del batch["labels"]
-            rows, columns = map(torch.from_numpy, sub_tokens_of_words(windows, ids))
-            with autocast:
-                logits = self.model(**{k: v.to(device) for k, v in batch.items()}).logits
-            logits = logits[rows.to(device), columns.to(device)].float()
-            best = logits.argmax(-1, keepdim=True)
-            places = words_of(windows, ids)
-            label_ids[places] = best[:, 0].cpu().numpy()
-            scores[places] = logits.softmax(-1).gather(-1, best)[:, 0].cpu().numpy()
+        batches = plan_evaluation(windows.padded_lengths, batch_size=self.batch_size)
+        with autocast:
+            for batch, outputs in forward_batches(self.model, windows, batches, device):
+                places = places_of(windows, batch.example_ids)
+                found, probabilities = decode(logits_of_words(windows, batch, outputs.logits))
+                label_ids[places] = found.cpu().numpy()
+                scores[places] = probabilities.cpu().numpy()
         return label_ids, scores
 
     def _windows(self, sentences: list[list[str]]) -> Windows:

@@ -14,6 +14,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreT
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from tagloop.batches.examples import IGNORE_INDEX
+from tagloop.batches.packing import MicroBatch
 from tagloop.data.sources import SPLITS
 from tagloop.data.splitting import detect_way
 from tagloop.data.words.corpus import Corpus, load_corpus
@@ -22,15 +23,16 @@ from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
 from tagloop.streams import visible
-from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
+from tagloop.tasks.tagging.alignment import resolve_stride
+from tagloop.tasks.tagging.decoding import decode
+from tagloop.tasks.tagging.predictions import logits_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
-from tagloop.tasks.task import choose_metric, identify, needed_splits
+from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
 
 SPAN_METRICS = (
     "f1", "precision", "recall", "accuracy", "strict_f1", "strict_precision", "strict_recall",
-    "loss",
 )  # fmt: skip
-POS_METRICS = ("accuracy", "macro_f1", "loss")
+POS_METRICS = ("accuracy", "macro_f1")
 FACTS = {
     "words_without_sub_tokens": "words are nothing to the tokenizer; they count as unknown tokens",
     "words_shortened": "words are longer than a window; their first sub-tokens stand for them",
@@ -40,14 +42,14 @@ FACTS = {
 
 @dataclass(frozen=True)
 class Tagging:
-    """See `tagloop.tasks.task.Task`. An example is a window, its predicted values are label ids."""
+    """See `tagloop.tasks.task.Task`. An example is a window; each of its own words is predicted."""
 
     config: Config
     corpus: Corpus
     tokenizer: PreTrainedTokenizerFast
     model_config: PreTrainedConfig
     examples: dict[str, Windows]
-    best_metric: str
+    metric: Metric
 
     @property
     def warnings(self) -> list[str]:
@@ -78,29 +80,38 @@ class Tagging:
                 "task": self.config.task_name,
                 "words": detect_way(self.corpus.splits["train"]["tokens"]),
                 "max_length": train.max_length,
-                "stride": self.config.stride,
+                "stride": resolve_stride(
+                    self.config.stride, train.max_length - train.template.num_special
+                ),
             }
         return model
 
-    def losses(self, outputs: TokenClassifierOutput, labels: Tensor) -> Tensor:
+    def losses(self, outputs: TokenClassifierOutput, batch: MicroBatch) -> Tensor:
         return cross_entropy(
             outputs.logits.flatten(0, 1),
-            labels.flatten(),
+            batch.labels.flatten(),
             ignore_index=IGNORE_INDEX,
             reduction="none",
         )
 
-    def predict(self, outputs: TokenClassifierOutput, split: str, ids: np.ndarray) -> Tensor:
-        """A label id for every word that the windows own, int16: it holds any id."""
-        rows, columns = sub_tokens_of_words(self.examples[split], ids)
-        best = outputs.logits[torch.from_numpy(rows), torch.from_numpy(columns)].argmax(-1)
-        return best.to(torch.int16)
+    def predict(
+        self,
+        model: nn.Module,
+        batch: MicroBatch,
+        outputs: TokenClassifierOutput,
+        losses: Tensor,
+        split: str,
+    ) -> dict[str, Tensor]:
+        """For every word that the windows own: `label`, int16, and `probability`, float32."""
+        logits = logits_of_words(self.examples[split], batch, outputs.logits)
+        label_ids, probabilities = decode(logits)
+        return {"label": label_ids.to(torch.int16), "probability": probabilities}
 
-    def score(self, split: str, predictions: np.ndarray) -> dict:
-        # Half a second that most never need.
+    def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
+        # This import takes half a second, which most commands never need.
         from tagloop.tasks.tagging.scores import TokenScores, type_scores
 
-        task, predicted = self.config.task_name, self._tags(split, predictions)
+        task, predicted = self.config.task_name, self._tags(split, predictions["label"])
         gold = self._tags(split, self.examples[split].references)
         scores = TokenScores().compute(
             predictions=predicted,
@@ -108,10 +119,11 @@ class Tagging:
             task=task,
             entity_level=self.config.return_entity_level_metrics,
         )
-        return scores | {"types": type_scores(predicted, gold, task)}
+        return Scores(scores, type_scores(predicted, gold, task))
 
-    def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
-        write_predictions(folder, self.corpus.splits[split], self._tags(split, predictions))
+    def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:
+        tags = self._tags(split, predictions["label"])
+        write_predictions(folder, self.corpus.splits[split], tags)
 
     def describe(self) -> list[tuple[str, str]]:
         first = self.corpus.splits[next(iter(self.examples))]
@@ -166,7 +178,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
         InputError: bad data, or options that do not fit it.
     """
     corpus = load_corpus(config, SPLITS)
-    best_metric = choose_metric(config, known_metrics(config, corpus.labels))
+    metric = choose_metric(config, known_metrics(config, corpus.labels))
     tokenizer = load_tokenizer(
         config, corpus.splits["train"]["tokens"] if config.uses_sample_model else [], pre_split=True
     )
@@ -192,10 +204,10 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     for split, windows in examples.items():
         if len(windows) == 0:
             raise InputError(f"the {split} split has no words")
-    return Tagging(config, corpus, tokenizer, model_config, examples, best_metric)
+    return Tagging(config, corpus, tokenizer, model_config, examples, metric)
 
 
-def known_metrics(config: Config, labels: list[str]) -> list[str]:
+def known_metrics(config: Config, labels: list[str]) -> list[Metric]:
     """The scores that an evaluation of these labels has, the default first."""
     known = list(POS_METRICS if config.task_name == "pos" else SPAN_METRICS)
     if config.return_entity_level_metrics and config.task_name == "pos":
@@ -203,4 +215,4 @@ def known_metrics(config: Config, labels: list[str]) -> list[str]:
     elif config.return_entity_level_metrics:
         types = sorted({tag[2:] for tag in labels if tag != "O"})
         known += [f"{type_}_{score}" for type_ in types for score in ("f1", "precision", "recall")]
-    return known
+    return [*map(Metric, known), LOSS]

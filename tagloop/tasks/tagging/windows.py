@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.data.store import build_once, source_digest
 from tagloop.models.tokenizers import Template, probe_template, tokenizer_digest
+from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.encoding import ARRAY_TYPES, build_encoder, encode_sentences
 
 
@@ -47,18 +48,28 @@ class Windows(SubTokenRows):
     template: Template
 
     @property
-    def num_targets(self) -> np.ndarray:
-        """Labelled sub-tokens, int32 [num_windows]."""
-        return self.num_labels
+    def packable(self) -> bool:
+        """Several windows may share a row: labels and outputs belong to sub-tokens."""
+        return True
+
+    @property
+    def output_lengths(self) -> np.ndarray:
+        """A row of logits for every sub-token, int32 [num_windows]."""
+        return self.lengths
 
     @cached_property
-    def num_words(self) -> np.ndarray:
+    def target_weights(self) -> np.ndarray:
+        """Every labelled sub-token weighs 1, float64 [num_windows]."""
+        return self.num_labels.astype(np.float64)
+
+    @cached_property
+    def num_units(self) -> np.ndarray:
         """Words that a window owns, int32 [num_windows]."""
         return np.diff(self.word_offsets).astype(np.int32)
 
     @property
     def prediction_offsets(self) -> np.ndarray:
-        """One value a word: a label id."""
+        """One prediction for every word that a window owns, int64 [num_windows + 1]."""
         return self.word_offsets
 
     def label_counts(self, num_labels: int) -> np.ndarray:
@@ -112,7 +123,7 @@ def load_windows(
     Args:
         dataset: columns `tokens` and `tags`; `fingerprint` stands for its rows.
         max_length: sub-tokens in a window, special tokens included.
-        stride: sub-tokens that neighbouring windows share; None: a quarter of a window.
+        stride: as `resolve_stride` takes it.
         num_workers: processes that build them; they change no byte.
     """
     template = probe_template(tokenizer)
@@ -120,7 +131,7 @@ def load_windows(
     how = {
         "label2id": label2id,
         "budget": budget,
-        "stride": budget // 4 if stride is None else min(stride, budget // 2),
+        "stride": resolve_stride(stride, budget),
         "label_all_tokens": label_all_tokens,
     }
     key = {
@@ -140,7 +151,8 @@ def load_windows(
         **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAY_TYPES},
         facts=json.loads((folder / "facts.json").read_text(encoding="utf-8")),
         template=template,
-        pad_token_id=tokenizer.pad_token_id or 0,  # masked, so any id does
+        pad_token_id=tokenizer.pad_token_id or 0,  # The mask hides padding, so any id will do.
+        special_ids=tokenizer.all_special_ids,
         max_length=max_length,
         pad_to_max_length=pad_to_max_length,
         pad_to_multiple_of=pad_to_multiple_of,

@@ -170,7 +170,7 @@ def test_a_word_longer_than_a_window_is_shortened_and_counted(every):
     assert split.facts["words_shortened"] == 1
     assert split.facts["sentences_cut"] == 1
     assert split.lengths.max() == 8
-    assert split.num_words.sum() == 3
+    assert split.num_units.sum() == 3
     learned = [label for row in rows(split, "labels") for label in row if label != IGNORE_INDEX]
     begin, inside, other = (LABELS.index(tag) for tag in ("B-PER", "I-PER", "O"))
     assert learned == [other, begin, *([inside] * 5 if every else []), other]
@@ -187,7 +187,7 @@ def test_words_without_gold_tag_are_predicted_but_not_learned():
     split = tiny.build_windows(
         shaped("bert"), [["john", "x"], ["mary"]], [["O", None], [None]], ["O"]
     )
-    assert split.num_words.sum() == 3
+    assert split.num_units.sum() == 3
     assert split.num_labels.tolist() == [1, 0]
     assert split.references.tolist() == [0, IGNORE_INDEX, IGNORE_INDEX]
 
@@ -260,7 +260,7 @@ def test_an_updates_labels_are_counted_over_all_processes(num_processes):
             for micro_batch in item.micro_batches
         )
         assert learned > 0
-        assert {item.num_targets for item in items} == {learned}
+        assert {item.target_weight for item in items} == {learned}
 
 
 def test_windows_without_any_special_token_in_the_vocabulary():
@@ -269,5 +269,5 @@ def test_windows_without_any_special_token_in_the_vocabulary():
         setattr(tokenizer, name, None)
     split = tiny.build_windows(tokenizer, [["john", ""], ["x"]], [["O"] * 2, ["O"]], ["O"])
     batch = split.collate(np.arange(2))
-    assert split.num_words.sum() == 3
+    assert split.num_units.sum() == 3
     assert batch["input_ids"].shape == batch["attention_mask"].shape
