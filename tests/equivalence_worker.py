@@ -30,7 +30,9 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)
         for module in (tagging, classification):
-            module.load_model = lambda *a, dtype=dtype: load_model(*a).to(getattr(torch, dtype))
+            module.load_model = lambda *a, dtype=dtype, **k: load_model(*a, **k).to(
+                getattr(torch, dtype)
+            )
         config = train_loop.parse_config(
             [f"--train_file={data}", f"--config_name={model_dir}", f"--tokenizer_name={model_dir}",
              "--ignore_mismatched_sizes", f"--task_name={task}", f"--output_dir={out}",

@@ -12,17 +12,22 @@ import transformers
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
-    AutoConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
 )
 
 from tagloop.errors import InputError
+from tagloop.models.heads import (
+    checkpoint_labels,
+    labels_of_head,
+    load_config,
+    renew_head,
+    start_from_frequencies,
+)
 from tagloop.models.pretrained import errors_of_transformers, load_pretrained
 from tagloop.models.tokenizers import UNLIMITED
 from tagloop.models.weights import (
     describe_faults,
-    find_head,
     find_non_finite,
     new_weights_of_head,
 )
@@ -31,12 +36,16 @@ from tagloop.sample.model import build_sample_model_config
 
 
 def load_model_config(
-    config: Config, auto_class: type, labels: list[str], tokenizer: PreTrainedTokenizerFast
+    config: Config,
+    auto_class: type,
+    tokenizer: PreTrainedTokenizerFast,
+    labels: list[str] | None = None,
 ) -> PreTrainedConfig:
-    """The model's configuration with the label list of this run.
+    """The model's configuration, with the label list of this run if its task has one.
 
-    A checkpoint that was trained on the same tags keeps its own order of labels, and one that
-    knows more of them keeps them all; so its head goes on meaning what it meant.
+    Args:
+        labels: of the data; None for a task without labels, which leaves the configuration as it
+            is.
 
     Raises:
         InputError: no such model, a folder without config, or other labels than the checkpoint's.
@@ -44,7 +53,7 @@ def load_model_config(
     if config.uses_sample_model:
         model_config = build_sample_model_config(tokenizer)
     elif config.config_name or config.model_name_or_path:
-        model_config = _load_config(config, config.config_name or config.model_name_or_path)
+        model_config = load_config(config, config.config_name or config.model_name_or_path)
     elif config.model_type in CONFIG_MAPPING:
         model_config = CONFIG_MAPPING[config.model_type]()
     else:
@@ -57,61 +66,17 @@ def load_model_config(
             f"{_name(config)}: transformers {transformers.__version__} has no "
             f"{auto_class.__name__} for {model_config.model_type}"
         )
-    trained = _trained_labels(config)
-    unknown = sorted(set(labels) - set(trained))
-    if trained and not unknown:
-        labels = trained
-    elif trained and not config.ignore_mismatched_sizes:
-        raise InputError(
-            f"{config.model_name_or_path}: the checkpoint's labels ({', '.join(trained)}) lack "
-            f"{', '.join(unknown)} of the data; {_new_head_remedy(config)}"
-        )
-    model_config.id2label = dict(enumerate(labels))
-    model_config.label2id = {tag: index for index, tag in enumerate(labels)}
+    if labels is not None:
+        labels = labels_of_head(config, labels)
+        model_config.id2label = dict(enumerate(labels))
+        model_config.label2id = {tag: index for index, tag in enumerate(labels)}
     return model_config
-
-
-def _load_config(config: Config, name: str) -> PreTrainedConfig:
-    return load_pretrained(
-        AutoConfig, name, token=config.hub_token, trust_remote_code=config.trust_remote_code
-    )
 
 
 def _name(config: Config) -> str:
     """What names the architecture, for messages."""
     named = config.config_name or config.model_name_or_path
     return named or (f"--model_type {config.model_type}" if config.model_type else "the sample")
-
-
-def _new_head_remedy(config: Config) -> str:
-    if config.do_train:
-        return "give --ignore_mismatched_sizes for a new head"
-    return "a head has to be trained on them first (--do_train)"
-
-
-def _checkpoint_labels(config: Config) -> list[str]:
-    """The names of a checkpoint's labels in the order of its head, LABEL_0 and the like included.
-
-    Raises:
-        InputError: there are holes in the list, or a name stands there twice.
-    """
-    id2label = _load_config(config, config.model_name_or_path).id2label or {}
-    holes = sorted(set(range(len(id2label))) - set(id2label))
-    names = [str(id2label[index]) for index in sorted(id2label)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if (holes or twice) and not config.ignore_mismatched_sizes:
-        fault = f"has no name for {holes[0]}" if holes else f"names {twice[0]} twice"
-        raise InputError(
-            f"{config.model_name_or_path}: id2label in config.json {fault}, so nobody can tell "
-            f"what the head says; mend it, or {_new_head_remedy(config)}"
-        )
-    return [] if holes or twice else names
-
-
-def _trained_labels(config: Config) -> list[str]:
-    """The tags that the checkpoint's head knows, in its order; none for a head without names."""
-    names = _checkpoint_labels(config) if config.model_name_or_path else []
-    return [] if all(name.startswith("LABEL_") for name in names) else names
 
 
 def max_input_length(
@@ -176,25 +141,27 @@ def load_model(
     auto_class: type,
     model_config: PreTrainedConfig,
     tokenizer: PreTrainedTokenizerFast,
-    label_counts: np.ndarray | None,
     warnings: list[str],
+    *,
+    has_labels: bool = False,
+    label_counts: np.ndarray | None = None,
 ) -> nn.Module:
-    """The model in float32 with a head for the run's labels, the same on every process.
-
-    A new head starts from the frequencies of the labels, so that the first updates need not
-    learn that most words are O.
+    """The model in float32 on the CPU, the same on every process.
 
     Args:
-        label_counts: int64 [num_labels], how often each is learned from; None: leave the head.
-        warnings: what the user should know of the model is appended here.
+        warnings: sentences for the user about the model are appended here.
+        has_labels: True if the model has a head for the labels of `model_config`, which may be
+            new. Else every weight of the output layer has to be in the checkpoint.
+        label_counts: int64 [num_labels], how often each label is learned from: a new head starts
+            from these frequencies. None leaves the head as it is.
 
     Raises:
-        InputError: weights besides a head that do not load, a head that would have to be trained
-            first, a tokenizer that is not the model's.
+        InputError: weights that do not load, besides those of a new head; a head that would have
+            to be trained first; a tokenizer that is not the model's.
     """
     torch.manual_seed(config.seed)
     if config.model_name_or_path:
-        model, new = _load_weights(config, auto_class, model_config, warnings)
+        model, new = _load_weights(config, auto_class, model_config, warnings, has_labels)
         if bad := find_non_finite(model):
             raise InputError(f"{_name(config)}: weights of {bad} are not finite; name another")
     else:
@@ -205,17 +172,18 @@ def load_model(
             f"{_name(config)}: has no trained head for the labels of the data, so scores and "
             "predictions would be noise; train first (--do_train), or name a trained model"
         )
-    name, head = find_head(model)
-    if f"{name}.bias" in new and label_counts is not None:
-        frequencies = torch.as_tensor(label_counts + 1, dtype=torch.float64)
-        with torch.no_grad():
-            head.bias.copy_((frequencies / frequencies.sum()).log())
+    if label_counts is not None:
+        start_from_frequencies(model, new, label_counts)
     _fit_embeddings(config, model, tokenizer, warnings)
     return model
 
 
 def _load_weights(
-    config: Config, auto_class: type, model_config: PreTrainedConfig, warnings: list[str]
+    config: Config,
+    auto_class: type,
+    model_config: PreTrainedConfig,
+    warnings: list[str],
+    has_labels: bool,
 ) -> tuple[nn.Module, set[str]]:
     """The checkpoint's model, and the names of the weights that are new."""
     name, labels = config.model_name_or_path, list(model_config.id2label.values())
@@ -230,32 +198,23 @@ def _load_weights(
         ignore_mismatched_sizes=True,  # judged below
         output_loading_info=True,
     )
-    same_labels = _checkpoint_labels(config) == labels
-    is_this_class = type(model).__name__ in (_load_config(config, name).architectures or [])
+    same_labels = not has_labels or checkpoint_labels(config) == labels
+    is_this_class = type(model).__name__ in (load_config(config, name).architectures or [])
     with_head = same_labels and is_this_class and not config.ignore_mismatched_sizes
+    with_head = with_head or not has_labels
     faults = describe_faults(model, info, with_head=with_head)
     if faults and not config.allow_partial_weights:
         raise InputError(
-            f"{name}: {faults}. Only a head may be new; mend the checkpoint or its config.json, or "
-            "give --allow_partial_weights to start from random weights there"
+            f"{name}: {faults}. {'Only a head may be new; mend' if has_labels else 'Mend'} the "
+            "checkpoint or its config.json, or give --allow_partial_weights to start from random "
+            "weights there"
         )
     if faults:
         warnings.append(f"{name}: {faults}")
     new = new_weights_of_head(model, info)
-    head_name, head = find_head(model)
-    if not same_labels and f"{head_name}.weight" not in new:  # it fits, but means other labels
-        new |= _renew(head_name, head, model)
+    if not same_labels:
+        new |= renew_head(model, new)
     return model, new
-
-
-def _renew(name: str, head: nn.Linear | None, model: nn.Module) -> set[str]:
-    """Draw a head anew, as transformers draws one whose size does not match; its weights' names."""
-    if head is None:
-        return set()
-    nn.init.normal_(head.weight, std=getattr(model.config, "initializer_range", 0.02))
-    if head.bias is not None:
-        nn.init.zeros_(head.bias)
-    return {f"{name}.{parameter}" for parameter, _ in head.named_parameters()}
 
 
 def _fit_embeddings(

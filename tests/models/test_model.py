@@ -63,8 +63,8 @@ def window_length(config, model_config, tokenizer) -> int:
 def load(folder, labels, *more: str):
     config = options(folder, *more)
     tokenizer = words_tokenizer(config)
-    model_config = load_model_config(config, HEAD, labels, tokenizer)
-    return load_model(config, HEAD, model_config, tokenizer, None, [])
+    model_config = load_model_config(config, HEAD, tokenizer, labels)
+    return load_model(config, HEAD, model_config, tokenizer, [], has_labels=True)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def nameless_config(tmp_path):
 def test_what_is_no_model_is_refused_by_name(tmp_path, make, says):
     path = make(tmp_path)
     with pytest.raises(InputError) as caught:
-        load_model_config(options(path), HEAD, LABELS, None)
+        load_model_config(options(path), HEAD, None, LABELS)
     assert str(path) in str(caught.value)
     assert says in str(caught.value)
     with pytest.raises(InputError, match=path.name):
@@ -184,7 +184,7 @@ def test_what_is_no_model_is_refused_by_name(tmp_path, make, says):
 
 def test_a_name_that_is_not_on_this_machine_is_refused_at_once():
     began = time.monotonic()
-    for load in (words_tokenizer, lambda config: load_model_config(config, HEAD, LABELS, None)):
+    for load in (words_tokenizer, lambda config: load_model_config(config, HEAD, None, LABELS)):
         with pytest.raises(InputError, match=r"acme/no-such-model.*couldn't"):
             load(options("acme/no-such-model"))
     assert time.monotonic() - began < 5
@@ -192,9 +192,9 @@ def test_a_name_that_is_not_on_this_machine_is_refused_at_once():
 
 def test_a_model_without_token_classification_is_refused():
     with pytest.raises(InputError, match="no AutoModelForTokenClassification for bart"):
-        load_model_config(scratch("bart"), HEAD, LABELS, None)
+        load_model_config(scratch("bart"), HEAD, None, LABELS)
     with pytest.raises(InputError, match="--model_type nosuch: not known"):
-        load_model_config(scratch("nosuch"), HEAD, LABELS, None)
+        load_model_config(scratch("nosuch"), HEAD, None, LABELS)
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors"])
@@ -384,8 +384,8 @@ def test_from_scratch_with_the_configuration_of_another_model(saved):
         ["--train_file", "a", "--config_name", str(saved), "--tokenizer_name", str(saved)]
     )
     tokenizer = words_tokenizer(config)
-    model_config = load_model_config(config, HEAD, ["A", "B"], tokenizer)
-    model = load_model(config, HEAD, model_config, tokenizer, None, [])
+    model_config = load_model_config(config, HEAD, tokenizer, ["A", "B"])
+    model = load_model(config, HEAD, model_config, tokenizer, [], has_labels=True)
     assert tags_of(model) == ["A", "B"]
     trained = AutoModelForTokenClassification.from_pretrained(saved)
     key = model.bert.encoder.layer[0].attention.self.key.weight

@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     BertConfig,
+    GPT2Config,
 )
 
 from tagloop.errors import InputError
@@ -34,9 +35,11 @@ COUNTS = np.array([5, 3, 90])
 def load(folder, *more, do=TRAIN, head=TOKEN, labels=LABELS, counts=None, warnings=None):
     config = parse_config([*do, "--model_name_or_path", str(folder), *more])
     tokenizer = load_tokenizer(config, [], pre_split=True)
-    model_config = load_model_config(config, head, labels, tokenizer)
+    model_config = load_model_config(config, head, tokenizer, labels)
     warnings = [] if warnings is None else warnings
-    return load_model(config, head, model_config, tokenizer, counts, warnings)
+    return load_model(
+        config, head, model_config, tokenizer, warnings, has_labels=True, label_counts=counts
+    )
 
 
 def save(folder, model):
@@ -241,7 +244,7 @@ def test_a_model_from_scratch_is_not_scored(trained):
     tokenizer = load_tokenizer(config, [], pre_split=True)
     model_config = tiny.model_config("bert", LABELS)
     with pytest.raises(InputError, match="--model_type bert: has no trained head"):
-        load_model(config, TOKEN, model_config, tokenizer, None, [])
+        load_model(config, TOKEN, model_config, tokenizer, [], has_labels=True)
 
 
 def test_a_trained_regression_is_scored(tmp_path):
@@ -297,3 +300,26 @@ def test_models_without_gradient_checkpointing_say_so(model_type):
     model = tiny.build_model(tiny.model_config(model_type, LABELS))
     with pytest.raises(InputError, match=r"--gradient_checkpointing: .* does not support"):
         recompute_layers(model)
+
+
+def test_a_model_without_labels_keeps_its_own_configuration(tmp_path):
+    tokenizer = tiny.tokenizer_like("word_piece")
+    saved = AutoModelForCausalLM.from_config(
+        GPT2Config(vocab_size=400, n_embd=16, n_layer=1, n_head=2, tie_word_embeddings=False)
+    )
+    save(tmp_path / "m", saved)
+    config = parse_config([*TRAIN, f"--model_name_or_path={tmp_path / 'm'}"])
+    model_config = load_model_config(config, AutoModelForCausalLM, tokenizer)
+    assert "id2label" not in model_config.to_diff_dict()
+    model = load_model(config, AutoModelForCausalLM, model_config, tokenizer, [])
+    assert torch.equal(model.lm_head.weight, saved.lm_head.weight)
+
+
+def test_a_missing_output_layer_of_a_model_without_labels_is_an_error(tmp_path):
+    tokenizer = tiny.tokenizer_like("word_piece")
+    gpt2 = GPT2Config(vocab_size=400, n_embd=16, n_layer=1, n_head=2, tie_word_embeddings=False)
+    save(tmp_path / "m", AutoModel.from_config(gpt2))
+    config = parse_config([*TRAIN, f"--model_name_or_path={tmp_path / 'm'}"])
+    model_config = load_model_config(config, AutoModelForCausalLM, tokenizer)
+    with pytest.raises(InputError, match=r"lm_head\.weight\) missing in the checkpoint.*Mend"):
+        load_model(config, AutoModelForCausalLM, model_config, tokenizer, [])

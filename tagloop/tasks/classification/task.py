@@ -70,7 +70,13 @@ class Classification:
             train = self.examples["train"]
             counts = np.bincount(train.labels[train.has_label], minlength=len(self.labels))
         return load_model(
-            self.config, head, self.model_config, self.tokenizer, counts, self.warnings
+            self.config,
+            head,
+            self.model_config,
+            self.tokenizer,
+            self.warnings,
+            has_labels=True,
+            label_counts=counts,
         )
 
     def losses(self, outputs: SequenceClassifierOutput, batch: MicroBatch) -> Tensor:
@@ -152,7 +158,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     sample = rows.splits["train"]["text"] if config.uses_sample_model else []
     tokenizer = load_tokenizer(config, map(str.split, sample), pre_split=False)
     head = AutoModelForSequenceClassification
-    model_config = load_model_config(config, head, labels or ["LABEL_0"], tokenizer)
+    model_config = load_model_config(config, head, tokenizer, labels or ["LABEL_0"])
     model_config.pad_token_id = tokenizer.pad_token_id  # decoders find a row's end by it
     label2id, examples, warnings = model_config.label2id, {}, list(rows.warnings)
     for split, dataset in needed_splits(config, rows.splits).items():

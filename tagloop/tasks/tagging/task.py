@@ -71,8 +71,9 @@ class Tagging:
             AutoModelForTokenClassification,
             self.model_config,
             self.tokenizer,
-            train.label_counts(num_labels) if train is not None else None,
             self.warnings,
+            has_labels=True,
+            label_counts=train.label_counts(num_labels) if train is not None else None,
         )
         if train is not None:  # what tagging of new text needs to know; saved in config.json
             model.config = copy.copy(model.config)  # the identity describes the other one
@@ -183,7 +184,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
         config, corpus.splits["train"]["tokens"] if config.uses_sample_model else [], pre_split=True
     )
     head = AutoModelForTokenClassification
-    model_config = load_model_config(config, head, corpus.labels, tokenizer)
+    model_config = load_model_config(config, head, tokenizer, corpus.labels)
     vars(model_config).pop("tagloop", None)  # of the run that made this model
     max_length = max_input_length(config, head, model_config, tokenizer)
     examples = {
