@@ -1,14 +1,15 @@
-"""tagloop: fine-tune an encoder for token classification, by hand, on any number of devices.
+"""tagloop: fine-tune a model by hand, on any number of devices.
 
     accelerate launch --config_file accelerate_configs/cpu.yaml train_loop.py
     accelerate launch --config_file accelerate_configs/multi_gpu.yaml train_loop.py \\
         --model_name_or_path bert-base-cased --train_file train.conll --validation_file dev.conll \\
         --output_dir runs/mine
 
-The run from top to bottom: main(), build(), train(), train_step(), evaluate(), finish(). `step`
-counts optimizer updates everywhere. What an update learns from, its loss and its gradient do not
-depend on the number of processes or on how the global batch is cut into micro-batches. What is
-learned, predicted and scored is the task's business (tagloop/tasks).
+The run from top to bottom: main(), build(), train(), train_step(), compute_loss(), evaluate(),
+finish(). A step is an update of the optimizer everywhere. The examples of an update, its loss and
+its gradient do not depend on the number of processes, or on how the global batch is cut into
+micro-batches. The task decides which targets are learned, what is predicted and how it is scored
+(tagloop/tasks).
 """
 
 from tagloop.options.command_line import check_command_line, parse_config
@@ -36,36 +37,13 @@ from tagloop.batches.plan import plan_epoch
 from tagloop.checkpoints.checkpoint import require_finite, save_checkpoint, whole_weights
 from tagloop.checkpoints.identity import build_identity, check_same_options, require_same
 from tagloop.checkpoints.remedies import with_remedy
-from tagloop.checkpoints.resume import (
-    EarlierRun,
-    find_earlier,
-    load_best,
-    restore,
-)
-from tagloop.errors import (
-    InputError,
-    NotFinite,
-    Preempted,
-    RunStopped,
-    report_error,
-)
+from tagloop.checkpoints.resume import EarlierRun, find_earlier, load_best, restore
+from tagloop.errors import InputError, NotFinite, Preempted, RunStopped, report_error
 from tagloop.options.config import Config
 from tagloop.options.settle import settle
-from tagloop.output import (
-    console,
-    hub,
-    logs,
-    run_folder,
-    trackers,
-)
+from tagloop.output import console, hub, logs, run_folder, trackers
 from tagloop.output.speed import Meter
-from tagloop.processes.agree import (
-    on_all,
-    on_main,
-    precise_dtype,
-    say,
-    seed_update,
-)
+from tagloop.processes.agree import on_all, on_main, precise_dtype, say, seed_update
 from tagloop.processes.launch import build_accelerator, closing_group
 from tagloop.processes.sharding import shard_by_layer
 from tagloop.processes.stop_signal import StopSignal
@@ -94,12 +72,8 @@ def main(argv: list[str] | None = None) -> dict:
         tell = partial(say, accelerator)
         earlier = on_main(accelerator, lambda: find_earlier(config, folder, tell))
         if earlier and earlier.finished:
-            check_same_options(
-                earlier.identity,
-                settle(config, earlier.options if earlier else None),
-                accelerator,
-                folder,
-            )
+            settled = settle(config, earlier.options)
+            check_same_options(earlier.identity, settled, accelerator, folder)
             tell(f"{folder}: this run is finished, there is nothing to resume")
             accelerator.end_training()
             return earlier.results
@@ -116,7 +90,7 @@ def main(argv: list[str] | None = None) -> dict:
             results = finish(run, measured)
         console.print_footer(run, results)
         accelerator.end_training()
-        if accelerator.is_main_process:  # the others need not wait
+        if accelerator.is_main_process:  # The other processes need not wait.
             hub.hand_over(run)
     return results
 
@@ -124,7 +98,7 @@ def main(argv: list[str] | None = None) -> dict:
 def build(
     config: Config, accelerator: Accelerator, folder: Path, earlier: EarlierRun | None
 ) -> Run:
-    """Task, model, optimizer, schedule. Bad input ends here."""
+    """Task, model, optimizer and schedule of a run. Raises InputError for bad input."""
     config = settle(config, earlier.options if earlier else None)
     on_gpu = accelerator.device.type == "cuda"
     multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1  # for tensor cores
@@ -166,7 +140,7 @@ def build(
     timetable = build_timetable(config, len(task.examples.get("train", ())), global_batch_size)
     lr_scheduler = get_scheduler(
         config.lr_scheduler_type,  # linear, unless asked otherwise
-        optimizer.optimizer,  # plain: a prepared one steps once per process
+        optimizer.optimizer,  # Not the prepared one, whose schedule would step once per process.
         num_warmup_steps=timetable.num_warmup_updates,
         num_training_steps=timetable.num_updates,
     )
@@ -190,14 +164,14 @@ def build(
 
 
 def train(run: Run, stop: StopSignal) -> dict:
-    """Epochs of updates, and after each what is due: log, evaluate, save, stop.
+    """Take the updates of all epochs; after each, log, evaluate, save and stop as is due.
 
     Returns:
-        Throughput, as Meter measured it.
+        Throughput, as `Meter.close` gives it.
     """
     config, accelerator, state = run.config, run.accelerator, run.state
     meter = Meter(run)
-    if run.is_over:  # resumed after the last update
+    if run.is_over:  # It was resumed after its last update.
         return meter.close()
     first_epoch, first_update = run.timetable.position(state.step)
     for epoch in range(first_epoch, run.timetable.num_epochs):
@@ -214,7 +188,7 @@ def train(run: Run, stop: StopSignal) -> dict:
         first_update = 0
         unread = UnreadLosses()  # They stay on the device until something is due.
         if config.dataloader_num_workers:
-            run.background.wait()  # its thread must not be forked into them
+            run.background.wait()  # Its thread must not be forked into the workers.
         for update in train_dataloader:
             unread.add(train_step(run, update))
             state.step += 1
@@ -268,10 +242,10 @@ def train_step(run: Run, update: Update) -> UpdateResult:
         loss_sum += loss.detach()
     max_norm = run.config.max_grad_norm or math.inf
     grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
-    scaler = accelerator.scaler  # None but for fp16
+    scaler = accelerator.scaler  # There is one for fp16 only.
     scale_before = scaler.get_scale() if scaler else 0.0
     optimizer.step()
-    # Not optimizer_step_was_skipped: fused AdamW skips inside its kernel, unseen by accelerate.
+    # Fused AdamW skips inside its kernel, so accelerate's optimizer_step_was_skipped does not know.
     skipped = scaler is not None and scaler.get_scale() < scale_before
     if not skipped:
         run.vocabulary.after_update(optimizer)
@@ -303,14 +277,14 @@ def evaluate(run: Run, split: str) -> tuple[Scores, dict[str, np.ndarray]]:
 
 
 def finish(run: Run, measured: dict) -> dict:
-    """Best weights, last scores, predictions; then the main process writes it all."""
+    """Take the best weights, score and predict; then the main process writes all files."""
     config, state, examples = run.config, run.state, run.task.examples
     results: dict[str, Scores] = {}
     predictions: dict[str, dict[str, np.ndarray]] = {}
     run.background.wait()
     require_finite(run)
     if config.do_train:
-        if state.epoch_num_labels or state.train_loss is None:  # the run ended inside an epoch
+        if state.epoch_num_labels or state.train_loss is None:  # The run ended inside an epoch.
             state.end_epoch()
         trained = {"loss": logs.significant(run, state.train_loss)} | measured
         results["train"] = Scores(trained | logs.log_ending(run), {})
