@@ -155,6 +155,7 @@ def build(
         lr_scheduler=lr_scheduler,
         equal_lengths=dry.looks_across_padding,
         packing=dry.packing,
+        example_dims=dry.example_dims,
         global_batch_size=global_batch_size,
         timetable=timetable,
         identity=build_identity(config, task, accelerator),
@@ -256,7 +257,9 @@ def train_step(run: Run, update: Update) -> UpdateResult:
 
 def compute_loss(run: Run, micro_batch: MicroBatch) -> Tensor:
     """The summed loss of a micro-batch on the device, a scalar with a gradient."""
-    with dropout_of(run.config, run.state.step, micro_batch):  # No cut changes the masks.
+    with dropout_of(
+        run.config, run.state.step, micro_batch, run.example_dims
+    ):  # No cut changes the masks.
         outputs = run.model(**micro_batch.inputs)
     losses = run.task.losses(outputs, micro_batch)
     return losses.sum(dtype=precise_dtype(run.accelerator))

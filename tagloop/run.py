@@ -33,6 +33,7 @@ class Run:
     lr_scheduler: optim.lr_scheduler.LRScheduler  # plain: it steps once per update
     equal_lengths: bool  # padding changes what the model says: a batch holds one length only
     packing: Packing | None  # how training batches share rows; None: a row for each example
+    example_dims: tuple[int | None, ...]  # where examples lie in the tensor of each dropout call
     global_batch_size: int  # examples that one update learns from, over all processes
     timetable: Timetable
     identity: dict  # what a resumed run must have in common with the one it resumes

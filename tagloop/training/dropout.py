@@ -37,12 +37,15 @@ MAX_CALLS = 4096  # of a forward; more would meet the first masks again
 class ExampleDropout(TorchFunctionMode):
     """Answers dropout, and attention with dropout, during the forward of one micro-batch.
 
-    Where an example lies: in the first dimension, if that has as many entries as there are
-    examples, else in the second ([length, batch, channels]). All other dimensions are coordinates,
-    each hashed by itself, so that no index contains a length. A tensor with examples in neither
-    (DeBERTa's embeddings of distances) gets one mask per update, the same in every process; the
-    set `unplaced` holds its shape. In packed rows a sub-token is told by [rows, columns, ...] and
+    In which dimension of a call's tensor the examples lie is learned beforehand, by
+    `find_example_dims`, and told by the number of the call. All other dimensions are coordinates,
+    each hashed by itself, so that no index contains a length. A tensor without examples (DeBERTa's
+    embeddings of distances) gets one mask per update, the same in every process; the set
+    `unplaced` holds its shape. In packed rows a sub-token is told by [rows, columns, ...] and
     [rows, heads, columns, columns], and has the mask that it would have in a row of its own.
+
+    A single random number, torch.rand([]), is a hash of (seed, step, number of the draw): layers
+    that LayerDrop skips are the same ones for every cut.
 
     Not answered, so torch's own: alpha and feature dropout, dropout inside nn.MultiheadAttention
     and torch's LSTMs, flash and flex attention, anything that calls torch.bernoulli.
@@ -50,8 +53,13 @@ class ExampleDropout(TorchFunctionMode):
     Args:
         seed, step: of the run, and of the update.
         example_ids: int [num_examples]; none for a micro-batch without work, which is one row.
-        layout: where the examples lie in packed rows; None: a row each.
+        layout: where the examples lie in packed rows; None: a row for each example.
         device: of the model.
+        example_dims: of every call, the dimension of the examples, or None for a tensor without
+            examples. Without this argument, or where a model makes other calls than it made when
+            they were learned: the first dimension with as many entries as there are examples,
+            else the second.
+        draw: answers every torch.rand([]), for a dry pass; None: the hash.
     """
 
     entered: ClassVar[list["ExampleDropout"]] = []
@@ -63,9 +71,14 @@ class ExampleDropout(TorchFunctionMode):
         example_ids: Sequence[int],
         layout: Layout | None = None,
         device: torch.device | None = None,
+        example_dims: Sequence[int | None] = (),
+        draw: float | None = None,
     ):
         super().__init__()
-        self.num_calls = 0
+        self.draw = draw
+        self.num_calls = self.num_draws = 0
+        self.seed, self.step, self.example_dims = seed, step, example_dims
+        self.shapes: list[tuple[int, ...]] = []  # of the calls, in order
         digest = hashlib.blake2b(f"{seed} {step}".encode(), digest_size=8).digest()
         update, mask = int.from_bytes(digest[:4]), int.from_bytes(digest[4:])
         keys = [_signed(int(example) * GOLDEN ^ mask) for example in example_ids]
@@ -82,6 +95,7 @@ class ExampleDropout(TorchFunctionMode):
             torch.dropout: self._dropout,
             torch.dropout_: functools.partial(self._dropout, inplace=True),
             F.scaled_dot_product_attention: self._attention,
+            torch.rand: self._draw,
         }
 
     def __enter__(self):
@@ -101,6 +115,7 @@ class ExampleDropout(TorchFunctionMode):
             return F.dropout(input, p, training, inplace)  # draws nothing
         rows = input if input.ndim > 1 else input.reshape(-1, 1)
         example_dim = self._example_dim(rows)
+        self.shapes.append(tuple(rows.shape))
         if example_dim is None:
             self.unplaced.add(tuple(rows.shape))
         if self.keys.device != input.device:
@@ -121,8 +136,22 @@ class ExampleDropout(TorchFunctionMode):
                 4: (num_rows, rows.shape[1], columns, columns),
             }
             return 0 if rows.shape == shapes.get(rows.ndim) else None
+        if self.num_calls < len(self.example_dims):
+            dim = self.example_dims[self.num_calls]
+            if dim is None or (dim < rows.ndim and rows.shape[dim] == len(self.keys)):
+                return dim
         candidates = rows.shape[: min(2, rows.ndim - 1)]
         return candidates.index(len(self.keys)) if len(self.keys) in candidates else None
+
+    def _draw(self, *size, **options) -> Tensor:
+        """torch.rand: one number is hashed; more of them, or a compiled one, are torch's own."""
+        number = torch.empty(*size, **options)
+        if number.numel() != 1 or torch.compiler.is_compiling():
+            return torch.rand(*size, **options)
+        text = f"{self.seed} {self.step} draw {self.num_draws}".encode()
+        drawn = int.from_bytes(hashlib.blake2b(text, digest_size=3).digest()) / 2**24
+        self.num_draws += 1
+        return number.fill_(drawn if self.draw is None else self.draw)
 
     def _attention(
         self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
@@ -158,16 +187,17 @@ def recompute_alike() -> tuple[contextlib.AbstractContextManager, ...]:
     if not ExampleDropout.entered:  # evaluation
         return contextlib.nullcontext(), contextlib.nullcontext()
     dropout = ExampleDropout.entered[-1]
-    call = dropout.num_calls
+    before = dropout.num_calls, dropout.num_draws
 
     @contextlib.contextmanager
     def recompute():
-        now, dropout.num_calls = dropout.num_calls, call
+        now = dropout.num_calls, dropout.num_draws
+        dropout.num_calls, dropout.num_draws = before
         try:
             with dropout:
                 yield
         finally:
-            dropout.num_calls = now
+            dropout.num_calls, dropout.num_draws = now
 
     return contextlib.nullcontext(), recompute()
 
@@ -278,10 +308,43 @@ def _signed(number: int) -> int:
 
 
 def dropout_of(
-    config: Config, step: int, micro_batch: MicroBatch
+    config: Config, step: int, micro_batch: MicroBatch, example_dims: Sequence[int | None]
 ) -> contextlib.AbstractContextManager:
-    """What has to be around a forward of update `step`, as --dropout says."""
+    """The context for the forward of a micro-batch in update `step`, as --dropout says.
+
+    Args:
+        example_dims: of every call, as `ExampleDropout` takes them.
+    """
     if config.dropout == "per_process":
         return contextlib.nullcontext()
-    device = micro_batch.labels.device
-    return ExampleDropout(config.seed, step, micro_batch.example_ids, micro_batch.layout, device)
+    return ExampleDropout(
+        config.seed,
+        step,
+        micro_batch.example_ids,
+        micro_batch.layout,
+        micro_batch.labels.device,
+        example_dims,
+    )
+
+
+def find_example_dims(
+    two: Sequence[tuple[int, ...]], three: Sequence[tuple[int, ...]]
+) -> tuple[int | None, ...]:
+    """In which dimension the examples lie, for every call of a forward.
+
+    Args:
+        two, three: shapes of the calls (`ExampleDropout.shapes`) of a batch of two examples, and
+            of three that are padded alike.
+
+    Returns:
+        For every call 0 or 1, the dimension that grew from two to three, or None if none did. A
+        call has a tensor of at least two dimensions.
+
+    >>> find_example_dims([(2, 9, 16), (9, 2, 16), (2, 16)], [(3, 9, 16), (9, 3, 16), (2, 16)])
+    (0, 1, None)
+    """
+    dims = []
+    for small, large in zip(two, three, strict=False):
+        grew = [dim for dim in (0, 1) if small[dim : dim + 1] == (2,) and large[dim] == 3]
+        dims.append(grew[0] if grew else None)
+    return tuple(dims)

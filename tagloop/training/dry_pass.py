@@ -4,7 +4,8 @@ Every process comes to the same answer: same weights, same examples, nothing ran
 """
 
 import itertools
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from tagloop.batches.examples import Examples
 from tagloop.batches.packing import Packing, build_micro_batch
 from tagloop.errors import InputError
-from tagloop.training.dropout import ExampleDropout
+from tagloop.training.dropout import ExampleDropout, find_example_dims
 from tagloop.wording import first_line
 
 TOLERANCE = 1e-5  # of the largest output; the order of float32 sums stays below it
@@ -31,11 +32,12 @@ class DryPass:
             are then independent of the cut.
         dropout_depends_on_cut: with dropout on, outputs still change with the cut: the model calls
             a dropout that dropout.py does not replace, or one whose tensor does not show which
-            example it belongs to.
+            example it belongs to; or it draws random numbers in another way.
         packing: how examples may share a row; None: they may not, or nobody asked.
         does_not_pack: packing was looked for, but examples in one row would see each other.
         has_unused_parameters: a backward pass leaves parameters without gradient, as Longformer's
-            global attention does; DDP has to be told.
+            global attention does, or may do so, as LayerDrop does; DDP has to be told.
+        example_dims: for every call of dropout the dimension in which the examples lie.
     """
 
     looks_across_padding: bool
@@ -43,6 +45,7 @@ class DryPass:
     packing: Packing | None
     does_not_pack: bool
     has_unused_parameters: bool
+    example_dims: tuple[int | None, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -91,20 +94,61 @@ def dry_pass(
     examples = next((s for s in splits if s.lengths.min() < s.lengths.max()), splits[0])
     ids = _two_lengths(examples.lengths)
     across = _disagree(model.eval(), examples, ids)
-    draws = dropout and not across and _disagree(model.train(), examples, ids)
+    dims, skips_layers, draws = (), False, False
+    if dropout:
+        dims = _find_example_dims(model.train(), examples, ids[:1])
+        skips_layers, draws = _find_draws(model, examples, ids)
+        draws = draws or (not across and _disagree(model, examples, ids, dims=dims))
     packs = pack_to_multiple_of and not across and splits[0].packable
     packing = None
     if packs:
         packing = _find_packing(
-            model, splits[0], pack_to_multiple_of, dropout=dropout and not draws
+            model, splits[0], pack_to_multiple_of, dropout=dropout and not draws, dims=dims
         )
     model.eval()
-    unused = backward and _leaves_parameters_out(model, examples, ids[:1])
-    return DryPass(across, draws, packing, bool(packs) and packing is None, unused)
+    unused = backward and (skips_layers or _leaves_parameters_out(model, examples, ids[:1]))
+    return DryPass(across, draws, packing, bool(packs) and packing is None, unused, dims)
+
+
+@torch.no_grad()
+def _find_example_dims(
+    model: nn.Module, examples: Examples, ids: np.ndarray
+) -> tuple[int | None, ...]:
+    """For every call of dropout the dimension of the examples: the one that grows with them."""
+    shapes = []
+    for number in (2, 3):
+        batch = build_micro_batch(examples, np.repeat(ids, number)).to(torch.device("cpu"))
+        with ExampleDropout(0, 0, batch.example_ids) as mode:
+            model(**batch.inputs)
+        shapes.append(mode.shapes)
+    return find_example_dims(*shapes)
+
+
+@torch.no_grad()
+def _find_draws(model: nn.Module, examples: Examples, ids: np.ndarray) -> tuple[bool, bool]:
+    """Whether single random numbers change the outputs, and whether there are other draws.
+
+    A generator whose state has changed tells of a draw, however small its rate may be.
+    """
+    before = _generator_states()
+    lowest, highest = (_outputs(model, examples, ids, draw=draw) for draw in (0.0, 1 - 2**-24))
+    draws = _generator_states() != before
+    return not all(map(torch.equal, lowest, highest)), draws
+
+
+def _generator_states() -> tuple:
+    """States of the global random generators of torch, NumPy and Python."""
+    kind, keys, *rest = np.random.get_state()
+    return torch.get_rng_state().tolist(), kind, keys.tolist(), rest, random.getstate()
 
 
 def _find_packing(
-    model: nn.Module, examples: Examples, multiple: int, *, dropout: bool
+    model: nn.Module,
+    examples: Examples,
+    multiple: int,
+    *,
+    dropout: bool,
+    dims: Sequence[int | None],
 ) -> Packing | None:
     """How rows may be packed so that every example has the outputs that it has alone, if at all.
 
@@ -125,7 +169,7 @@ def _find_packing(
         packing = Packing(first_position, multiple, most, causal, sliding_window)
         try:
             differ = _disagree(model.eval(), examples, ids, packing) or (
-                dropout and _disagree(model.train(), examples, few, packing)
+                dropout and _disagree(model.train(), examples, few, packing, dims)
             )
         except InputError:  # It takes no mask of this kind, or has no position that large.
             continue
@@ -136,12 +180,16 @@ def _find_packing(
 
 @torch.no_grad()
 def _disagree(
-    model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
+    model: nn.Module,
+    examples: Examples,
+    ids: np.ndarray,
+    packing: Packing | None = None,
+    dims: Sequence[int | None] = (),
 ) -> bool:
     """True if examples in one batch have other outputs than each in a batch of its own."""
-    together = _outputs_by_example(model, examples, ids, packing)
+    together = _outputs_by_example(model, examples, ids, packing, dims)
     for number in range(len(ids)):
-        (alone,) = _outputs_by_example(model, examples, ids[number : number + 1])
+        (alone,) = _outputs_by_example(model, examples, ids[number : number + 1], dims=dims)
         for beside_others, by_itself in zip(together[number], alone, strict=True):
             difference = (beside_others - by_itself).abs().max()
             if bool(difference > TOLERANCE * by_itself.abs().max()):
@@ -159,16 +207,24 @@ def _two_lengths(lengths: np.ndarray) -> np.ndarray:
 
 
 def _outputs(
-    model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
+    model: nn.Module,
+    examples: Examples,
+    ids: np.ndarray,
+    packing: Packing | None = None,
+    dims: Sequence[int | None] = (),
+    draw: float | None = None,
 ) -> list[Tensor]:
     """Everything that the model says of a batch: its outputs whose names end in "logits".
+
+    Args:
+        draw: what every single random number is; None: as in training.
 
     Returns:
         float32 [num_examples, ...] each.
     """
     try:
         micro_batch = build_micro_batch(examples, ids, packing).to(torch.device("cpu"))
-        with ExampleDropout(0, 0, ids, micro_batch.layout):
+        with ExampleDropout(0, 0, ids, micro_batch.layout, example_dims=dims, draw=draw):
             outputs = model(**micro_batch.inputs)
         named = [value for name, value in outputs.items() if name.endswith("logits")]
         return [micro_batch.unpack(value) for value in named]
@@ -180,10 +236,14 @@ def _outputs(
 
 
 def _outputs_by_example(
-    model: nn.Module, examples: Examples, ids: np.ndarray, packing: Packing | None = None
+    model: nn.Module,
+    examples: Examples,
+    ids: np.ndarray,
+    packing: Packing | None = None,
+    dims: Sequence[int | None] = (),
 ) -> list[list[Tensor]]:
     """The same for every example, without what belongs to padding."""
-    outputs = _outputs(model, examples, ids, packing)
+    outputs = _outputs(model, examples, ids, packing, dims)
     # One answer for a whole example, or a row for each of its positions.
     ends = [int(length) or None for length in examples.output_lengths[ids]]
     return [[output[number][:end] for output in outputs] for number, end in enumerate(ends)]

@@ -1,16 +1,20 @@
 """dry_pass.py: models that look at padding, parameters without gradient, batches not taken."""
 
+import random
+
 import numpy as np
 import pytest
 import tiny
 import torch
-from transformers import FunnelConfig
+from transformers import FunnelConfig, XLNetConfig
 
 from postprocess import predict_split
 from tagloop.batches.dataloader import Updates
+from tagloop.batches.packing import build_micro_batch
 from tagloop.errors import InputError
 from tagloop.processes.launch import build_accelerator
 from tagloop.tasks.tagging.task import Tagging
+from tagloop.training.dropout import ExampleDropout
 from tagloop.training.dry_pass import dry_pass
 
 LABELS = ["O", "B-PER", "I-PER"]
@@ -158,3 +162,93 @@ def test_with_equal_lengths_the_evaluation_batch_does_not_matter():
 
     assert len(scores(equal_lengths=True)) == 1
     assert len(scores()) > 1
+
+
+# With dropout: where the examples lie in a call is learned, and draws of other kinds are found.
+
+XLNET = {"n_layer": 1, "n_head": 2, "d_inner": 16, "d_model": 16, "dropout": 0.3}
+
+
+def same_length(number, length):
+    tokens = [["x"] * length for _ in range(number)]
+    tags = [["O"] * length for _ in range(number)]
+    return tiny.build_windows(tiny.tokenizer_like("word_piece"), tokens, tags, LABELS)
+
+
+@torch.no_grad()
+def logits(model, examples, ids, dims):
+    batch = build_micro_batch(examples, ids)
+    with ExampleDropout(1, 2, ids, example_dims=dims):
+        return model.train()(**batch.inputs).logits
+
+
+def test_as_many_rows_as_columns_change_no_mask():
+    """XLNet's tensors are [length, batch, channels]."""
+    config = XLNetConfig(vocab_size=400, id2label=dict(enumerate(LABELS)), **XLNET)
+    model, examples = tiny.build_model(config), same_length(12, 5)
+    dims = dry_pass(model, [windows()], dropout=True, backward=False).example_dims
+    assert 1 in dims
+    columns = int(examples.lengths[0])
+    together = logits(model, examples, np.arange(columns), dims)
+    for number in range(columns):
+        alone = logits(model, examples, np.array([number]), dims)
+        assert torch.allclose(together[number], alone[0], atol=1e-5)
+
+
+def test_as_many_rows_as_distances_change_no_mask():
+    """DeBERTa drops embeddings of 2 x 4 distances, which belong to no example."""
+    options = {"relative_attention": True, "position_buckets": 4, "pos_att_type": ["p2c", "c2p"]}
+    model = build("deberta-v2", hidden_dropout_prob=0.3, **options)
+    examples = same_length(8, 6)
+    dims = dry_pass(model, [windows()], dropout=True, backward=False).example_dims
+    assert None in dims
+    together = logits(model, examples, np.arange(8), dims)
+    for number in range(8):
+        alone = logits(model, examples, np.array([number]), dims)
+        assert torch.allclose(together[number], alone[0], atol=1e-5)
+
+
+def biogpt(rate):
+    return build(
+        "biogpt", layerdrop=rate, num_hidden_layers=4, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, activation_dropout=0.0,
+    )  # fmt: skip
+
+
+def test_layers_that_are_skipped_are_the_same_for_every_cut():
+    model, examples = biogpt(0.5), windows()
+    found = dry_pass(model, [examples], dropout=True, backward=True)
+    assert not found.dropout_depends_on_cut
+    assert found.has_unused_parameters, "a skipped layer has no gradient"
+    outputs = set()
+    for step in range(12):
+        cuts = []
+        for parts in (1, 4):
+            rows = []
+            for ids in np.array_split(np.arange(len(examples)), parts):
+                batch = build_micro_batch(examples, ids)
+                with torch.no_grad(), ExampleDropout(0, step, ids):
+                    rows += [*model.train()(**batch.inputs).logits[:, 0]]
+            cuts.append(torch.stack(rows))
+        assert torch.allclose(*cuts, atol=1e-5)
+        outputs.add(round(float(cuts[0].sum()), 3))
+    assert len(outputs) > 3, "in other updates other layers are skipped"
+
+
+def test_a_rate_of_zero_skips_no_layer():
+    found = dry_pass(biogpt(0.0), [windows()], dropout=True, backward=True)
+    assert not found.has_unused_parameters
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(2), lambda: np.random.rand(), random.random])
+def test_a_draw_of_another_kind_is_found_though_it_seldom_matters(draw):
+    model = build("bert")
+
+    def draw_in_training(module, inputs):
+        if module.training:
+            draw()
+
+    model.register_forward_pre_hook(draw_in_training)
+    found = dry_pass(model, [windows()], dropout=True, backward=False)
+    assert found.dropout_depends_on_cut
+    assert "depend on how a batch is cut" in found.warnings[0]
