@@ -39,14 +39,9 @@ from tagloop.checkpoints.resume import (
     load_best,
     restore,
 )
-from tagloop.errors import (
-    InputError,
-    NotFinite,
-    Preempted,
-    RunStopped,
-    report_error,
-)
+from tagloop.errors import NotFinite
 from tagloop.options.config import Config
+from tagloop.options.scripts import run_script
 from tagloop.options.settle import settle
 from tagloop.output import (
     console,
@@ -67,7 +62,7 @@ from tagloop.processes.launch import build_accelerator, closing_group
 from tagloop.processes.sharding import shard_by_layer
 from tagloop.processes.stop_signal import StopSignal
 from tagloop.run import Run
-from tagloop.streams import leave, open_streams
+from tagloop.streams import leave
 from tagloop.tasks.task import check_data, load_task
 from tagloop.training.background import Background
 from tagloop.training.dropout import dropout_of
@@ -314,13 +309,8 @@ def finish(run: Run, measured: dict) -> dict:
 
 
 def cli(argv: list[str] | None = None) -> int:
-    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
-    open_streams()
-    try:
-        main(argv)
-    except (InputError, RunStopped, Preempted, KeyboardInterrupt) as error:
-        return report_error(error)
-    return 0
+    """main() as a command; returns the exit code."""
+    return run_script(main, argv)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,22 @@ import json
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import yaml
 from launches import REPO
 
 from tagloop.errors import InputError
-from tagloop.options.command_line import (
-    FIELDS,
-    SPELLINGS,
-    options_page,
-    parse_config,
-)
-from tagloop.options.config import MAY_CHANGE_ON_RESUME, SECRETS, Config
+from tagloop.options.command_line import parse_config
+from tagloop.options.config import FIELDS, MAY_CHANGE_ON_RESUME, SECRETS, Config
+from tagloop.options.groups import groups
+from tagloop.options.lists import tasks_of
+from tagloop.options.marks import About
+from tagloop.options.page import options_page
+from tagloop.options.settle import SETTLED, settle
+from tagloop.options.suggestions import SPELLINGS
+from tagloop.tasks import TASKS, task_module
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 TRAIN_AND_VALIDATION = [*DATA, "--validation_file", "b.json"]
@@ -391,17 +394,20 @@ def test_texts_are_texts(name):
         (["--num_warmup_steps", "1.5"], "--num_warmup_steps 1.5: must be whole updates"),
         (
             ["--task_name", "pos", "--label_scheme", "IOB2"],
-            "--label_scheme IOB2 with --task_name pos",
+            "--label_scheme is for ner, chunk; --task_name pos does not take it",
         ),
         (
             ["--task_name", "classification", "--label_scheme", "IO"],
-            "--label_scheme IO with --task_name classification",
+            "--label_scheme is for ner, chunk; --task_name classification does not take it",
         ),
         (
             ["--task_name", "classification", "--labels_file", "l"],
-            "--labels_file l with --task_name classification",
+            "--labels_file is for ner, pos, chunk; --task_name classification does not take it",
         ),
-        (["--text_pair_column_name", "b"], "--text_pair_column_name b with --task_name ner"),
+        (
+            ["--text_pair_column_name", "b"],
+            "--text_pair_column_name is for classification; --task_name ner does not take it",
+        ),
         (["--train_file", "a.json"], "give --model_name_or_path"),
         (["--dataset_name", "d"], "give --model_name_or_path"),
         (["--train_file", "a.json", "--model_type", "bert"], "needs --tokenizer_name"),
@@ -474,6 +480,57 @@ def test_all_problems_are_reported_together():
         assert sum(f"--{option}" in line for line in lines) == 1
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", [n for n in FIELDS if len(tasks_of(n)) < len(TASKS)])
+def test_an_option_of_another_task_is_refused_and_an_own_one_taken(name, task):
+    value = {bool: "true", int: "3"}.get(FIELDS[name].type, "x")
+    value = {"label_scheme": "IO", "misaligned": "drop", "stride": "3"}.get(name, value)
+    value = {"preprocessing_num_workers": "3"}.get(name, value)
+    argv = [f"--task_name={task}", f"--{name}={value}"]
+    if task in tasks_of(name):
+        assert str(getattr(parse_config(argv), name)).lower() == value.lower()
+    else:
+        takers = ", ".join(tasks_of(name))
+        refusal = f"--{name} is for {takers}; --task_name {task} does not take it"
+        assert refused(argv) == refusal
+
+
+def test_options_of_another_task_are_reported_with_all_else(tmp_path):
+    argv = ["--task_name=classification", "--stride=3", "--label_all_tokens=false", "--seed=-1"]
+    lines = refused(argv).splitlines()
+    assert [line.split()[0] for line in lines] == ["--seed", "--stride", "--label_all_tokens"]
+    path = tmp_path / "options.yaml"
+    path.write_text("task_name: classification\nmisaligned: drop\nstride:\n", encoding="utf-8")
+    assert refused(["--config", str(path)]).startswith("--misaligned is for ner, pos, chunk;")
+
+
+def test_an_option_has_one_definition():
+    """Two tasks that take the same option share its definition, else all tasks do."""
+    for task in TASKS:
+        for field in dataclasses.fields(task_module(task, "options").Options):
+            assert FIELDS[field.name] is field, f"--{field.name} is defined twice"
+    assert all(field.metadata["about"] in get_args(About) for field in FIELDS.values())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_brings_its_defaults_of_the_sample(task):
+    sample = parse_config([f"--task_name={task}"])
+    for name, value in task_module(task, "options").SAMPLE_DEFAULTS.items():
+        assert getattr(sample, name) == value
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_settled_options_have_a_value_and_the_help_says_which(padded):
+    config = settle(parse_config([*DATA, f"--pad_to_max_length={padded}"]), None)
+    assert SETTLED == ("packing", "group_by_length")
+    assert (config.packing, config.group_by_length) == (not padded, False)
+    told = {name: FIELDS[name].metadata["unset"] for name in SETTLED}
+    assert told["packing"].startswith("true, but false with --pad_to_max_length;")
+    assert told["group_by_length"].startswith("false;")
+    unsettled = settle(Config(), {"packing": False, "group_by_length": True})
+    assert (unsettled.packing, unsettled.group_by_length) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("argv", "runs"),
     [
@@ -505,9 +562,10 @@ def test_help_shows_every_option_in_its_group(capsys):
     for name, field in FIELDS.items():
         assert f"\n  --{name} " in text
         assert field.metadata["help"].strip()
-        if field.metadata["group"]:
-            assert f"\n{field.metadata['group']}:\n" in text
+    for title, fields in groups().items():
+        assert f"\n{title}:\n  --{fields[0].name} " in text
     assert text.index("\nModel:") < text.index("--model_type") < text.index("\nTraining:")
+    assert text.index("\nOnly for ner, pos, chunk:") < text.index("\n  --stride ")
     assert all(spelling in text for spelling in SPELLINGS)
 
 
@@ -524,7 +582,7 @@ def test_secrets_and_what_a_resume_may_change():
 
 def test_the_page_of_options_is_current():
     page = (REPO / "docs" / "options.md").read_text(encoding="utf-8")
-    assert page == options_page(), "run: python -m tagloop.options.command_line > docs/options.md"
+    assert page == options_page(), "run: python -m tagloop.options.page > docs/options.md"
 
 
 @pytest.fixture
