@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from typing import get_args
@@ -611,3 +612,65 @@ def test_help_and_bad_options_answer_before_the_slow_imports(no_slow_imports):
     assert (other.returncode, other.stderr) == (2, "")  # the first process has said it
     good = run("train_loop.py", "--seed=1", environment=no_slow_imports)
     assert "imports" in good.stderr  # so the others would have been seen
+
+
+THIRD_TASK = '''
+from dataclasses import dataclass
+
+from tagloop.options.marks import option
+
+SAMPLE_DEFAULTS = {"learning_rate": 0.5}
+EXPORT_FORMATS = ()
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of a third task."""
+
+    beam_width: int = option(4, "Hypotheses that are kept.", about="data", least=1)
+
+
+def find_problems(config):
+    if config.beam_width > 9:
+        yield "--beam_width: too wide"
+'''
+
+
+def test_a_third_task_is_a_folder_and_a_line_of_the_table(tmp_path, no_slow_imports):
+    """Choices, help, bounds, refusals and sample defaults follow without another edit."""
+    copy = tmp_path / "copy"
+    shutil.copytree(REPO / "tagloop", copy / "tagloop")
+    shutil.copy(REPO / "train_loop.py", copy)
+    folder = copy / "tagloop" / "tasks" / "summaries"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "options.py").write_text(THIRD_TASK)
+    table = copy / "tagloop" / "tasks" / "__init__.py"
+    lines = table.read_text(encoding="utf-8").replace(
+        "\n}\n", '\n    "summary": "summaries",\n}\n', 1
+    )
+    table.write_text(lines, encoding="utf-8")
+
+    def run_copy(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "train_loop.py", *arguments], cwd=copy, capture_output=True, text=True,
+            env=no_slow_imports, check=False,
+        )  # fmt: skip
+
+    told = run_copy("--help").stdout
+    assert "\nOnly for summary:\n  --beam_width N" in told
+    bad = run_copy("--task_name=summary", "--stride=3", "--beam_width=10", "--seed=-1").stderr
+    assert bad.splitlines() == [
+        "error: --seed -1: must be at least 0",
+        "error: --stride is for ner, pos, chunk; --task_name summary does not take it",
+        "error: --beam_width: too wide",
+    ]
+    other = run_copy("--beam_width=3").stderr
+    assert other == "error: --beam_width is for summary; --task_name ner does not take it\n"
+    show = "from tagloop.options.command_line import parse_config as p; import sys; "
+    show += "c = p(sys.argv[1:]); print(c.task_name, c.learning_rate, c.beam_width, c.stride)"
+    done = subprocess.run(
+        [sys.executable, "-c", show, "--task_name=summary", "--beam_width=3"], cwd=copy,
+        capture_output=True, text=True, env=no_slow_imports, check=True,
+    )  # fmt: skip
+    assert done.stdout == "summary 0.5 3 None\n"
