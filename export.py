@@ -14,19 +14,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tagloop.errors import InputError, RunStopped, report_error
+from tagloop.errors import InputError, RunStopped
 from tagloop.files import read_json, replace_files, write_json
 from tagloop.options.config import Config
-from tagloop.options.scripts import ScriptParser
-from tagloop.streams import leave, open_streams, write_line
+from tagloop.options.lists import options_about
+from tagloop.options.scripts import ScriptParser, run_script
+from tagloop.streams import leave, write_line
+from tagloop.tasks import task_module
 
 MAY_LOSE = 0.003  # of the score
-DATA = (
-    "dataset_name", "dataset_config_name", "dataset_revision", "train_file", "validation_file",
-    "text_column_name", "label_column_name", "task_name", "label_scheme", "labels_file",
-    "label_all_tokens", "validation_fraction", "max_train_samples", "max_eval_samples",
-    "max_length", "stride", "seed", "misaligned",
-)  # fmt: skip
 BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -47,11 +43,12 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def config_of(folder: Path, validation_file: str | None) -> Config:
+def config_of(folder: Path, validation_file: str | None, export_format: str) -> Config:
     """Options that score the model of a run on its validation data.
 
     Raises:
-        InputError: no run lies there, or it has no validation data.
+        InputError: no run lies there, it has no validation data, or models of its task cannot be
+            exported in this format.
     """
     if not (folder / "config.json").is_file():
         raise InputError(
@@ -60,24 +57,30 @@ def config_of(folder: Path, validation_file: str | None) -> Config:
     options = read_json(folder / "run.json").get("options")
     if options is None and validation_file is None:
         raise InputError(f"{folder}: holds no run.json that names its data; give --validation_file")
-    data = {name: value for name, value in (options or {}).items() if name in DATA}
+    about_data = options_about("data")
+    data = {name: value for name, value in (options or {}).items() if name in about_data}
+    data |= {"test_file": None, "predict_file": None}  # need not be read
     if validation_file is not None:
         data |= {"validation_file": validation_file, "validation_fraction": None}
         data |= {"dataset_name": None, "max_eval_samples": None}
     if data.get("validation_fraction") is None:
-        data["train_file"] = None  # need not be read
+        data["train_file"] = None
     has_none = options and options["train_file"] and not data.get("validation_file")
     if has_none and not data.get("validation_fraction"):
         raise InputError(f"{folder}: was trained without validation data; give --validation_file")
-    if data.get("task_name") == "classification":
-        raise InputError(f"{folder}: only taggers can be exported, this one classifies texts")
-    return Config(**data, model_name_or_path=str(folder), do_eval=True)
+    config = Config(**data, model_name_or_path=str(folder), do_eval=True)
+    if export_format not in task_module(config.task_name, "options").EXPORT_FORMATS:
+        raise InputError(
+            f"{folder}: a model of --task_name {config.task_name} cannot be exported as "
+            f"{export_format}; train_loop.py --do_predict applies it"
+        )
+    return config
 
 
 def main(argv: list[str] | None = None) -> dict:
     """Export, compare, publish; return what export.json holds."""
     options = parse_options(argv)
-    config = config_of(options.model_dir, options.validation_file)
+    config = config_of(options.model_dir, options.validation_file, options.format)
     from accelerate import Accelerator  # imports that take seconds come after --help
 
     from postprocess import predict_split
@@ -174,13 +177,8 @@ def judge(facts: dict, metric: str) -> None:
 
 
 def cli(argv: list[str] | None = None) -> int:
-    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
-    open_streams()
-    try:
-        main(argv)
-    except (InputError, RunStopped, KeyboardInterrupt) as error:
-        return report_error(error)
-    return 0
+    """main() as a command; returns the exit code."""
+    return run_script(main, argv)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,11 @@ from tagloop.data.documents.files import DocumentFiles
 from tagloop.data.documents.reading import FORMATS
 from tagloop.data.documents.writing import FORMATS as OUTPUT_FORMATS
 from tagloop.data.splitting import WAYS
-from tagloop.errors import InputError, RunStopped, report_error
-from tagloop.options.scripts import ScriptParser
-from tagloop.streams import leave, open_streams
+from tagloop.errors import InputError
+from tagloop.files import read_json
+from tagloop.options.scripts import ScriptParser, run_script
+from tagloop.streams import leave
+from tagloop.tasks import TASKS, task_module
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
@@ -59,6 +61,13 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def task_of(folder: Path) -> str:
+    """The task that a model was trained for; the first one if its config.json does not say it."""
+    facts = read_json(folder / "config.json").get("tagloop")
+    named = facts.get("task") if isinstance(facts, dict) else None
+    return named if named in [*TASKS] else next(iter(TASKS))
+
+
 def main(argv: list[str] | None = None) -> None:
     """Tag everything, a bounded unit of documents per process at a time."""
     options = parse_options(argv)
@@ -66,8 +75,8 @@ def main(argv: list[str] | None = None) -> None:
 
     from tagloop.processes.agree import on_all, on_main
     from tagloop.processes.launch import build_accelerator, closing_group
-    from tagloop.tasks.tagging.tagger import load_tagger
 
+    load_tagger = task_module(task_of(options.model_dir), "tagger").load_tagger
     accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
     with closing_group(), ExitStack() as stack:
         # The main process alone reads and writes.
@@ -101,13 +110,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def cli(argv: list[str] | None = None) -> int:
-    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
-    open_streams()
-    try:
-        main(argv)
-    except (InputError, RunStopped, KeyboardInterrupt) as error:
-        return report_error(error)
-    return 0
+    """main() as a command; returns the exit code."""
+    return run_script(main, argv)
 
 
 if __name__ == "__main__":

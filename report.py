@@ -11,9 +11,9 @@ pip install -r requirements-report.txt
 import argparse
 from pathlib import Path
 
-from tagloop.errors import InputError, RunStopped, report_error
-from tagloop.options.scripts import ScriptParser
-from tagloop.streams import leave, open_streams, write_line
+from tagloop.errors import InputError
+from tagloop.options.scripts import ScriptParser, run_script
+from tagloop.streams import leave, write_line
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
@@ -37,7 +37,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> Path:
-    """Write the page; returns where it is."""
+    """Write the page and say where it is; return its path."""
     options = parse_options(argv)
     from tagloop.report.build import check_folders, write_report  # imports that take seconds
 
@@ -49,17 +49,13 @@ def main(argv: list[str] | None = None) -> Path:
         what = "is a folder" if output.is_dir() else f"{output.parent} is no folder"
         raise InputError(f"--output {output}: {what}; name a file in a folder that exists")
     write_report(folders, output, sample=options.sample)
+    write_line(str(output), "stdout")
     return output
 
 
 def cli(argv: list[str] | None = None) -> int:
-    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
-    open_streams()
-    try:
-        write_line(str(main(argv)), "stdout")
-    except (InputError, RunStopped, KeyboardInterrupt) as error:
-        return report_error(error)
-    return 0
+    """main() as a command; returns the exit code."""
+    return run_script(main, argv)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,9 @@ from tagloop.checkpoints.checkpoint import require_finite, save_checkpoint, whol
 from tagloop.checkpoints.identity import build_identity, check_same_options, require_same
 from tagloop.checkpoints.remedies import with_remedy
 from tagloop.checkpoints.resume import EarlierRun, find_earlier, load_best, restore
-from tagloop.errors import InputError, NotFinite, Preempted, RunStopped, report_error
+from tagloop.errors import NotFinite
 from tagloop.options.config import Config
+from tagloop.options.scripts import run_script
 from tagloop.options.settle import settle
 from tagloop.output import console, hub, logs, run_folder, trackers
 from tagloop.output.speed import Meter
@@ -48,7 +49,7 @@ from tagloop.processes.launch import build_accelerator, closing_group
 from tagloop.processes.sharding import shard_by_layer
 from tagloop.processes.stop_signal import StopSignal
 from tagloop.run import Run
-from tagloop.streams import leave, open_streams
+from tagloop.streams import leave
 from tagloop.tasks.task import Scores, check_data, load_task
 from tagloop.training.background import Background
 from tagloop.training.dropout import dropout_of
@@ -306,13 +307,8 @@ def finish(run: Run, measured: dict) -> dict:
 
 
 def cli(argv: list[str] | None = None) -> int:
-    """main(), with an exit code and one message instead of a traceback for what a user can mend."""
-    open_streams()
-    try:
-        main(argv)
-    except (InputError, RunStopped, Preempted, KeyboardInterrupt) as error:
-        return report_error(error)
-    return 0
+    """main() as a command; returns the exit code."""
+    return run_script(main, argv)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from importlib import import_module
 
 import pytest
 from launches import REPO
+
+from tagloop.tasks import TASKS
 
 MODULES = sorted(
     path for path in [*REPO.glob("*.py"), *REPO.glob("tagloop/**/*.py")] if path.name != "setup.py"
@@ -24,6 +27,9 @@ FLOORS = (
     ("tagloop.models", "tagloop.pages"),
     ("tagloop.data", "tagloop.sample"),
     ("tagloop.options", "tagloop.processes", "tagloop.batches"),
+    # The options of a run hold those of each task in the table, so both lie below.
+    *((f"tagloop.tasks.{folder}.options",) for folder in dict.fromkeys(TASKS.values())),
+    ("tagloop.tasks.__init__", "tagloop.options.marks"),
     ("tagloop.files", "tagloop.hub_access"),
     ("tagloop.wording",),
     ("tagloop.errors", "tagloop.streams", "tagloop"),
@@ -38,6 +44,8 @@ def name_of(path) -> str:
 def floor_of(module: str) -> int:
     """The floor of a module: that of its longest prefix among FLOORS."""
     known = {prefix: number for number, rooms in enumerate(FLOORS) for prefix in rooms}
+    if f"{module}.__init__" in known:
+        return known[f"{module}.__init__"]
     while module not in known:
         module = module.rpartition(".")[0]
     return known[module]
@@ -116,3 +124,42 @@ def test_every_public_parameter_has_a_type(path):
             if parameter.name not in ("self", "cls") and parameter.kind != parameter.VAR_KEYWORD:
                 where = f"{function.__qualname__}({parameter.name})"
                 assert parameter.annotation is not inspect.Parameter.empty, where
+
+
+TASK_NAMES = {*TASKS, *TASKS.values()}
+MAY_NAME_A_TASK = tuple(f"tagloop.tasks.{folder}" for folder in TASKS.values())
+STILL_NAME_A_TASK = ("tagloop.data", "tagloop.output", "tagloop.pages", "tagloop.report")  # to go
+
+
+def texts_and_imports_of(path) -> set[str]:
+    """The strings of a file but for its docstrings, and the names that it imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found, docstrings = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):  # a string that stands alone is a docstring
+            docstrings.add(node.value)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= {node.value} if node not in docstrings else set()
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.name for alias in node.names}
+            found.add(getattr(node, "module", None) or "")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in MODULES
+        if name_of(path) != "tagloop.tasks"
+        and not f"{name_of(path)}.".startswith(
+            tuple(f"{room}." for room in (*MAY_NAME_A_TASK, *STILL_NAME_A_TASK))
+        )
+    ],
+    ids=name_of,
+)
+def test_no_room_outside_names_a_task(path):
+    """A new task touches its own folder and the table of tasks, and nothing else."""
+    a_task = re.compile(rf"\b({'|'.join(TASK_NAMES)})\b")
+    named = sorted(text for text in texts_and_imports_of(path) if a_task.search(text))
+    assert not named, f"{name_of(path)} names a task: {named}"

@@ -7,9 +7,10 @@ import pytest
 from launches import REPO
 
 from tagloop.errors import InputError
-from tagloop.options.command_line import FIELDS, SPELLINGS, parse_config
-from tagloop.options.config import Config
+from tagloop.options.command_line import parse_config
+from tagloop.options.config import FIELDS, Config
 from tagloop.options.renamed import RENAMED
+from tagloop.options.suggestions import SPELLINGS
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 

@@ -7,12 +7,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from tagloop.errors import InputError
-from tagloop.options.config import (
-    FORMERLY,
-    MAY_CHANGE_ON_RESUME,
-    SECRETS,
-    Config,
-)
+from tagloop.options.config import Config
+from tagloop.options.lists import options_to_share
 from tagloop.processes.agree import on_all
 from tagloop.tasks.task import Task
 
@@ -57,16 +53,16 @@ def check_same_run(saved: dict, asked: dict, *, where: Path) -> None:
     """Refuse a resume that would silently be another run.
 
     Args:
-        saved, asked: identities. An option younger than the checkpoint is what runs did before.
+        saved, asked: identities. An option younger than the checkpoint is what runs did before;
+            options of another task do not matter.
 
     Raises:
         InputError: every difference, with its name, old and new value.
     """
 
     def named(identity: dict) -> dict:
-        options = FORMERLY | identity["options"]
-        compared = options.keys() - MAY_CHANGE_ON_RESUME - SECRETS
-        values = {f"--{n}": options[n] for n in compared}
+        shared = options_to_share(identity["options"], asked["options"]["task_name"])
+        values = {f"--{name}": value for name, value in shared.items()}
         facts = {n: value for n, value in identity.items() if n not in ("options", "model")}
         return json.loads(json.dumps(values | facts))
 

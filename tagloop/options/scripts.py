@@ -1,9 +1,11 @@
-"""What the scripts beside train_loop.py have in common: their command line."""
+"""What the scripts have in common: their command line, and how they end."""
 
 import argparse
+from collections.abc import Callable
 from typing import NoReturn
 
-from tagloop.errors import InputError
+from tagloop.errors import InputError, Preempted, RunStopped, report_error
+from tagloop.streams import open_streams
 
 
 class ScriptParser(argparse.ArgumentParser):
@@ -16,3 +18,19 @@ class ScriptParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""
         raise InputError(f"{message}; --help shows all options")
+
+
+def run_script(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:
+    """Run main(argv) and return the exit code.
+
+    An error that a user can mend becomes one message instead of a traceback.
+
+    Args:
+        argv: arguments of the command line; None takes those of the process.
+    """
+    open_streams()
+    try:
+        main(argv)
+    except (InputError, RunStopped, Preempted, KeyboardInterrupt) as error:
+        return report_error(error)
+    return 0

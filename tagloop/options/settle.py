@@ -1,15 +1,29 @@
-"""Options that nobody gave: a new run takes their defaults, a resumed run those of the earlier."""
+"""The values of the settled options, packing and group_by_length, if nobody gave them.
+
+A fresh run takes the defaults that stand in _fresh_values; a resumed run goes on as it began.
+"""
 
 import dataclasses
 
-from tagloop.options.config import FORMERLY, Config
+from tagloop.options.config import FIELDS, FORMERLY, Config
+
+SETTLED = tuple(name for name, field in FIELDS.items() if field.metadata["settled"])
 
 
 def settle(config: Config, earlier_options: dict | None) -> Config:
-    """The options with those decided that nobody gave: a resumed run goes on as it began."""
-    decided = {"packing": not config.pad_to_max_length, "group_by_length": False}
+    """The options, with a value for each settled option that nobody gave.
+
+    Args:
+        earlier_options: the options of the run that is resumed, by name; None for a fresh run.
+    """
+    values = _fresh_values(config)
     if earlier_options is not None:
-        options = FORMERLY | earlier_options
-        decided = {name: options[name] for name in decided}
-    given = {name: getattr(config, name) for name in decided if getattr(config, name) is not None}
-    return dataclasses.replace(config, **decided | given)
+        known = FORMERLY | earlier_options
+        values = {name: known[name] for name in SETTLED}
+    given = {name: getattr(config, name) for name in SETTLED if getattr(config, name) is not None}
+    return dataclasses.replace(config, **values | given)
+
+
+def _fresh_values(config: Config) -> dict[str, bool]:
+    """The defaults of a fresh run; `unset` of these options in config.py says the same in words."""
+    return {"packing": not config.pad_to_max_length, "group_by_length": False}

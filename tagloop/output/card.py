@@ -9,8 +9,9 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tagloop.files import write_text
-from tagloop.options.command_line import FIELDS
-from tagloop.options.config import Config
+from tagloop.options.config import FIELDS, Config
+from tagloop.options.lists import options_about
+from tagloop.options.settle import settle
 from tagloop.output.hub import name_of
 from tagloop.run import Run
 
@@ -25,12 +26,8 @@ TASKS = {
     "classification": "A class for every text",
 }
 METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "mse": "mse"}  # the hub's
-MAY_BE_PATHS = ("dataset_name", "model_name_or_path", "config_name", "tokenizer_name")
-PLACES = (  # options that say nothing about the model
-    "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "config", "with_tracking",
-    "report_to", "push_to_hub", "hub_model_id", "do_train", "do_eval", "do_predict",
-    "async_checkpoints", "checkpointing_steps", "checkpoints_total_limit",
-)  # fmt: skip
+# The other options say nothing about the model that a run ends with.
+PUBLISHED = options_about("data", "model", "training")
 
 
 def write_card(
@@ -181,11 +178,12 @@ def _usage(config: Config, name: str) -> list[str]:
 
 def _training(run: Run, environment: dict) -> list[str]:
     """How it was trained: options that are not the defaults, updates, device, versions."""
-    given = []
-    for name, value in run.config.public().items():
-        if value == FIELDS[name].default or name in PLACES:
+    given, defaults = [], settle(Config(), None)
+    for name in PUBLISHED:
+        value, marks = getattr(run.config, name), FIELDS[name].metadata
+        if value == getattr(defaults, name):
             continue
-        if value and (name.endswith("_file") or (name in MAY_BE_PATHS and not _on_hub(value))):
+        if value and (marks["is_path"] or (marks["is_hub_name"] and not _on_hub(value))):
             value = Path(value).resolve().name
         value = str(value).lower() if isinstance(value, bool) else str(value)
         given.append(f"--{name} {shlex.quote(value)}")

@@ -2,6 +2,9 @@
 
 Nothing outside of a task's folder names that task. A folder has these modules:
 
+    options.py  Options (what only this task takes), SAMPLE_DEFAULTS (of a run without data and
+                model), EXPORT_FORMATS (that export.py can write), find_problems(config); read
+                before torch is imported, so it imports only tagloop.options.marks
     task.py     load_task(config, pad_to_multiple_of=1) -> a Task, as tasks/task.py describes it
     check.py    check_task(config) -> what --check_data says
 """
@@ -9,7 +12,7 @@ Nothing outside of a task's folder names that task. A folder has these modules:
 from importlib import import_module
 from types import ModuleType
 
-TASKS = {
+TASKS = {  # the first is the default of --task_name
     "ner": "tagging",
     "pos": "tagging",
     "chunk": "tagging",

@@ -1,6 +1,7 @@
 """A checkpoint is whole or not there; damage is found; other runs are refused."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -20,6 +21,7 @@ from tagloop.checkpoints import checkpoint, identity, resume
 from tagloop.errors import InputError, RunStopped
 from tagloop.options.command_line import parse_config
 from tagloop.options.config import MAY_CHANGE_ON_RESUME, Config
+from tagloop.options.lists import tasks_of
 from tagloop.options.settle import settle
 
 TWO = [*SMALL, "--max_train_steps=6", "--checkpointing_steps=2", "--logging_steps=1"]
@@ -188,6 +190,9 @@ CHANGED = {  # another valid value for every option
 def test_every_option_may_change_on_resume_or_is_refused_by_name(finished, name):
     saved = checkpoint.verify(finished / "step_4")["identity"]
     config = settle(parse_config([*TWO, "--output_dir=elsewhere"]), None)
+    if config.task_name not in tasks_of(name):  # a run of a task that takes the option
+        config = dataclasses.replace(config, task_name=tasks_of(name)[0])
+        saved = saved | {"options": saved["options"] | {"task_name": config.task_name}}
     options = config.public() | {name: CHANGED[name]}
     assert CHANGED[name] != getattr(config, name)
     asked = saved | {"options": {k: v for k, v in options.items() if k in config.public()}}
@@ -204,6 +209,17 @@ def test_every_option_may_change_on_resume_or_is_refused_by_name(finished, name)
         assert f"--{name} was" in first
         assert json.dumps(getattr(config, name)) in first
         assert json.dumps(CHANGED[name]) in first
+
+
+@pytest.mark.parametrize("old", [{"text_pair_column_name": "b"}, {"text_pair_column_name": None}])
+def test_an_option_of_another_task_does_not_matter_on_resume(finished, old):
+    """Older runs took and ignored these options, and wrote all of them down; newer refuse them."""
+    asked = checkpoint.verify(finished / "step_4")["identity"]
+    assert asked["options"]["task_name"] not in tasks_of("text_pair_column_name")
+    identity.check_same_run(asked | {"options": asked["options"] | old}, asked, where=finished)
+    own = asked | {"options": asked["options"] | {"stride": 3}}
+    with pytest.raises(InputError, match="--stride was 3"):
+        identity.check_same_run(own, asked, where=finished)
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,25 @@
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import yaml
 from launches import REPO
 
 from tagloop.errors import InputError
-from tagloop.options.command_line import (
-    FIELDS,
-    SPELLINGS,
-    options_page,
-    parse_config,
-)
-from tagloop.options.config import MAY_CHANGE_ON_RESUME, SECRETS, Config
+from tagloop.options.command_line import parse_config
+from tagloop.options.config import FIELDS, MAY_CHANGE_ON_RESUME, SECRETS, Config
+from tagloop.options.groups import groups
+from tagloop.options.lists import tasks_of
+from tagloop.options.marks import About
+from tagloop.options.page import options_page
+from tagloop.options.settle import SETTLED, settle
+from tagloop.options.suggestions import SPELLINGS
+from tagloop.tasks import TASKS, task_module
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 TRAIN_AND_VALIDATION = [*DATA, "--validation_file", "b.json"]
@@ -391,17 +395,20 @@ def test_texts_are_texts(name):
         (["--num_warmup_steps", "1.5"], "--num_warmup_steps 1.5: must be whole updates"),
         (
             ["--task_name", "pos", "--label_scheme", "IOB2"],
-            "--label_scheme IOB2 with --task_name pos",
+            "--label_scheme is for ner, chunk; --task_name pos does not take it",
         ),
         (
             ["--task_name", "classification", "--label_scheme", "IO"],
-            "--label_scheme IO with --task_name classification",
+            "--label_scheme is for ner, chunk; --task_name classification does not take it",
         ),
         (
             ["--task_name", "classification", "--labels_file", "l"],
-            "--labels_file l with --task_name classification",
+            "--labels_file is for ner, pos, chunk; --task_name classification does not take it",
         ),
-        (["--text_pair_column_name", "b"], "--text_pair_column_name b with --task_name ner"),
+        (
+            ["--text_pair_column_name", "b"],
+            "--text_pair_column_name is for classification; --task_name ner does not take it",
+        ),
         (["--train_file", "a.json"], "give --model_name_or_path"),
         (["--dataset_name", "d"], "give --model_name_or_path"),
         (["--train_file", "a.json", "--model_type", "bert"], "needs --tokenizer_name"),
@@ -474,6 +481,57 @@ def test_all_problems_are_reported_together():
         assert sum(f"--{option}" in line for line in lines) == 1
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", [n for n in FIELDS if len(tasks_of(n)) < len(TASKS)])
+def test_an_option_of_another_task_is_refused_and_an_own_one_taken(name, task):
+    value = {bool: "true", int: "3"}.get(FIELDS[name].type, "x")
+    value = {"label_scheme": "IO", "misaligned": "drop", "stride": "3"}.get(name, value)
+    value = {"preprocessing_num_workers": "3"}.get(name, value)
+    argv = [f"--task_name={task}", f"--{name}={value}"]
+    if task in tasks_of(name):
+        assert str(getattr(parse_config(argv), name)).lower() == value.lower()
+    else:
+        takers = ", ".join(tasks_of(name))
+        refusal = f"--{name} is for {takers}; --task_name {task} does not take it"
+        assert refused(argv) == refusal
+
+
+def test_options_of_another_task_are_reported_with_all_else(tmp_path):
+    argv = ["--task_name=classification", "--stride=3", "--label_all_tokens=false", "--seed=-1"]
+    lines = refused(argv).splitlines()
+    assert [line.split()[0] for line in lines] == ["--seed", "--stride", "--label_all_tokens"]
+    path = tmp_path / "options.yaml"
+    path.write_text("task_name: classification\nmisaligned: drop\nstride:\n", encoding="utf-8")
+    assert refused(["--config", str(path)]).startswith("--misaligned is for ner, pos, chunk;")
+
+
+def test_an_option_has_one_definition():
+    """Two tasks that take the same option share its definition, else all tasks do."""
+    for task in TASKS:
+        for field in dataclasses.fields(task_module(task, "options").Options):
+            assert FIELDS[field.name] is field, f"--{field.name} is defined twice"
+    assert all(field.metadata["about"] in get_args(About) for field in FIELDS.values())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_brings_its_defaults_of_the_sample(task):
+    sample = parse_config([f"--task_name={task}"])
+    for name, value in task_module(task, "options").SAMPLE_DEFAULTS.items():
+        assert getattr(sample, name) == value
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_settled_options_have_a_value_and_the_help_says_which(padded):
+    config = settle(parse_config([*DATA, f"--pad_to_max_length={padded}"]), None)
+    assert SETTLED == ("packing", "group_by_length")
+    assert (config.packing, config.group_by_length) == (not padded, False)
+    told = {name: FIELDS[name].metadata["unset"] for name in SETTLED}
+    assert told["packing"].startswith("true, but false with --pad_to_max_length;")
+    assert told["group_by_length"].startswith("false;")
+    unsettled = settle(Config(), {"packing": False, "group_by_length": True})
+    assert (unsettled.packing, unsettled.group_by_length) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("argv", "runs"),
     [
@@ -505,9 +563,10 @@ def test_help_shows_every_option_in_its_group(capsys):
     for name, field in FIELDS.items():
         assert f"\n  --{name} " in text
         assert field.metadata["help"].strip()
-        if field.metadata["group"]:
-            assert f"\n{field.metadata['group']}:\n" in text
+    for title, fields in groups().items():
+        assert f"\n{title}:\n  --{fields[0].name} " in text
     assert text.index("\nModel:") < text.index("--model_type") < text.index("\nTraining:")
+    assert text.index("\nOnly for ner, pos, chunk:") < text.index("\n  --stride ")
     assert all(spelling in text for spelling in SPELLINGS)
 
 
@@ -524,7 +583,7 @@ def test_secrets_and_what_a_resume_may_change():
 
 def test_the_page_of_options_is_current():
     page = (REPO / "docs" / "options.md").read_text(encoding="utf-8")
-    assert page == options_page(), "run: python -m tagloop.options.command_line > docs/options.md"
+    assert page == options_page(), "run: python -m tagloop.options.page > docs/options.md"
 
 
 @pytest.fixture
@@ -553,3 +612,65 @@ def test_help_and_bad_options_answer_before_the_slow_imports(no_slow_imports):
     assert (other.returncode, other.stderr) == (2, "")  # the first process has said it
     good = run("train_loop.py", "--seed=1", environment=no_slow_imports)
     assert "imports" in good.stderr  # so the others would have been seen
+
+
+THIRD_TASK = '''
+from dataclasses import dataclass
+
+from tagloop.options.marks import option
+
+SAMPLE_DEFAULTS = {"learning_rate": 0.5}
+EXPORT_FORMATS = ()
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of a third task."""
+
+    beam_width: int = option(4, "Hypotheses that are kept.", about="data", least=1)
+
+
+def find_problems(config):
+    if config.beam_width > 9:
+        yield "--beam_width: too wide"
+'''
+
+
+def test_a_third_task_is_a_folder_and_a_line_of_the_table(tmp_path, no_slow_imports):
+    """Choices, help, bounds, refusals and sample defaults follow without another edit."""
+    copy = tmp_path / "copy"
+    shutil.copytree(REPO / "tagloop", copy / "tagloop")
+    shutil.copy(REPO / "train_loop.py", copy)
+    folder = copy / "tagloop" / "tasks" / "summaries"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "options.py").write_text(THIRD_TASK)
+    table = copy / "tagloop" / "tasks" / "__init__.py"
+    lines = table.read_text(encoding="utf-8").replace(
+        "\n}\n", '\n    "summary": "summaries",\n}\n', 1
+    )
+    table.write_text(lines, encoding="utf-8")
+
+    def run_copy(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "train_loop.py", *arguments], cwd=copy, capture_output=True, text=True,
+            env=no_slow_imports, check=False,
+        )  # fmt: skip
+
+    told = run_copy("--help").stdout
+    assert "\nOnly for summary:\n  --beam_width N" in told
+    bad = run_copy("--task_name=summary", "--stride=3", "--beam_width=10", "--seed=-1").stderr
+    assert bad.splitlines() == [
+        "error: --seed -1: must be at least 0",
+        "error: --stride is for ner, pos, chunk; --task_name summary does not take it",
+        "error: --beam_width: too wide",
+    ]
+    other = run_copy("--beam_width=3").stderr
+    assert other == "error: --beam_width is for summary; --task_name ner does not take it\n"
+    show = "from tagloop.options.command_line import parse_config as p; import sys; "
+    show += "c = p(sys.argv[1:]); print(c.task_name, c.learning_rate, c.beam_width, c.stride)"
+    done = subprocess.run(
+        [sys.executable, "-c", show, "--task_name=summary", "--beam_width=3"], cwd=copy,
+        capture_output=True, text=True, env=no_slow_imports, check=True,
+    )  # fmt: skip
+    assert done.stdout == "summary 0.5 3 None\n"

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from launches import SMALL, read_json
 
 import train_loop
+from tagloop.options.lists import options_about
 
 SHORT = [*SMALL, "--max_train_steps=2"]
 
@@ -83,6 +84,25 @@ def test_data_options_and_versions_are_there_and_paths_are_not(trained, tmp_path
     assert f"torch {versions['torch']}" in card.text
     for private in ("secret-project", str(tmp_path), "hf_secret"):
         assert private not in str(card)
+
+
+def test_only_options_that_tell_of_the_model_are_published(tmp_path):
+    """The others name places of this machine, or how the work was done, shown and logged."""
+    train_loop.main(
+        [*SHORT, "--seed=7", "--weight_decay=0.1", "--no_report", "--no_packing", "--profile",
+         "--preprocessing_num_workers=1", "--per_device_eval_batch_size=4", "--logging_steps=1",
+         "--return_entity_level_metrics", "--dataloader_num_workers=0", "--auto_micro_batch",
+         "--no_async_checkpoints", "--checkpointing_steps=2", f"--output_dir={tmp_path / 'run'}"]
+    )  # fmt: skip
+    text = load(tmp_path / "run").text
+    published = set(re.findall(r"^    --(\w+)", text, re.MULTILINE))
+    assert {"seed", "weight_decay", "max_train_steps", "learning_rate"} <= published
+    assert published <= set(options_about("data", "model", "training"))
+    assert published.isdisjoint(
+        {"report", "packing", "profile", "preprocessing_num_workers", "logging_steps",
+         "per_device_eval_batch_size", "auto_micro_batch", "return_entity_level_metrics",
+         "group_by_length"}  # the last is as a new run decides by itself
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", [b"---\nlicense: mit\n---\nMine\n", b"\xff\xfe"])

@@ -1,0 +1,141 @@
+"""Values that cannot be: on their own, for the task, or beside the values of other options."""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tagloop.options.config import FIELDS, Config
+from tagloop.options.lists import tasks_of
+from tagloop.options.values import show_value
+from tagloop.tasks import task_module
+
+
+def find_problems(config: Config, given: dict[str, Any]) -> Iterator[str]:
+    """Everything that is wrong with the options, one line each.
+
+    Args:
+        given: the values that the user gave, by name of the option.
+    """
+    yield from _single_problems(config)
+    yield from _task_problems(config, given)
+    yield from _joint_problems(config)
+
+
+def _single_problems(config: Config) -> Iterator[str]:
+    """Every value that is wrong whatever the others are."""
+    for field in FIELDS.values():
+        value = getattr(config, field.name)
+        remedy = None
+        if isinstance(value, str):
+            remedy = _text_remedy(value)
+        elif isinstance(value, int | float):
+            remedy = _number_remedy(value, **field.metadata["bounds"])
+        if remedy:
+            yield f"--{field.name} {show_value(field.name, value)}: {remedy}"
+    steps = config.checkpointing_steps
+    if steps and not re.fullmatch("epoch|0*[1-9][0-9]{,17}", steps):
+        yield f'--checkpointing_steps {steps}: must be a number of updates or "epoch"'
+    warmup = config.num_warmup_steps
+    if 1 < warmup < math.inf and warmup != int(warmup):
+        yield (f"--num_warmup_steps {warmup}: must be whole updates, or a share of the run below 1")
+
+
+def _text_remedy(value: str) -> str | None:
+    if not value:
+        return "is empty; give a value or leave the option out"
+    if "\0" in value:
+        return "must not hold a NUL character"
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return "must be UTF-8"
+    return None
+
+
+def _number_remedy(
+    value: float, *, least: float | None, above: float | None, below: float | None
+) -> str | None:
+    """What a number must be instead, if it is not good."""
+    if not math.isfinite(value):
+        return "must be a finite number"
+    if least is not None and value < least:
+        return f"must be at least {least}"
+    if above is not None and value <= above:
+        return f"must be above {above}"
+    if below is not None and value >= below:
+        return f"must be below {below}"
+    return "must be below 2**63" if isinstance(value, int) and value >= 2**63 else None
+
+
+def _task_problems(config: Config, given: dict[str, Any]) -> Iterator[str]:
+    """Options that were given and belong to another task; then what the task itself refuses."""
+    task = config.task_name
+    for name in given:
+        if task not in tasks_of(name):
+            tasks = ", ".join(tasks_of(name))
+            yield f"--{name} is for {tasks}; --task_name {task} does not take it"
+    yield from task_module(task, "options").find_problems(config)
+
+
+def _joint_problems(config: Config) -> Iterator[str]:
+    """Every option that contradicts another."""
+    asked = config.do_train or config.do_eval or config.do_predict
+    only_files = config.dataset_name is None and not config.uses_sample_corpus
+    yield from _data_problems(config, only_files)
+    yield from _model_problems(config, asked)
+    yield from _folder_problems(config, asked)
+    if config.show_examples is not None and not config.check_data:
+        yield "--show_examples: needs --check_data"
+    has_validation = not only_files or config.validation_file or config.validation_fraction
+    for name in ("early_stopping_patience", "load_best_model_at_end", "metric_for_best_model"):
+        if getattr(config, name) and not (has_validation and (config.do_eval or not asked)):
+            yield (
+                f"--{name} needs an evaluation to tell which model is best: --validation_file or "
+                "--validation_fraction, and --do_eval if any --do_ option is given"
+            )
+
+
+def _data_problems(config: Config, only_files: bool) -> Iterator[str]:
+    """What the data options say against each other or the --do_ options."""
+    if config.validation_fraction is not None and config.validation_file is not None:
+        yield "--validation_fraction with --validation_file: give one of them"
+    for name, files in (
+        ("do_train", ["train_file"]),
+        ("do_eval", ["validation_file", "validation_fraction"]),
+        ("do_predict", ["test_file", "predict_file"]),
+    ):
+        if only_files and getattr(config, name) and not any(getattr(config, f) for f in files):
+            yield f"--{name} needs --{' or --'.join(files)}"
+
+
+def _model_problems(config: Config, asked: bool) -> Iterator[str]:
+    """A model, and where it comes from and goes to."""
+    from_scratch = config.config_name or config.model_type
+    if config.check_data:  # which looks at the tokenizer at most
+        return
+    if not (config.model_name_or_path or from_scratch or config.uses_sample_model):
+        yield (
+            "your data needs a model: give --model_name_or_path, or --model_type and "
+            "--tokenizer_name to train from scratch"
+        )
+    if from_scratch and not (config.model_name_or_path or config.tokenizer_name):
+        yield "a model from scratch needs --tokenizer_name"
+    if config.push_to_hub and asked and not config.do_train:
+        yield "--push_to_hub needs --do_train: there is nothing to push"
+
+
+def _folder_problems(config: Config, asked: bool) -> Iterator[str]:
+    """The output folder against what is read from it."""
+    if config.overwrite_output_dir and config.resume_from_checkpoint:
+        yield (
+            "--overwrite_output_dir with --resume_from_checkpoint: one deletes what the other needs"
+        )
+    if config.resume_from_checkpoint and config.output_dir is None:
+        yield "--resume_from_checkpoint needs --output_dir: the folder of the run to go on with"
+    only_scores = asked and not config.do_train  # leaves the model as it is
+    if config.output_dir and config.model_name_or_path and not only_scores:
+        model, folder = Path(config.model_name_or_path), Path(config.output_dir)
+        if "\0" not in f"{model}{folder}" and model.resolve().is_relative_to(folder.resolve()):
+            yield f"--output_dir {folder}: holds --model_name_or_path, which would be overwritten"

@@ -1,0 +1,127 @@
+"""Texts -> values by name of the option, from the command line and from a --config file."""
+
+import argparse
+import re
+from typing import Any, NoReturn
+
+from tagloop.errors import InputError
+from tagloop.options.config import FIELDS, SECRETS
+from tagloop.options.config_file import read_config_file
+from tagloop.options.groups import groups
+from tagloop.options.suggestions import SPELLINGS, suggest, unknown_option
+from tagloop.options.values import (
+    describe_default,
+    describe_values,
+    plain_type,
+    read_value,
+    show_value,
+)
+
+
+def read_options(arguments: list[str]) -> dict[str, Any]:
+    """The values that were given, by name of the option; those of the command line win.
+
+    Raises:
+        InputError: every unknown option and every text that is no value of its option.
+    """
+    given = _read_command_line(arguments)
+    if "config" in given:
+        given = _read_file(given["config"]) | given
+    return given
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is an InputError instead of a page of usage and an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        # "ambiguous option: --hub_=hf_... could match": what was given may be a secret.
+        message = re.sub(r"^(ambiguous option: [^=]*)=.*( could match )", r"\1\2", message)
+        raise InputError(message.removeprefix("argument "))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """A parser with one option per field of Config; it leaves values as text."""
+    parser = _Parser(
+        prog="train_loop.py",
+        usage="train_loop.py [--help] [--config FILE] [--OPTION VALUE ...]",
+        description="Fine-tune an encoder on your data. Without data and model options: a small "
+        "model from scratch on the built-in sample. Names may be shortened as long as one option "
+        "fits; hyphens and underscores are the same.",
+        argument_default=argparse.SUPPRESS,
+    )
+    for title, fields in groups().items():
+        group = parser.add_argument_group(title)
+        for field in fields:
+            shape = {"metavar": describe_values(field)}
+            if plain_type(field) is bool:
+                shape |= {"nargs": "?", "const": "true"}
+            names = [f"--{field.name}", *field.metadata["aliases"]]
+            help_line = field.metadata["help"]
+            if field.default is not False and (default := describe_default(field)):
+                help_line += f" (default: {default})"
+            help_line = help_line.replace("%", "%%")
+            group.add_argument(*names, dest=field.name, help=help_line, **shape)
+            if plain_type(field) is bool and field.default is not False:
+                group.add_argument(
+                    f"--no_{field.name}", dest=field.name, action="store_const", const="false",
+                    help=f"The same as --{field.name} false.",
+                )  # fmt: skip
+    return parser
+
+
+def _read_command_line(arguments: list[str]) -> dict[str, Any]:
+    """Arguments -> values by name of the option."""
+    known, rest = build_parser().parse_known_args([_underscored(text) for text in arguments])
+    values, problems = _convert(vars(known))
+    unknown = [unknown_option(text) for text in rest if text.startswith("--")]
+    if rest and not unknown:  # else they are most likely values of what is unknown
+        stray = "(hidden)" if SECRETS & vars(known).keys() else rest[0]  # `--hub_token= hf_...`
+        unknown = [f"{stray}: is no option; {suggest(rest[0])}"]
+    _stop_on(unknown + problems)
+    return values
+
+
+def _underscored(argument: str) -> str:
+    """`--max-steps=a-b` -> `--max_steps=a-b`."""
+    name, equals, value = argument.partition("=")
+    if not name.startswith("--"):
+        return argument
+    return f"--{name[2:].replace('-', '_')}{equals}{value}"
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    """The options of a YAML or JSON file by name; keys are spelled as on the command line."""
+    texts, problems = {}, []
+    for key, value in read_config_file(path).items():
+        option = _underscored(f"--{key}")
+        name = SPELLINGS.get(option)
+        if name is None:
+            problems.append(unknown_option(option))
+        elif name == "config":
+            problems.append("--config: a file cannot name another one")
+        elif isinstance(value, bool) and plain_type(FIELDS[name]) is str:
+            problems.append(f"--{name}: must be text, not {str(value).lower()}")
+        elif isinstance(value, str | int | float):
+            texts[name] = str(value)
+        elif value is not None:  # None is the default
+            kind = {dict: "a mapping", list: "a list"}.get(type(value), type(value).__name__)
+            problems.append(f"--{name}: must be one value, not {kind}")
+    values, wrong = _convert(texts)
+    _stop_on([f"--config {path}: {problem}" for problem in problems + wrong])
+    return values
+
+
+def _convert(texts: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Texts by name of the option -> values, and a line for each text that is no value."""
+    values, problems = {}, []
+    for name, text in texts.items():
+        try:
+            values[name] = read_value(FIELDS[name], text)
+        except ValueError as error:
+            problems.append(f"--{name} {show_value(name, text)}: {error}")
+    return values, problems
+
+
+def _stop_on(problems: list[str]) -> None:
+    if problems:
+        raise InputError("\n".join(problems))

@@ -1,0 +1,73 @@
+"""The options that only tagging takes. Imports nothing heavy: --help reads this file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tagloop.options.marks import option
+
+# A model from scratch wants a higher rate than fine-tuning, and the sample is small.
+SAMPLE_DEFAULTS = {
+    "learning_rate": 1e-3,
+    "per_device_train_batch_size": 16,
+    "num_train_epochs": 4,
+    "num_warmup_steps": 0.1,
+}
+EXPORT_FORMATS = ("onnx",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is read of the words and tags, and how sentences become windows."""
+
+    labels_file: str | None = option(
+        None,
+        "Names of integer tags, one a line, in the order of the integers.",
+        about="data",
+        is_path=True,
+        may_change=True,
+    )
+    misaligned: Literal["error", "drop", "widen"] = option(
+        "error",
+        "Spans of characters that cut a word: stop and name them, leave them out (their words "
+        "have no gold tag), or take the whole words.",
+        about="data",
+    )
+    label_all_tokens: bool = option(
+        False, "Label every sub-token of a word instead of the first.", about="data"
+    )
+    stride: int | None = option(
+        None,
+        "Sub-tokens shared by neighbouring windows of a sentence.",
+        about="data",
+        least=0,
+        unset="a quarter window",
+    )
+    preprocessing_num_workers: int | None = option(
+        None,
+        "Processes that cut words into sub-tokens; for 2 million sentences or more.",
+        about="machine",
+        least=1,
+        unset="one",
+        may_change=True,
+    )
+    return_entity_level_metrics: bool = option(
+        False,
+        "Report every entity type (every tag for pos) on its own, too.",
+        about="report",
+        may_change=True,
+    )
+    label_scheme: Literal["IOB1", "IOB2", "IOBES", "BMES", "BILOU", "IO"] | None = option(
+        None,
+        "Scheme of the tags in the data.",
+        about="data",
+        unset="detected",
+        tasks=("ner", "chunk"),
+    )
+
+
+def find_problems(config: Any) -> Iterator[str]:
+    """The options of a Config that contradict one another, one line each."""
+    longest = max((config.max_length or 0) - 2, 0) // 2
+    if config.max_length and config.stride and config.stride > longest:
+        yield f"--stride {config.stride}: must be at most half of --max_length {config.max_length}"
