@@ -25,7 +25,8 @@ def load_tokenizer(
         pre_split: it must keep words apart that are already split.
 
     Raises:
-        InputError: no such tokenizer, a slow one, or one that glues words.
+        InputError: no such tokenizer, a slow one, one without a vocabulary, or one that glues
+            words.
     """
     if config.uses_sample_model:
         return build_sample_tokenizer(sample_sentences)
@@ -36,6 +37,13 @@ def load_tokenizer(
         raise InputError(
             f"tokenizer {name}: it is a slow (pure Python) one, which cannot tell the words of its "
             "sub-tokens; name a fast one with --tokenizer_name"
+        )
+    # Where a folder holds no tokenizer files, transformers makes a tokenizer of special tokens.
+    if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens}:
+        raise InputError(
+            f"tokenizer {name}: its vocabulary is empty, so every word would be unknown; copy the "
+            "tokenizer's files (tokenizer.json, tokenizer_config.json) there, or name another "
+            "with --tokenizer_name"
         )
     with errors_of_transformers(name):
         glues = glues_words(tokenizer)
@@ -166,7 +174,7 @@ def probe_template(tokenizer: PreTrainedTokenizerFast) -> Template:
     """Find a tokenizer's special tokens by encoding one word, any that it knows.
 
     Raises:
-        InputError: it makes a sub-token of nothing.
+        InputError: the tokenizer returns no sub-token for any word.
     """
     for word in ("a", *tokenizer.get_vocab()):
         encoding = tokenizer([[word]], is_split_into_words=True, verbose=False).encodings[0]

@@ -132,6 +132,14 @@ def test_a_slow_tokenizer_is_refused(tmp_path):
         words_tokenizer(options(tmp_path))
 
 
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "gpt2"])
+def test_a_folder_without_tokenizer_files_is_refused(tmp_path, model_type):
+    """transformers makes a tokenizer of special tokens there; every word would be unknown."""
+    tiny.build_model(tiny.model_config(model_type, LABELS)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"vocabulary is empty.*--tokenizer_name|says:"):
+        words_tokenizer(options(tmp_path))
+
+
 # What is no model
 
 

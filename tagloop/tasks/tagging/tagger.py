@@ -15,23 +15,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast
 
 from tagloop.batches.forward import forward_batches, places_of
 from tagloop.batches.plan import plan_evaluation
 from tagloop.data.documents.reading import Entity, Tagged
-from tagloop.data.splitting import WordsWay, find_words, split_text
+from tagloop.data.splitting import WAYS, WordsWay, find_words, split_text
 from tagloop.data.words import schemes
 from tagloop.errors import InputError
 from tagloop.models import onnx_model
 from tagloop.models.model import max_input_length
-from tagloop.models.tokenizers import probe_template
+from tagloop.models.tokenizers import load_tokenizer, probe_template
+from tagloop.models.weights import find_non_finite
 from tagloop.options.config import Config
+from tagloop.tasks import TASKS
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.decoding import decode
 from tagloop.tasks.tagging.encoding import build_encoder
 from tagloop.tasks.tagging.predictions import logits_of_words
 from tagloop.tasks.tagging.windows import Windows
+from tagloop.wording import shown
 
 DIGITS = 4  # of a probability; the last ones of float32 depend on the padding
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -68,11 +71,14 @@ class Tagger:
             label_all_tokens=False,
         )
 
-    def __call__(self, inputs: Sequence[str | Sequence[str]]) -> list[Tagged]:
+    def __call__(self, inputs: str | Sequence[str | Sequence[str]]) -> list[Tagged]:
         """Tag texts, sentences of words, or (text, its words); any mixture of them.
 
-        Memory grows with the number of inputs: give a long file piece by piece.
+        A string by itself is one text. Memory grows with the number of inputs: give a long file
+        piece by piece.
         """
+        if isinstance(inputs, str):
+            inputs = [inputs]
         sentences = [self._split(item) for item in inputs]
         label_ids, scores = self._label([tokens for _, tokens, _ in sentences])
         results, at = [], 0
@@ -174,9 +180,9 @@ def load_tagger(
     """
     folder = Path(folder)
     config = _read_config(folder)
-    how = config.get("tagloop") or {}
+    record = _read_record(folder, config)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(Config(model_name_or_path=str(folder)), [], pre_split=True)
         if (folder / onnx_model.NAME).is_file():  # written by export.py
             model = onnx_model.load_onnx(folder)
             info = {"missing_keys": [], "mismatched_keys": []}
@@ -197,8 +203,14 @@ def load_tagger(
             f"{folder}: no trained head for tags, {what}; train one first: "
             f"train_loop.py --model_name_or_path {folder}"
         )
-    if not tokenizer.is_fast:
-        raise InputError(f"{folder}: a slow tokenizer, which cannot tell words; save a fast one")
+    if bad := find_non_finite(model):
+        raise InputError(f"{folder}: weights of {bad} are not finite; train again")
+    shortest = tokenizer.num_special_tokens_to_add() + 1
+    if record.get("max_length", shortest) < shortest:
+        raise InputError(
+            f"{folder / 'config.json'}: tagloop.max_length {record['max_length']} leaves no room "
+            f"for a word beside {shortest - 1} special tokens; put back the number of the training"
+        )
     if device is None:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         device = accelerator or "cpu"
@@ -208,11 +220,11 @@ def load_tagger(
     return Tagger(
         model,
         tokenizer,
-        words=words or how.get("words") or "punctuation",
-        task=how.get("task") or ("ner" if marks_spans else "pos"),
-        max_length=how.get("max_length")
+        words=words or record.get("words") or "punctuation",
+        task=record.get("task") or ("ner" if marks_spans else "pos"),
+        max_length=record.get("max_length")
         or max_input_length(Config(), AutoModelForTokenClassification, model.config, tokenizer),
-        stride=how.get("stride"),
+        stride=record.get("stride"),
         batch_size=batch_size,
         mixed_precision=mixed_precision,
     )
@@ -230,3 +242,31 @@ def _read_config(folder: Path) -> dict:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / 'config.json'}: cannot be read: {error}") from None
+
+
+def _read_record(folder: Path, config: dict) -> dict:
+    """What the training run noted in config.json for tagging new text; empty if it was another's.
+
+    Raises:
+        InputError: a value that no run writes.
+    """
+    record = config.get("tagloop")
+    if record is None:
+        return {}
+    known = {
+        "task": lambda value: value in TASKS,
+        "words": lambda value: value in WAYS,
+        "max_length": lambda value: type(value) is int and value > 0,
+        "stride": lambda value: value is None or (type(value) is int and value >= 0),
+    }
+    if not isinstance(record, dict):
+        raise InputError(f"{folder / 'config.json'}: tagloop has to be an object, not {record!r}")
+    for name, is_valid in known.items():
+        if name in record and not (
+            isinstance(record[name], str | int | None) and is_valid(record[name])
+        ):
+            raise InputError(
+                f"{folder / 'config.json'}: tagloop.{name} is {shown(record[name])}, which no "
+                "training run writes; put back the file that the run wrote"
+            )
+    return record

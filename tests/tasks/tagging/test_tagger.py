@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import transformers
+from safetensors.torch import load_file, save_file
 from tiny import build_model, model_config, tokenizer_like
 
 import train_loop
@@ -115,6 +116,45 @@ def test_texts_words_and_both_may_be_mixed(tagger):
     assert [entity["text"] for entity in of_words.entities] == [
         entity["text"].replace("  ", " ").replace("\t", " ") for entity in of_text.entities
     ]
+
+
+def test_a_string_is_one_text(tagger):
+    (result,) = tagger(TEXTS[0])
+    assert result.tokens == tagger([TEXTS[0]])[0].tokens
+    assert len(result.tokens) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_length", 1), ("max_length", 2), ("max_length", "20"), ("max_length", True),
+        ("stride", -1), ("stride", 2.5), ("words", "letters"), ("task", ["ner"]),
+    ],
+)  # fmt: skip
+def test_a_record_that_no_run_wrote_is_refused(trained, tmp_path, name, value):
+    folder = shutil.copytree(trained, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["tagloop"][name] = value
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"config\.json: tagloop\.{name}"):
+        load_tagger(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="not finite"):
+        load_tagger(folder)
+
+
+def test_a_folder_without_tokenizer_files_is_refused(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "model")
+    for path in folder.glob("*token*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"vocabulary is empty.*tokenizer\.json"):
+        load_tagger(folder)
 
 
 def test_the_way_of_splitting_is_recorded_and_can_be_overridden(trained):
