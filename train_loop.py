@@ -30,7 +30,6 @@ from transformers import get_scheduler
 from postprocess import predict_split
 from tagloop.batches.dataloader import Update, build_dataloader
 from tagloop.batches.plan import plan_epoch
-from tagloop.checkpoints.checkpoint import require_finite, save_checkpoint, whole_weights
 from tagloop.checkpoints.identity import build_identity, check_same_options, require_same
 from tagloop.checkpoints.remedies import with_remedy
 from tagloop.checkpoints.resume import (
@@ -39,6 +38,8 @@ from tagloop.checkpoints.resume import (
     load_best,
     restore,
 )
+from tagloop.checkpoints.save import save_checkpoint
+from tagloop.checkpoints.state import require_finite, whole_weights
 from tagloop.errors import (
     InputError,
     NotFinite,

@@ -26,7 +26,7 @@ FLOORS = (
     ("tagloop.options", "tagloop.processes", "tagloop.batches"),
     ("tagloop.files", "tagloop.hub_access"),
     ("tagloop.wording",),
-    ("tagloop.errors", "tagloop.streams", "tagloop"),
+    ("tagloop.errors", "tagloop.streams", "tagloop.records", "tagloop"),
 )
 
 

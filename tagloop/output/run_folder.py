@@ -22,12 +22,11 @@ from accelerate import Accelerator
 from tagloop.checkpoints.checkpoint import (
     NAME,
     checkpoint_folders,
-    how_many,
     is_ours,
     prune,
-    write_model,
 )
 from tagloop.checkpoints.resume import EarlierRun, holds_run, is_at_home
+from tagloop.checkpoints.save import how_many
 from tagloop.errors import InputError
 from tagloop.files import (
     read_json,
@@ -35,6 +34,7 @@ from tagloop.files import (
     write_json,
     write_text,
 )
+from tagloop.models.saving import write_model
 from tagloop.options.config import Config
 from tagloop.output.card import CARD, is_own_card, write_card
 from tagloop.output.environment import describe_environment

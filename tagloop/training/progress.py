@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from tagloop.options.config import Config
 
@@ -17,8 +18,8 @@ class TrainState:
     epoch_num_labels: int = 0
     grad_norm: float | None = None  # of the last update, before clipping; None: not finite
     train_loss: float | None = None  # mean over the labels of the last epoch
-    last_results: dict[str, float] = field(default_factory=dict)  # of the last evaluation
-    best_results: dict[str, float] = field(default_factory=dict)
+    last_results: dict[str, Any] = field(default_factory=dict)  # of the last evaluation
+    best_results: dict[str, Any] = field(default_factory=dict)
     best_step: int | None = None  # the update that best_results follow
     best_checkpoint: str | None = None
     evaluations_without_gain: int = 0
