@@ -1,7 +1,7 @@
 """What a checkpoint contains: a run's state is packed here, and unpacked into the run again.
 
     model.safetensors   weights of the whole model, float32
-    config.json and the tokenizer's files: the folder is a model that transformers loads
+    config.json and the processors' files: the folder is a model that transformers loads
     optimizer.pt        the fields of Training
     manifest.json       the fields of Facts; checkpoint.py adds sizes and digests
 
@@ -77,14 +77,14 @@ class PackedState:
     """A copy of a run's state, which later updates do not change; the main process writes it."""
 
     model: nn.Module  # for its configuration and class; the weights are those of `weights`
-    tokenizer: Any
+    processors: list
     weights: dict[str, torch.Tensor]
     training: Training
     facts: dict
 
     def write(self, into: Path) -> None:
         """Put all files but the manifest into a folder."""
-        write_model(into, self.model, self.weights, self.tokenizer)
+        write_model(into, self.model, self.weights, self.processors)
         torch.save(vars(self.training), into / OPTIMIZER)
 
 
@@ -112,7 +112,7 @@ def pack_state(run: Run) -> PackedState:
     )
     facts = json.loads(json.dumps(dataclasses.asdict(facts), default=str))  # as they are now
     model = accelerator.unwrap_model(run.model)
-    return PackedState(model, run.task.tokenizer, weights, training, facts)
+    return PackedState(model, run.task.processors, weights, training, facts)
 
 
 def _copy_moments(optimizer_state: dict) -> dict:

@@ -19,6 +19,7 @@ from transformers import (
 
 from tagloop.errors import InputError
 from tagloop.models.pretrained import errors_of_transformers, load_pretrained
+from tagloop.models.saving import stop_caching
 from tagloop.models.tokenizers import UNLIMITED
 from tagloop.models.weights import (
     describe_faults,
@@ -211,6 +212,7 @@ def load_model(
         with torch.no_grad():
             head.bias.copy_((frequencies / frequencies.sum()).log())
     _fit_embeddings(config, model, tokenizer, warnings)
+    stop_caching(model)
     return model
 
 

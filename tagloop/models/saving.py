@@ -1,22 +1,43 @@
 """A model folder is written here and nowhere else: weights, configuration and processors."""
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel
+from transformers.utils import PushToHubMixin
+
+
+def stop_caching(model: nn.Module) -> None:
+    """Let a decoder keep no keys and values in its forward, in place: training has no use for them.
+
+    write_model still writes the `use_cache` that the model was loaded with.
+    """
+    loaded = getattr(model, "config", None)
+    if not getattr(loaded, "use_cache", False):
+        return
+    config = copy.copy(loaded)  # the configuration that was loaded may be the task's, too
+    config.use_cache = False
+    for module in model.modules():
+        if getattr(module, "config", None) is loaded:
+            module.config = config
+    model.loaded_use_cache = True
 
 
 def write_model(
     into: Path,
-    model: nn.Module,
+    model: PreTrainedModel,
     weights: dict[str, Tensor],
-    tokenizer: PreTrainedTokenizerFast,
+    processors: Sequence[PushToHubMixin],
     *,
     original_names: bool = False,
 ) -> None:
-    """Write model and tokenizer as transformers loads them.
+    """Write model and processors as transformers loads them.
 
     Args:
+        weights: the whole state dict, on the CPU.
+        processors: whatever prepares the model's inputs and has `save_pretrained`.
         original_names: give the weights the names that their checkpoint on the hub had, in files
             of at most 50 GB. Otherwise they have the names of this model, in one file, which a
             resume reads back: transformers would restore an old spelling (LayerNorm.gamma), and
@@ -24,4 +45,9 @@ def write_model(
     """
     options = {} if original_names else {"save_original_format": False, "max_shard_size": 10**15}
     model.save_pretrained(into, state_dict=weights, **options)
-    tokenizer.save_pretrained(into)
+    if getattr(model, "loaded_use_cache", False):
+        config = copy.copy(model.config)  # training may be going on beside this
+        config.use_cache = True
+        config.save_pretrained(into)
+    for processor in processors:
+        processor.save_pretrained(into)

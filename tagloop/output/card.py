@@ -12,9 +12,9 @@ from tagloop.files import write_text
 from tagloop.options.command_line import FIELDS
 from tagloop.options.config import Config
 from tagloop.output.hub import name_of
+from tagloop.output.own_files import CARD
 from tagloop.run import Run
 
-CARD = "README.md"
 SEAL = "\n<!-- Written by tagloop, which leaves it alone once it is edited: {} -->\n"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 SPLITS = {"eval": "validation", "test": "test"}

@@ -69,6 +69,11 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> "Task":
     return module.load_task(config, pad_to_multiple_of=pad_to_multiple_of)
 
 
+def prediction_files_of(task_name: str) -> tuple[str, ...]:
+    """Names of all files that a task's write() may write, before the task is loaded."""
+    return task_module(task_name, "task").PREDICTION_FILES
+
+
 def check_data(config: Config) -> dict:
     """Print what the data holds and what is wrong with it; the first process alone does.
 
@@ -95,7 +100,11 @@ class Task(Protocol):
     Attributes:
         examples: by split, those of train, validation, test and predict that the run needs.
         best_metric: the score that tells which evaluation is best; a loss counts downwards.
-        tokenizer: saved beside the model.
+        tokenizer: of the model.
+        processors: objects with `save_pretrained` that are saved beside the model, the tokenizer
+            first.
+        prediction_files: names of all files that write() may write; task.py of the task's folder
+            has them as PREDICTION_FILES, too, for they are asked for before a task is loaded.
         identity: JSON values that a resumed run must share: data, tokenizer, model.
         fingerprints: per split that was read, a hash of its rows.
         warnings: for the user; nothing in them stops a run.
@@ -104,6 +113,8 @@ class Task(Protocol):
     examples: dict[str, Examples]
     best_metric: str
     tokenizer: Any
+    processors: list[Any]
+    prediction_files: tuple[str, ...]
     identity: dict
     fingerprints: dict[str, str]
     warnings: list[str]

@@ -6,6 +6,7 @@ python train_loop.py --task_name classification --train_file train.csv ...  # do
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from tagloop.tasks.task import choose_metric, identify, needed_splits
 
 TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
 USUAL_CLASSES = 100  # a small file may have as many classes as texts
+PREDICTION_FILES = ("predictions.tsv",)
 METRICS = ("accuracy", "f1", "macro_f1", "matthews", "loss")  # f1 of two classes: of the second
 
 
@@ -52,6 +54,11 @@ class Classification:
     examples: dict[str, LabelledRows]
     best_metric: str
     warnings: list[str]
+    prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
+
+    @property
+    def processors(self) -> list[PreTrainedTokenizerFast]:
+        return [self.tokenizer]
 
     @property
     def fingerprints(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ SPAN_METRICS = (
     "loss",
 )  # fmt: skip
 POS_METRICS = ("accuracy", "macro_f1", "loss")
+PREDICTION_FILES = ("predictions.txt", "predictions.conll")
 FACTS = {
     "words_without_sub_tokens": "words are nothing to the tokenizer; they count as unknown tokens",
     "words_shortened": "words are longer than a window; their first sub-tokens stand for them",
@@ -48,6 +50,11 @@ class Tagging:
     model_config: PreTrainedConfig
     examples: dict[str, Windows]
     best_metric: str
+    prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
+
+    @property
+    def processors(self) -> list[PreTrainedTokenizerFast]:
+        return [self.tokenizer]
 
     @property
     def warnings(self) -> list[str]:
