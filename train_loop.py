@@ -67,6 +67,7 @@ from tagloop.processes.agree import (
 from tagloop.processes.launch import build_accelerator, closing_group
 from tagloop.processes.sharding import shard_by_layer
 from tagloop.processes.stop_signal import StopSignal
+from tagloop.report.build import report_run
 from tagloop.run import Run
 from tagloop.streams import leave, open_streams
 from tagloop.tasks.task import check_data, load_task
@@ -115,7 +116,8 @@ def main(argv: list[str] | None = None) -> dict:
         console.print_footer(run, results)
         accelerator.end_training()
         if accelerator.is_main_process:  # the others need not wait
-            hub.hand_over(run)
+            report_run(run)
+            hub.push(run)
     return results
 
 

@@ -1,12 +1,30 @@
 """A model folder is written here and nowhere else: weights, configuration and processors."""
 
 import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import PushToHubMixin
+
+# What tokenizers, feature extractors and processors write.
+PROCESSOR_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
+    "tokenizer.model", "chat_template.jinja", "preprocessor_config.json", "processor_config.json",
+)  # fmt: skip
+# What models write.
+MODEL_FILES = (
+    "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json",
+)  # fmt: skip
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")  # one of several files of weights
+
+
+def is_model_file(name: str) -> bool:
+    """True for the name of a file that write_model may write."""
+    return name in (*MODEL_FILES, *PROCESSOR_FILES) or SHARD.fullmatch(name) is not None
 
 
 def stop_caching(model: nn.Module) -> None:

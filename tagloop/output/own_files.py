@@ -3,25 +3,13 @@
 import re
 
 from tagloop.checkpoints.checkpoint import NAME
+from tagloop.models.saving import is_model_file
 from tagloop.output.lock import LOCK
 
 CARD = "README.md"
 RECORD = "run.json"
 PAGES = ("metrics.jsonl", "report.html")
 RESULTS = tuple(f"{part}_results.json" for part in ("all", "train", "eval", "test"))
-# What save_pretrained of models, tokenizers, feature extractors and processors writes.
-MODEL_FILES = (
-    "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
-    "tokenizer.model", "chat_template.jinja", "preprocessor_config.json", "processor_config.json",
-)  # fmt: skip
-SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")  # one of several files of weights
-
-
-def is_model_file(name: str) -> bool:
-    """True for the name of a file of a saved model or its processors."""
-    return name in MODEL_FILES or SHARD.fullmatch(name) is not None
 
 
 def is_own_file(name: str, prediction_files: tuple[str, ...]) -> bool:

@@ -23,6 +23,7 @@ from tagloop.options.config import Config
 from tagloop.processes.launch import quiet_libraries
 from tagloop.streams import write_line
 from tagloop.tasks import task_module
+from tagloop.tasks.card_facts import CardFacts
 
 
 def choose_metric(config: Config, known: Sequence[str]) -> str:
@@ -144,6 +145,10 @@ class Task(Protocol):
 
     def describe(self) -> list[tuple[str, str]]:
         """What was read, as (name, text) lines of the header."""
+        ...
+
+    def card(self) -> CardFacts:
+        """What the model card says of the task; the main process alone calls this."""
         ...
 
 

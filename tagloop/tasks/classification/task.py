@@ -33,6 +33,8 @@ from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
+from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.classification.card import describe_card
 from tagloop.tasks.classification.encoding import LabelledRows, encode_texts
 from tagloop.tasks.task import choose_metric, identify, needed_splits
 
@@ -130,6 +132,10 @@ class Classification:
         first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)[:200]
         lines += [("columns", str(self.rows.columns)), ("first row", first)]
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
+
+    def card(self) -> CardFacts:
+        sizes = {name: text for name, text in self.describe() if name in self.examples}
+        return describe_card(self.labels, sizes)
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:

@@ -23,6 +23,8 @@ from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
 from tagloop.streams import visible
+from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.tagging.card import describe_card
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
 from tagloop.tasks.task import choose_metric, identify, needed_splits
@@ -147,6 +149,11 @@ class Tagging:
         scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
         shown = ", ".join(labels[:9]) + (", ..." if len(labels) > 9 else "")
         return [*lines, ("labels", f"{len(labels)}: {shown}{scheme or ''}")]
+
+    def card(self) -> CardFacts:
+        sizes = {name: text for name, text in self.describe() if name in self.examples}
+        labels = list(self.model_config.id2label.values())
+        return describe_card(self.config.task_name, labels, sizes)
 
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets
