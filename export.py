@@ -1,11 +1,11 @@
-"""Write a trained tagger in a format that runs without torch, if it tags as the model does.
+"""Write a trained model in a format that runs without torch, if it predicts as the model does.
 
     python export.py runs/mine --format onnx          # runs/mine-onnx
     python export.py runs/mine --format onnx --int8   # runs/mine-onnx-int8: smaller, often faster
 
-The validation data of the run, or --validation_file, is tagged by the model and by what was made of
-it. float32: every tag has to be the same. int8: the score may lose 0.3 points. Else nothing is
-written (exit code 3). predict.py reads the folder, too.
+The validation data of the run, or --validation_file, is predicted by the model and by its export.
+float32: every prediction has to be the same. int8: the score may lose 0.3 points. Else nothing is
+written (exit code 3). A task that cannot be exported is refused. predict.py reads the folder, too.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from tagloop.streams import leave, write_line
 from tagloop.tasks import task_module
 
 MAY_LOSE = 0.003  # of the score
-BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
@@ -90,6 +89,7 @@ def main(argv: list[str] | None = None) -> dict:
         quantize,
         write_onnx,
     )
+    from tagloop.models.saving import PROCESSOR_FILES
     from tagloop.processes.launch import quiet_libraries
     from tagloop.tasks.task import load_task
     from tagloop.training.dry_pass import dry_pass
@@ -99,26 +99,29 @@ def main(argv: list[str] | None = None) -> dict:
     task = load_task(config, pad_to_multiple_of=1)
     model, examples, metric = task.build_model(), task.examples["validation"], task.metric.name
     equal = dry_pass(model, [examples], dropout=False, backward=False).looks_across_padding
-    facts = {"words": len(examples.references)}
+    exporter = task_module(config.task_name, "export")
+    unit, answer = exporter.UNIT, exporter.ANSWER
+    facts = {unit: int(examples.prediction_offsets[-1])}
 
-    def measure(name, tagger):
+    def measure(name, predictor):
         began = time.perf_counter()
         found = predict_split(
-            accelerator, tagger, task, "validation", batch_size=8, equal_lengths=equal
+            accelerator, predictor, task, "validation", batch_size=8, equal_lengths=equal
         )
-        speed = len(examples.references) / (time.perf_counter() - began)
+        speed = facts[unit] / (time.perf_counter() - began)
         score = task.score("validation", found.predictions, found.loss).values[metric]
-        facts[name] = {metric: score, "words_per_second": round(speed)}
-        write_line(f"{name:<10}{metric} {score:.4f}, {speed:,.0f} words/s", "stdout")
-        return found.predictions["label"]
+        facts[name] = {metric: score, f"{unit}_per_second": round(speed)}
+        write_line(f"{name:<10}{metric} {score:.4f}, {speed:,.0f} {unit}/s", "stdout")
+        return exporter.answers(found.predictions)
 
     def write(into: Path) -> None:
         write_onnx(model, examples, into / NAME)
-        tags = measure("model", model)
-        differ = int((measure("float32", OnnxModel(into / NAME, model.config)) != tags).sum())
+        expected = measure("model", model)
+        found = measure("float32", OnnxModel(into / NAME, model.config))
+        differ = int((found != expected).sum())
         if differ:
             raise RunStopped(
-                f"{differ:,} of {len(tags):,} words have another tag; nothing was written"
+                f"{differ:,} of {len(expected):,} {unit} have another {answer}; nothing was written"
             )
         if options.int8:
             (into / NAME).rename(into / "float32.onnx")
@@ -126,8 +129,8 @@ def main(argv: list[str] | None = None) -> dict:
             (into / "float32.onnx").unlink()
             (into / f"{NAME}.data").unlink(missing_ok=True)  # its weights, above 1 GiB
             measure("int8", OnnxModel(into / NAME, model.config))
-            judge(facts, metric)
-        for name in BESIDE:
+            judge(facts, metric, f"{unit}_per_second")
+        for name in ("config.json", *PROCESSOR_FILES):
             if (options.model_dir / name).exists():
                 shutil.copyfile(options.model_dir / name, into / name)
         write_json(into / "export.json", facts)
@@ -158,8 +161,12 @@ def publish(output: Path, write: Callable[[Path], None]) -> dict[str, dict]:
             output.rmdir()
 
 
-def judge(facts: dict, metric: str) -> None:
+def judge(facts: dict, metric: str, speed: str = "words_per_second") -> None:
     """Refuse an int8 model that lost too much; say so if it gains no speed here.
+
+    Args:
+        facts: under "model", "float32" and "int8", what export.json says of each.
+        metric, speed: keys of the score and the speed in these.
 
     Raises:
         RunStopped: its score is more than 0.3 points below the model's.
@@ -168,9 +175,9 @@ def judge(facts: dict, metric: str) -> None:
     if lost > MAY_LOSE:
         raise RunStopped(
             f"int8 loses {100 * lost:.2f} points of {metric}, more than {100 * MAY_LOSE:.1f}; "
-            "nothing was written. Without --int8 every tag stays"
+            "nothing was written. Without --int8 every prediction stays"
         )
-    speeds = [facts[name]["words_per_second"] for name in ("int8", "float32")]
+    speeds = [facts[name][speed] for name in ("int8", "float32")]
     facts["faster"] = speeds[0] > speeds[1]
     if not facts["faster"]:
         write_line("int8 is not faster than float32 on this machine, only smaller", "stdout")

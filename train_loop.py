@@ -34,10 +34,11 @@ from tagloop.batches.dataloader import Update, build_dataloader
 from tagloop.batches.examples import shown_ids
 from tagloop.batches.packing import MicroBatch
 from tagloop.batches.plan import plan_epoch
-from tagloop.checkpoints.checkpoint import require_finite, save_checkpoint, whole_weights
 from tagloop.checkpoints.identity import build_identity, check_same_options, require_same
 from tagloop.checkpoints.remedies import with_remedy
 from tagloop.checkpoints.resume import EarlierRun, find_earlier, load_best, restore
+from tagloop.checkpoints.save import save_checkpoint
+from tagloop.checkpoints.state import require_finite, whole_weights
 from tagloop.errors import NotFinite
 from tagloop.options.config import Config
 from tagloop.options.scripts import run_script
@@ -48,6 +49,7 @@ from tagloop.processes.agree import on_all, on_main, precise_dtype, say, seed_up
 from tagloop.processes.launch import build_accelerator, closing_group
 from tagloop.processes.sharding import shard_by_layer
 from tagloop.processes.stop_signal import StopSignal
+from tagloop.report.build import report_run
 from tagloop.run import Run
 from tagloop.streams import leave
 from tagloop.tasks.task import Scores, check_data, load_task
@@ -92,7 +94,8 @@ def main(argv: list[str] | None = None) -> dict:
         console.print_footer(run, results)
         accelerator.end_training()
         if accelerator.is_main_process:  # The other processes need not wait.
-            hub.hand_over(run)
+            report_run(run)
+            hub.push(run)
     return results
 
 

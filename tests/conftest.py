@@ -33,7 +33,7 @@ def _own_caches(tmp_path_factory, monkeypatch):
 def _no_reports():
     """As with --no_report: the page takes seconds, and only its own tests read it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tagloop.output.hub.report_run", lambda run: None)
+        patch.setattr("train_loop.report_run", lambda run: None)
         yield
 
 

@@ -1,5 +1,6 @@
 """export.py: what is written tags as the model does; what does not is refused and not written."""
 
+import json
 import re
 from importlib.util import find_spec
 
@@ -106,3 +107,11 @@ def test_what_cannot_be_exported_is_named(trained, tmp_path, capfd):
     assert str(tmp_path / "none.conll") in refused(
         trained, "--validation_file", tmp_path / "none.conll"
     )
+
+
+def test_a_task_without_an_export_is_refused(tmp_path, capfd):
+    (tmp_path / "config.json").write_text("{}")
+    record = {"options": {"task_name": "classification", "train_file": None}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert export.cli([str(tmp_path)]) == 2
+    assert "a model of --task_name classification cannot be exported" in capfd.readouterr().err

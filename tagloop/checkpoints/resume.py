@@ -9,12 +9,10 @@ from tagloop.checkpoints.checkpoint import (
     UNREADABLE,
     DamagedCheckpoint,
     checkpoint_folders,
-    read_state,
     step_of,
-    verify,
 )
 from tagloop.checkpoints.identity import check_same_run
-from tagloop.checkpoints.loading import load_training_state, load_weights
+from tagloop.checkpoints.state import Facts, load_training_state, load_weights, read_facts
 from tagloop.errors import (
     InputError,
     RunStopped,
@@ -64,11 +62,12 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
             )
         say(f"{folder}: this run was finished, but {damage}; it goes on from {found[0].name}")
         finished = False
-    checkpoint, manifest = found or (None, record | {"state": {}})
-    state = read_state(manifest)
+    if found is None:
+        begun = Facts(0, TrainState(), record["global_batch_size"], record["identity"])
+    checkpoint, facts = found or (None, begun)
     if checkpoint and not by_itself:
-        _check_place(folder, checkpoint, manifest["step"])
-    best = state.best_checkpoint
+        _check_place(folder, checkpoint, facts.step)
+    best = facts.state.best_checkpoint
     needs_best = config.load_best_model_at_end and best and not finished
     if checkpoint and needs_best and (damage := _find_best_damage(folder / best)):
         raise InputError(
@@ -76,19 +75,19 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
             "from a checkpoint before it"
         )
     return EarlierRun(
-        identity=manifest["identity"],
-        global_batch_size=manifest["global_batch_size"],
+        identity=facts.identity,
+        global_batch_size=facts.global_batch_size,
         finished=finished,
         results=record.get("results", {}),
         checkpoint=checkpoint,
-        state=state,
+        state=facts.state,
     )
 
 
 def find_checkpoint(
     resume: str, output_dir: Path, say: Callable[[str], None]
-) -> tuple[Path, dict] | None:
-    """The checkpoint to go on from and its manifest; None: `auto`, and there is none yet.
+) -> tuple[Path, Facts] | None:
+    """The checkpoint to go on from and its facts; None: `auto`, and there is none yet.
 
     Args:
         resume: a folder, or "auto" for the newest good one in output_dir.
@@ -99,7 +98,7 @@ def find_checkpoint(
     """
     if resume != "auto":
         try:
-            return Path(resume), verify(Path(resume))
+            return Path(resume), read_facts(Path(resume))
         except DamagedCheckpoint as damage:
             raise InputError(
                 f"--resume_from_checkpoint {resume}: {damage}; name another, or auto"
@@ -107,7 +106,7 @@ def find_checkpoint(
     folders = checkpoint_folders(output_dir)
     for folder in reversed(folders):
         try:
-            return folder, verify(folder)
+            return folder, read_facts(folder)
         except DamagedCheckpoint as damage:
             say(f"passed over {folder}: {damage}")
     if folders:
@@ -135,7 +134,7 @@ def _find_best_damage(folder: Path) -> str | None:
     if folder.is_symlink():
         return "is a link"
     try:
-        verify(folder)
+        read_facts(folder)
     except DamagedCheckpoint as damage:
         return str(damage)
     return None

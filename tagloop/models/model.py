@@ -25,6 +25,7 @@ from tagloop.models.heads import (
     start_from_frequencies,
 )
 from tagloop.models.pretrained import errors_of_transformers, load_pretrained
+from tagloop.models.saving import stop_caching
 from tagloop.models.tokenizers import UNLIMITED
 from tagloop.models.weights import (
     describe_faults,
@@ -175,6 +176,7 @@ def load_model(
     if label_counts is not None:
         start_from_frequencies(model, new, label_counts)
     _fit_embeddings(config, model, tokenizer, warnings)
+    stop_caching(model)
     return model
 
 

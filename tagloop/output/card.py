@@ -13,19 +13,13 @@ from tagloop.options.config import FIELDS, Config
 from tagloop.options.lists import options_about
 from tagloop.options.settle import settle
 from tagloop.output.hub import name_of
+from tagloop.output.own_files import CARD
 from tagloop.run import Run
+from tagloop.tasks.card_facts import CardFacts
 
-CARD = "README.md"
 SEAL = "\n<!-- Written by tagloop, which leaves it alone once it is edited: {} -->\n"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 SPLITS = {"eval": "validation", "test": "test"}
-TASKS = {
-    "ner": "Named entities: a tag for every word (IOB2)",
-    "chunk": "Chunks: a tag for every word (IOB2)",
-    "pos": "Parts of speech: a tag for every word",
-    "classification": "A class for every text",
-}
-METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "mse": "mse"}  # the hub's
 # The other options say nothing about the model that a run ends with.
 PUBLISHED = options_about("data", "model", "training")
 
@@ -44,13 +38,19 @@ def write_card(
     if path.exists() and not is_own_card(path):
         run.say(f"warning     {path} is not as tagloop wrote it and stays; it may be out of date")
         return
+    facts = run.task.card()
     scores = {
-        part: {k: v for k, v in results[part].items() if _metric(k) and isinstance(v, float)}
+        part: {
+            name: float(value)
+            for name, value in results[part].items()
+            if name in facts.metrics and value is not None
+        }
         for part in SPLITS
         if part in results
     }
-    text = "\n".join(_body(run, scores, types, environment))
-    card = str(ModelCard(f"---\n{_metadata(run, scores, types).to_yaml()}\n---\n{text}\n"))
+    text = "\n".join(_body(run, facts, scores, types, environment))
+    head = _metadata(run, facts, scores, types).to_yaml()
+    card = str(ModelCard(f"---\n{head}\n---\n{text}\n"))
     write_text(path, card + SEAL.format(_digest(card)))
 
 
@@ -68,39 +68,34 @@ def _digest(card: str) -> str:
     return hashlib.sha256(card.encode("utf-8")).hexdigest()
 
 
-def _metric(name: str) -> str | None:
-    """What the hub calls the metric of a score; None for a loss, or the score of one type."""
-    known = ("f1", "precision", "recall", "accuracy", *METRICS)
-    kind = name.removeprefix("strict_").removeprefix("macro_")
-    return METRICS.get(kind, kind) if kind in known else None
-
-
-def _metadata(run: Run, scores: dict[str, dict], types: dict[str, dict]) -> ModelCardData:
-    config = run.config
-    pipeline = "text" if config.task_name == "classification" else "token"
+def _metadata(
+    run: Run, facts: CardFacts, scores: dict[str, dict], types: dict[str, dict]
+) -> ModelCardData:
+    config, metric = run.config, facts.type_metric
     found = []
     for part, values in scores.items():
-        named = list(values.items())
-        named += [(f"f1 of {type_}", each["f1"]) for type_, each in types.get(part, {}).items()]
+        named = [(k.replace("_", " "), facts.metrics[k], v) for k, v in values.items()]
+        for type_, each in types.get(part, {}).items():
+            named.append((f"{metric} of {type_}", metric, each[metric]))
         found += [
             EvalResult(
-                task_type=f"{pipeline}-classification",
+                task_type=facts.pipeline_tag,
                 dataset_type=re.sub(r"[^\w./-]+", "-", _source(config, SPLITS[part])),
                 dataset_name=_source(config, SPLITS[part]),
                 dataset_config=config.dataset_config_name,
                 dataset_revision=config.dataset_revision,
                 dataset_split=SPLITS[part],
-                metric_type=_metric(name) or "f1",
-                metric_name=name.replace("_", " ") if _metric(name) else name,
+                metric_type=kind,
+                metric_name=name,
                 metric_value=round(value, 4),
             )
-            for name, value in named
+            for name, kind, value in named
         ]
     return ModelCardData(
         base_model=config.model_name_or_path if _on_hub(config.model_name_or_path) else None,
         datasets=[config.dataset_name] if _on_hub(config.dataset_name) else None,
         library_name="transformers",
-        pipeline_tag=f"{pipeline}-classification",
+        pipeline_tag=facts.pipeline_tag,
         tags=["tagloop", config.task_name],
         metrics=sorted({result.metric_type for result in found}) or None,
         model_name=name_of(config, run.folder).rpartition("/")[2],
@@ -124,18 +119,14 @@ def _source(config: Config, split: str) -> str:
 
 
 def _body(
-    run: Run, scores: dict[str, dict], types: dict[str, dict], environment: dict
+    run: Run, facts: CardFacts, scores: dict[str, dict], types: dict[str, dict], environment: dict
 ) -> list[str]:
     config, name = run.config, name_of(run.config, run.folder)
-    model = run.accelerator.unwrap_model(run.model).config
     base = config.model_name_or_path
     origin = f"Fine-tuned from {_text(base if _on_hub(base) else Path(base).name)}" if base else (
         "Trained from scratch"
     )  # fmt: skip
-    is_number = config.task_name == "classification" and model.num_labels == 1
-    labels = [] if is_number else list(model.id2label.values())
-    task = "A number for every text" if is_number else TASKS[config.task_name]
-    lines = [f"# {_text(name)}", "", f"{task}. {origin} with tagloop's train_loop.py.", ""]
+    lines = [f"# {_text(name)}", "", f"{facts.title}. {origin} with tagloop's train_loop.py.", ""]
     columns = list(dict.fromkeys(column for values in scores.values() for column in values))
     rows = [
         [SPLITS[part], *(f"{values[c]:.4f}" if c in values else "" for c in columns)]
@@ -143,8 +134,8 @@ def _body(
     ]
     if rows:
         lines += ["## Scores", "", *_table(["", *columns], rows)]
-        if "strict_f1" in columns:
-            lines += ["Spans as conlleval reads them; strict: a span begins with B-.", ""]
+        if facts.note and columns:
+            lines += [facts.note, ""]
     for part in scores:
         if types.get(part):
             header = [f"{SPLITS[part]}, by type", *next(iter(types[part].values()))]
@@ -153,27 +144,19 @@ def _body(
                 for type_, each in types[part].items()
             ]
             lines += _table(header, values)
-    lines += ["## Use", "", *_usage(config, name)]
-    if labels:
-        lines += ["## Labels", "", f"{len(labels)}: {', '.join(map(_text, labels))}", ""]
-    sizes = [(n, size) for n, size in run.task.describe() if n in run.task.examples]
+    lines += ["## Use", "", *_usage(facts, name)]
+    if facts.labels:
+        labels = ", ".join(map(_text, facts.labels))
+        lines += ["## Labels", "", f"{len(facts.labels)}: {labels}", ""]
     lines += ["## Data", ""]
-    rows = [[n, _source(config, n), size] for n, size in sizes]
+    rows = [[split, _source(config, split), size] for split, size in facts.sizes.items()]
     lines += _table(["split", "from", "size"], rows, align="---")
     return [*lines, *_training(run, environment)]
 
 
-def _usage(config: Config, name: str) -> list[str]:
-    lines = ["```python", "from transformers import pipeline", ""]
-    if config.task_name == "classification":
-        lines += [f'model = pipeline("text-classification", model={name!r})', 'model("A text.")']
-        return [*lines, "```", ""]
-    # Neighbours with the same plain tag would become one.
-    how = "" if config.task_name == "pos" else ', aggregation_strategy="first"'
-    lines += [f'tagger = pipeline("token-classification", model={name!r}{how})']
-    lines += ['tagger("A sentence.")', "```", ""]
-    command = f"python predict.py {shlex.quote(name)} --text 'A sentence.'"
-    return [*lines, "or, from this model's folder beside tagloop:", "", f"    {command}", ""]
+def _usage(facts: CardFacts, name: str) -> list[str]:
+    values = {"{model}": repr(name), "{folder}": shlex.quote(name)}
+    return [re.sub(r"{model}|{folder}", lambda m: values[m[0]], line) for line in facts.usage]
 
 
 def _training(run: Run, environment: dict) -> list[str]:

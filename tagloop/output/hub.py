@@ -10,7 +10,6 @@ from huggingface_hub.utils import validate_repo_id
 from tagloop.errors import InputError, RunStopped
 from tagloop.options.config import Config
 from tagloop.output.lock import LOCK
-from tagloop.report.build import report_run
 from tagloop.run import Run
 
 # report.html quotes sentences of the data, and paths.
@@ -41,20 +40,15 @@ def check_upload(config: Config, folder: Path) -> None:
         raise InputError("--push_to_hub: no token of the hub; set HF_TOKEN, or run: hf auth login")
 
 
-def hand_over(run: Run) -> None:
-    """What may go wrong when all is saved: the report, then the upload. Main process only."""
-    report_run(run)
-    if run.config.push_to_hub:
-        push(run)
-
-
 def push(run: Run) -> None:
-    """Upload the folder without its checkpoints. Main process only.
+    """With --push_to_hub, upload the folder without its checkpoints. Main process only.
 
     Raises:
         RunStopped: it could not be uploaded, which a script must notice that goes on with the
             upload. The run is finished and saved.
     """
+    if not run.config.push_to_hub:
+        return
     token, name = run.config.hub_token or get_token(), name_of(run.config, run.folder)
     api = HfApi(token=token)
     try:

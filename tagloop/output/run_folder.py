@@ -2,7 +2,7 @@
 
 metrics.jsonl                      one line per log and evaluation
 all_ / train_ / eval_ / test_results.json
-predictions.txt, predictions.conll
+predictions.*                      named and written by the task
 run.json                           options without secrets, versions, data, device, outcome
 README.md                          the model card
 """
@@ -10,7 +10,6 @@ README.md                          the model card
 import contextlib
 import itertools
 import json
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +19,12 @@ import torch
 from accelerate import Accelerator
 
 from tagloop.checkpoints.checkpoint import (
-    NAME,
     checkpoint_folders,
-    how_many,
     is_ours,
     prune,
-    write_model,
 )
 from tagloop.checkpoints.resume import EarlierRun, holds_run, is_at_home
+from tagloop.checkpoints.save import how_many
 from tagloop.errors import InputError
 from tagloop.files import (
     read_json,
@@ -35,22 +32,18 @@ from tagloop.files import (
     write_json,
     write_text,
 )
+from tagloop.models.saving import write_model
 from tagloop.options.config import Config
-from tagloop.output.card import CARD, is_own_card, write_card
+from tagloop.output.card import is_own_card, write_card
 from tagloop.output.environment import describe_environment
 from tagloop.output.hub import check_upload
 from tagloop.output.lock import LOCK, PATIENCE, Lock
+from tagloop.output.own_files import CARD, RECORD, is_leftover, is_own_file
 from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
-from tagloop.tasks.task import Scores
-
-OWN_FILES = (
-    "run.json", "metrics.jsonl", "all_results.json", "train_results.json", "eval_results.json",
-    "test_results.json", "predictions.txt", "predictions.conll",
-    "predictions.tsv", "report.html", "model.safetensors", "config.json",
-    "tokenizer.json", "tokenizer_config.json",
-)  # fmt: skip
+from tagloop.tasks import TASKS
+from tagloop.tasks.task import Scores, prediction_files_of
 
 
 @contextlib.contextmanager
@@ -81,7 +74,7 @@ def _lock(config: Config) -> tuple[Lock, Path]:
     """Lock --output_dir, or the first of runs/ner-1, runs/ner-2, ... that holds nothing."""
     for number in itertools.count(1):
         folder = Path(config.output_dir or f"runs/{config.task_name}-{number}")
-        if config.output_dir is None and folder.exists() and _contents(folder):
+        if config.output_dir is None and folder.exists() and _contents(config, folder):
             continue
         try:
             patience = PATIENCE if config.output_dir else 0
@@ -94,7 +87,7 @@ def _lock(config: Config) -> tuple[Lock, Path]:
             raise InputError(
                 f"--output_dir {folder}: cannot be written: {error.strerror}"
             ) from None
-        if config.output_dir is None and _contents(folder):  # and ended before it was locked
+        if config.output_dir is None and _contents(config, folder):  # ended before it was locked
             lock.release()
             continue
         return lock, folder
@@ -102,10 +95,11 @@ def _lock(config: Config) -> tuple[Lock, Path]:
 
 def _check_content(config: Config, folder: Path) -> None:
     """Refuse a folder whose files this run would mix with its own."""
-    found = _contents(folder)
+    found = _contents(config, folder)
     if config.resume_from_checkpoint and not holds_run(folder):
         # A scheduler's log or notes may lie there before the first start.
-        if taken := [name for name in found if name in OWN_FILES]:
+        predictions = prediction_files_of(config.task_name)
+        if taken := [name for name in found if is_own_file(name, predictions)]:
             raise InputError(
                 f"--output_dir {folder}: holds something else than a run ({taken[0]}); name the "
                 "folder of the run, or a new one"
@@ -118,15 +112,10 @@ def _check_content(config: Config, folder: Path) -> None:
         )
 
 
-def _contents(folder: Path) -> list[str]:
+def _contents(config: Config, folder: Path) -> list[str]:
     """Names in a folder, without what an interrupted write or a killed run left of its own."""
-    return sorted(path.name for path in folder.iterdir() if not _is_leftover(path.name))
-
-
-def _is_leftover(name: str) -> bool:
-    rest = re.sub(r"^tmp-(\d+-|replaced-|pruned-)?", "", name)
-    ours = rest in (*OWN_FILES, CARD, "model") or NAME.fullmatch(rest) is not None
-    return name == LOCK or (name.startswith("tmp-") and ours)
+    predictions = prediction_files_of(config.task_name)
+    return sorted(p.name for p in folder.iterdir() if not is_leftover(p.name, predictions))
 
 
 def start(run: Run, earlier: EarlierRun | None) -> None:
@@ -136,7 +125,7 @@ def start(run: Run, earlier: EarlierRun | None) -> None:
     if run.config.overwrite_output_dir:
         _clear(run)
     for path in list(run.folder.iterdir()):
-        if _is_leftover(path.name) and path.name != LOCK:
+        if is_leftover(path.name, run.task.prediction_files) and path.name != LOCK:
             path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
     checkpoint = earlier.checkpoint if earlier else None
     kept = []
@@ -148,7 +137,7 @@ def start(run: Run, earlier: EarlierRun | None) -> None:
         kept = _lines_until(
             run.state.step, (run.folder if at_home else checkpoint.parent) / "metrics.jsonl"
         )
-    write_json(run.folder / "run.json", _record(run) | {"finished": False})
+    write_json(run.folder / RECORD, _record(run) | {"finished": False})
     # A resumed run writes again what came after its checkpoint.
     write_text(run.folder / "metrics.jsonl", "".join(kept))
 
@@ -162,8 +151,12 @@ def _clear(run: Run) -> None:
             run.say(f"{folder}: is left; it has no manifest of a checkpoint")
     if is_own_card(run.folder / CARD):
         (run.folder / CARD).unlink()
-    for name in reversed(OWN_FILES):  # run.json last: until then it is known for a run
-        (run.folder / name).unlink(missing_ok=True)
+    task_name = read_json(run.folder / RECORD).get("options", {}).get("task_name")
+    predictions = prediction_files_of(task_name if task_name in TASKS else run.config.task_name)
+    for path in list(run.folder.iterdir()):
+        if is_own_file(path.name, predictions) and path.name != RECORD:
+            path.unlink()
+    (run.folder / RECORD).unlink(missing_ok=True)  # last: until then it is known for a run
 
 
 def _lines_until(step: int, path: Path) -> list[str]:
@@ -200,7 +193,7 @@ def finish(
         model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
 
         def write(into: Path) -> None:
-            write_model(into, model, weights, run.task.tokenizer, original_names=True)
+            write_model(into, model, weights, run.task.processors, original_names=True)
 
         model_files = replace_files(run.folder, write, name="model")
     for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
@@ -222,7 +215,7 @@ def finish(
         record = _record(run)
         write_card(run, results, types, record["environment"])
         outcome = {"finished": True, "results": everything, "model_files": model_files}
-        write_json(run.folder / "run.json", record | outcome)
+        write_json(run.folder / RECORD, record | outcome)
         if not run.config.checkpointing_steps:  # only the best model or a signal needed any
             for folder in filter(is_ours, checkpoint_folders(run.folder)):
                 shutil.rmtree(folder)

@@ -7,9 +7,12 @@ Nothing outside of a task's folder names that task. A folder has these modules:
                 before torch is imported, so it imports only tagloop.options.marks
     task.py     load_task(config, pad_to_multiple_of=1) -> a Task, as tasks/task.py describes it
     check.py    check_task(config) -> what --check_data says
+    card.py     what the model card says
+    export.py   what export.py compares; a task without this module cannot be exported
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 TASKS = {  # the first is the default of --task_name
@@ -23,3 +26,8 @@ TASKS = {  # the first is the default of --task_name
 def task_module(task_name: str, name: str) -> ModuleType:
     """A module of a task's folder: ("ner", "check") is `tagloop.tasks.tagging.check`."""
     return import_module(f"tagloop.tasks.{TASKS[task_name]}.{name}")
+
+
+def has_module(task_name: str, name: str) -> bool:
+    """True if the folder of a task has this module."""
+    return find_spec(f"tagloop.tasks.{TASKS[task_name]}.{name}") is not None

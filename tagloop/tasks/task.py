@@ -24,6 +24,7 @@ from tagloop.options.config import Config
 from tagloop.processes.launch import quiet_libraries
 from tagloop.streams import write_line
 from tagloop.tasks import task_module
+from tagloop.tasks.card_facts import CardFacts
 
 
 class Metric(NamedTuple):
@@ -109,6 +110,11 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> "Task":
     return module.load_task(config, pad_to_multiple_of=pad_to_multiple_of)
 
 
+def prediction_files_of(task_name: str) -> tuple[str, ...]:
+    """Names of all files that a task's write() may write, before the task is loaded."""
+    return task_module(task_name, "task").PREDICTION_FILES
+
+
 def check_data(config: Config) -> dict:
     """Print what the data holds and what is wrong with it; the first process alone does.
 
@@ -135,7 +141,10 @@ class Task(Protocol):
     Attributes:
         examples: by split, those of train, validation, test and predict that the run needs.
         metric: the score that tells which evaluation is best.
-        tokenizer: saved beside the model.
+        processors: objects with `save_pretrained` that are saved beside the model, the tokenizer
+            first.
+        prediction_files: names of all files that write() may write; task.py of the task's folder
+            has them as PREDICTION_FILES, too, for they are asked for before a task is loaded.
         identity: JSON values that a resumed run must share: data, tokenizer, model.
         fingerprints: per split that was read, a hash of its rows.
         warnings: for the user; nothing in them stops a run.
@@ -143,7 +152,8 @@ class Task(Protocol):
 
     examples: dict[str, Examples]
     metric: Metric
-    tokenizer: Any
+    processors: list[Any]
+    prediction_files: tuple[str, ...]
     identity: dict
     fingerprints: dict[str, str]
     warnings: list[str]
@@ -198,6 +208,10 @@ class Task(Protocol):
 
     def describe(self) -> list[tuple[str, str]]:
         """What was read, as (name, text) lines of the header."""
+        ...
+
+    def card(self) -> CardFacts:
+        """What the model card says of the task; the main process alone calls this."""
         ...
 
 

@@ -32,8 +32,8 @@ class TrainState:
     epoch_num_labels: float = 0
     grad_norm: float | None = None
     train_loss: float | None = None
-    last_results: Scores = NO_SCORES
-    best_results: Scores = NO_SCORES
+    last_results: Scores | list | dict = NO_SCORES
+    best_results: Scores | list | dict = NO_SCORES
     best_step: int | None = None
     best_checkpoint: str | None = None
     evaluations_without_gain: int = 0
@@ -82,6 +82,8 @@ def _read_scores(saved: Scores | list | dict) -> Scores:
     if isinstance(saved, dict):
         values = {name: value for name, value in saved.items() if name != "types"}
         return Scores(values, saved.get("types", {}))
+    if len(saved) != 2 or not all(isinstance(each, dict) for each in saved):
+        raise ValueError("scores are two objects: values, and values by type")
     return Scores(*saved)
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import train_loop
 from tagloop import files
-from tagloop.checkpoints import checkpoint, identity, resume
+from tagloop.checkpoints import checkpoint, identity, resume, save
 from tagloop.errors import InputError, RunStopped
 from tagloop.options.command_line import parse_config
 from tagloop.options.config import MAY_CHANGE_ON_RESUME, Config
@@ -84,8 +84,8 @@ def test_damage_is_found_in_every_file(finished, tmp_path, name, damage):
         shutil.copytree(finished / step, output / step)
     DAMAGE[damage](output / "step_6" / name)
     said = []
-    folder, manifest = resume.find_checkpoint("auto", output, said.append)
-    assert (folder.name, manifest["step"]) == ("step_4", 4)
+    folder, facts = resume.find_checkpoint("auto", output, said.append)
+    assert (folder.name, facts.step) == ("step_4", 4)
     assert len(said) == 1
     assert "step_6" in said[0]
     with pytest.raises(InputError, match="step_6"):
@@ -257,9 +257,9 @@ def test_a_failing_disk_stops_the_run_and_leaves_the_last_checkpoint(
 ):
     folder = tmp_path / "run"
     target, number = FAILING[operation]
-    real_save = checkpoint.save_checkpoint
+    real_save = save.save_checkpoint
 
-    def save(run, **options):
+    def save_or_fail(run, **options):
         if run.state.step == 4:
 
             def fail(*_, **__):
@@ -272,7 +272,7 @@ def test_a_failing_disk_stops_the_run_and_leaves_the_last_checkpoint(
                 run.background.wait()
         return real_save(run, **options)
 
-    monkeypatch.setattr(train_loop, "save_checkpoint", save)
+    monkeypatch.setattr(train_loop, "save_checkpoint", save_or_fail)
     assert train_loop.cli([*TWO, f"--output_dir={folder}"]) == 3
     assert os.strerror(number) in capfd.readouterr().err
     assert [path.name for path in checkpoint.checkpoint_folders(folder)] == ["step_2"]

@@ -38,7 +38,7 @@ def files_of(folder):
 def test_what_arrives_is_the_folder_without_what_is_private(use, tmp_path, capfd, monkeypatch):
     folder = tmp_path / "run"
     write = lambda run: (run.folder / "report.html").write_text("A sentence")  # noqa: E731
-    monkeypatch.setattr("tagloop.output.hub.report_run", write)
+    monkeypatch.setattr("train_loop.report_run", write)
     with serving() as hub:
         use(hub)
         train_loop.main([*SHORT, f"--output_dir={folder}", "--push_to_hub", f"--hub_token={TOKEN}"])

@@ -224,6 +224,25 @@ def test_overwriting_deletes_only_what_is_ours(run_copy):
     assert left == {"step_by_step_notes", "step_99", "tmp-thoughts"}
 
 
+def test_overwriting_deletes_every_file_of_the_run_before(tmp_path):
+    """Of another task, and with a model of another kind."""
+    folder = tmp_path / "run"
+    task = ["--task_name=classification"]
+    train_loop.main([*SMALL, *task, "--max_train_steps=1", f"--output_dir={folder}"])
+    assert (folder / "predictions.tsv").exists()
+    old = ["model-00001-of-00002.safetensors", "model.safetensors.index.json",
+           "preprocessor_config.json", "generation_config.json"]  # fmt: skip
+    theirs = ["model-notes.txt", "vocabulary.json", "train.tsv"]
+    for name in (*old, *theirs):
+        (folder / name).write_text("{}")
+    train_loop.main(
+        [*SMALL, "--max_train_steps=1", "--overwrite_output_dir", f"--output_dir={folder}"]
+    )
+    left = {path.name for path in folder.iterdir()}
+    assert not left & {"predictions.tsv", *old}
+    assert {"predictions.conll", *theirs} <= left
+
+
 @pytest.mark.slow
 def test_a_kill_between_publishing_and_pruning_leaves_no_checkpoint_too_many(finished, tmp_path):
     folder = tmp_path / "run"

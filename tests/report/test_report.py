@@ -17,7 +17,6 @@ from seqeval.metrics import f1_score
 
 import report
 import train_loop
-from tagloop.output import hub
 from tagloop.pages.sentences import (
     Sentence,
     confusion,
@@ -144,7 +143,7 @@ def test_words_of_the_data_are_no_markup(run, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_writes_its_page_itself_and_no_report_leaves_it_out(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(hub, "report_run", report_run)
+    monkeypatch.setattr(train_loop, "report_run", report_run)
     options = [*SMALL, "--max_train_steps=2", "--logging_steps=1"]
     train_loop.main([*options, f"--output_dir={tmp_path / 'with'}"])
     assert "Calibration" in Page(tmp_path / "with" / "report.html").sections
@@ -159,7 +158,7 @@ def test_a_run_writes_its_page_itself_and_no_report_leaves_it_out(tmp_path, monk
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
 @pytest.mark.slow
 def test_a_missing_package_fails_no_run(missing, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(hub, "report_run", report_run)
+    monkeypatch.setattr(train_loop, "report_run", report_run)
     monkeypatch.setitem(sys.modules, missing, None)
     options = [*SMALL, "--max_train_steps=1", "--no_group_by_length", f"--output_dir={tmp_path}"]
     assert train_loop.cli(options) == 0
@@ -173,7 +172,7 @@ def test_a_missing_package_fails_no_run(missing, tmp_path, monkeypatch, capfd):
 
 @pytest.mark.slow
 def test_a_page_that_cannot_be_written_fails_no_run(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(hub, "report_run", report_run)
+    monkeypatch.setattr(train_loop, "report_run", report_run)
 
     def full(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

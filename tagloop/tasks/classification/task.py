@@ -6,6 +6,7 @@ python train_loop.py --task_name classification --train_file train.csv ...  # do
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,11 +34,14 @@ from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
+from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.classification.card import describe_card
 from tagloop.tasks.classification.encoding import LabelledRows, encode_texts
 from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
 
 TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
 USUAL_CLASSES = 100  # a small file may have as many classes as texts
+PREDICTION_FILES = ("predictions.tsv",)
 CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")  # f1 of two classes: of the second
 METRICS_OF_CLASSES = [*map(Metric, CLASS_METRICS), LOSS]
 METRICS_OF_NUMBERS = [Metric("pearson"), Metric("mse", lower_is_better=True), LOSS]
@@ -55,6 +59,11 @@ class Classification:
     examples: dict[str, LabelledRows]
     metric: Metric
     warnings: list[str]
+    prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
+
+    @property
+    def processors(self) -> list[PreTrainedTokenizerFast]:
+        return [self.tokenizer]
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -143,6 +152,10 @@ class Classification:
         first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)[:200]
         lines += [("columns", str(self.rows.columns)), ("first row", first)]
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
+
+    def card(self) -> CardFacts:
+        sizes = {name: text for name, text in self.describe() if name in self.examples}
+        return describe_card(self.labels, sizes)
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:

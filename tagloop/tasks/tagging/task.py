@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
 from tagloop.streams import visible
+from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.tagging.alignment import resolve_stride
+from tagloop.tasks.tagging.card import describe_card
 from tagloop.tasks.tagging.decoding import decode
 from tagloop.tasks.tagging.predictions import logits_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
@@ -33,6 +36,7 @@ SPAN_METRICS = (
     "f1", "precision", "recall", "accuracy", "strict_f1", "strict_precision", "strict_recall",
 )  # fmt: skip
 POS_METRICS = ("accuracy", "macro_f1")
+PREDICTION_FILES = ("predictions.txt", "predictions.conll")
 FACTS = {
     "words_without_sub_tokens": "words are nothing to the tokenizer; they count as unknown tokens",
     "words_shortened": "words are longer than a window; their first sub-tokens stand for them",
@@ -50,6 +54,11 @@ class Tagging:
     model_config: PreTrainedConfig
     examples: dict[str, Windows]
     metric: Metric
+    prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
+
+    @property
+    def processors(self) -> list[PreTrainedTokenizerFast]:
+        return [self.tokenizer]
 
     @property
     def warnings(self) -> list[str]:
@@ -153,6 +162,11 @@ class Tagging:
         scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
         shown = ", ".join(labels[:9]) + (", ..." if len(labels) > 9 else "")
         return [*lines, ("labels", f"{len(labels)}: {shown}{scheme or ''}")]
+
+    def card(self) -> CardFacts:
+        sizes = {name: text for name, text in self.describe() if name in self.examples}
+        labels = list(self.model_config.id2label.values())
+        return describe_card(self.config.task_name, labels, sizes)
 
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets

@@ -1,0 +1,71 @@
+"""A model folder is written here and nowhere else: weights, configuration and processors."""
+
+import copy
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import PushToHubMixin
+
+# What tokenizers, feature extractors and processors write.
+PROCESSOR_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
+    "tokenizer.model", "chat_template.jinja", "preprocessor_config.json", "processor_config.json",
+)  # fmt: skip
+# What models write.
+MODEL_FILES = (
+    "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json",
+)  # fmt: skip
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")  # one of several files of weights
+
+
+def is_model_file(name: str) -> bool:
+    """True for the name of a file that write_model may write."""
+    return name in (*MODEL_FILES, *PROCESSOR_FILES) or SHARD.fullmatch(name) is not None
+
+
+def stop_caching(model: nn.Module) -> None:
+    """Let a decoder keep no keys and values in its forward, in place: training has no use for them.
+
+    write_model still writes the `use_cache` that the model was loaded with.
+    """
+    loaded = getattr(model, "config", None)
+    if not getattr(loaded, "use_cache", False):
+        return
+    config = copy.copy(loaded)  # the configuration that was loaded may be the task's, too
+    config.use_cache = False
+    for module in model.modules():
+        if getattr(module, "config", None) is loaded:
+            module.config = config
+    model.loaded_use_cache = True
+
+
+def write_model(
+    into: Path,
+    model: PreTrainedModel,
+    weights: dict[str, Tensor],
+    processors: Sequence[PushToHubMixin],
+    *,
+    original_names: bool = False,
+) -> None:
+    """Write model and processors as transformers loads them.
+
+    Args:
+        weights: the whole state dict, on the CPU.
+        processors: whatever prepares the model's inputs and has `save_pretrained`.
+        original_names: give the weights the names that their checkpoint on the hub had, in files
+            of at most 50 GB. Otherwise they have the names of this model, in one file, which a
+            resume reads back: transformers would restore an old spelling (LayerNorm.gamma), and
+            the weights would not find their way.
+    """
+    options = {} if original_names else {"save_original_format": False, "max_shard_size": 10**15}
+    model.save_pretrained(into, state_dict=weights, **options)
+    if getattr(model, "loaded_use_cache", False):
+        config = copy.copy(model.config)  # training may be going on beside this
+        config.use_cache = True
+        config.save_pretrained(into)
+    for processor in processors:
+        processor.save_pretrained(into)

@@ -1,0 +1,97 @@
+"""JSON that somebody else may have written becomes a dataclass: checked whole, or refused.
+
+    facts = read_record(json.loads(text), Facts)
+
+The fields' annotations are the rules: int, float, str, bool, None, Any, unions of them, list[...],
+dict[str, ...] and further dataclasses. A field with a default may be missing.
+"""
+
+import dataclasses
+import math
+import types
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Record = TypeVar("Record")
+
+
+def read_record(values: object, kind: type[Record]) -> Record:
+    """A dataclass made of JSON values, each compared with the annotation of its field.
+
+    Raises:
+        ValueError: a value is missing, unknown or of another type; names the field, not the value.
+
+    >>> @dataclasses.dataclass
+    ... class Point:
+    ...     x: int
+    ...     y: float | None = None
+    >>> read_record({"x": 1, "y": 2}, Point)
+    Point(x=1, y=2)
+    >>> read_record({"x": "1"}, Point)
+    Traceback (most recent call last):
+    ValueError: x is no int
+    """
+    return _convert(values, kind, "")
+
+
+def known_fields(values: object, kind: type) -> object:
+    """The entries of a JSON object that are fields of a dataclass; other JSON stays as it is."""
+    if not isinstance(values, dict):
+        return values
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _convert(value: object, kind: Any, place: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_to_one_of(value, arguments, kind, place)
+    if dataclasses.is_dataclass(kind):
+        return _convert_to_dataclass(value, kind, place)
+    if (origin or kind) is dict and isinstance(value, dict):
+        inner = arguments[1] if arguments else Any
+        return {name: _convert(each, inner, _join(place, name)) for name, each in value.items()}
+    if (origin or kind) is list and isinstance(value, list):
+        inner = arguments[0] if arguments else Any
+        return [_convert(each, inner, f"{place}[{i}]") for i, each in enumerate(value)]
+    if kind is float and type(value) in (int, float) and math.isfinite(value):
+        return value
+    if kind in (int, str, bool, types.NoneType) and type(value) is kind:
+        return value
+    raise ValueError(f"{place or 'the whole'} is no {_name(kind)}")
+
+
+def _convert_to_one_of(value: object, kinds: tuple, union: Any, place: str) -> Any:
+    for kind in kinds:
+        try:
+            return _convert(value, kind, place)
+        except (ValueError, OverflowError):
+            continue
+    raise ValueError(f"{place} is no {_name(union)}")
+
+
+def _convert_to_dataclass(value: object, kind: type, place: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{place or 'the whole'} is no JSON object")
+    hints, fields = get_type_hints(kind), {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := value.keys() - fields.keys():
+        raise ValueError(f"{place or 'the whole'} has unknown {', '.join(sorted(unknown))}")
+    for name, field in fields.items():
+        is_needed = field.default is field.default_factory is dataclasses.MISSING
+        if is_needed and name not in value:
+            raise ValueError(f"{_join(place, name)} is missing")
+    return kind(
+        **{name: _convert(each, hints[name], _join(place, name)) for name, each in value.items()}
+    )
+
+
+def _join(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _name(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_name, get_args(kind)))
+    return getattr(origin or kind, "__name__", str(kind)).replace("NoneType", "null")

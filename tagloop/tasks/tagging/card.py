@@ -1,0 +1,41 @@
+"""What the model card says of a tagger."""
+
+from tagloop.tasks.card_facts import CardFacts
+
+TITLES = {
+    "ner": "Named entities: a tag for every word (IOB2)",
+    "chunk": "Chunks: a tag for every word (IOB2)",
+    "pos": "Parts of speech: a tag for every word",
+}
+KINDS = ("f1", "precision", "recall")
+METRICS = {"accuracy": "accuracy"} | {
+    f"{prefix}{kind}": kind for prefix in ("", "strict_", "macro_") for kind in KINDS
+}
+
+
+def describe_card(task_name: str, labels: list[str], sizes: dict[str, str]) -> CardFacts:
+    """Facts of a tagger that was trained as `--task_name task_name`."""
+    # Tags without a scheme: the strategy would make one of neighbours with the same tag.
+    strategy = "" if task_name == "pos" else ', aggregation_strategy="first"'
+    note = "Spans as conlleval reads them; strict: a span begins with B-."
+    return CardFacts(
+        title=TITLES[task_name],
+        pipeline_tag="token-classification",
+        usage=[
+            "```python",
+            "from transformers import pipeline",
+            "",
+            f'tagger = pipeline("token-classification", model={{model}}{strategy})',
+            'tagger("A sentence.")',
+            "```",
+            "",
+            "or, from this model's folder beside tagloop:",
+            "",
+            "    python predict.py {folder} --text 'A sentence.'",
+            "",
+        ],
+        metrics=METRICS,
+        labels=labels,
+        sizes=sizes,
+        note="" if task_name == "pos" else note,
+    )
