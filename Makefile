@@ -1,10 +1,10 @@
-# make train | test | test-fast | check | bench: each sets up .venv first, from the pinned requirements.
+# make train | test | test-fast | test-corpora | check | bench: each sets up .venv first, from the pinned requirements.
 PYTHON ?= python3
 BIN := .venv/bin
 # By file, so that a file's fixtures are made once; two, for many tests launch processes themselves.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: train test test-fast check bench clean
+.PHONY: train test test-fast test-corpora check bench clean
 
 train: .venv/ready
 	$(BIN)/accelerate launch --config_file accelerate_configs/cpu.yaml train_loop.py
@@ -14,6 +14,9 @@ test: .venv/ready-dev
 
 test-fast: .venv/ready-dev
 	$(PYTEST) -m "not slow"
+
+test-corpora: .venv/ready-dev
+	$(PYTEST) -m corpora
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .

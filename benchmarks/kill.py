@@ -29,6 +29,7 @@ from killed import (
     QUIET,
     SLOWEST,
     System,
+    Training,
     fork,
     last_step,
     newest_saved,
@@ -117,17 +118,28 @@ class Stop(NamedTuple):
     same: bool
 
 
+def stop_midway(system: System, folder: Path) -> tuple[Training, int]:
+    """A training that stands still, so that the log tells where a signal hits, and its update."""
+    while True:
+        at = random.randint(1, NUM_UPDATES - 6)
+        training = system.start(folder, resume=False)
+        until(lambda at=at: last_step(folder) >= at, training)
+        time.sleep(random.uniform(0, 0.05))
+        training.send(signal.SIGSTOP)
+        until(training.stands, training)
+        seen = last_step(folder)
+        if seen <= NUM_UPDATES - 3:
+            return training, seen
+        training.send(signal.SIGKILL, training.pids() + training.launcher)  # it was faster
+        training.finish()
+        shutil.rmtree(folder)
+
+
 def signal_trial(
     system: System, reference: Reference, folder: Path, number: int, *, to_launcher: bool = False
 ) -> Stop:
     """Signal one process or all, half the time again and again until the end; then resume."""
-    at = random.randint(1, NUM_UPDATES - 6)
-    training = system.start(folder, resume=False)
-    until(lambda: last_step(folder) >= at, training)
-    time.sleep(random.uniform(0, 0.05))
-    training.send(signal.SIGSTOP)  # so that the log tells where the signal hits
-    time.sleep(0.01)
-    seen = last_step(folder)
+    training, seen = stop_midway(system, folder)
     pids = training.pids()
     pids = training.launcher if to_launcher else random.choice([pids, [random.choice(pids)]])
     training.send(number, pids)

@@ -32,7 +32,7 @@ RUN = [
     f"--num_train_epochs={NUM_UPDATES // PER_EPOCH}", "--logging_steps=1",
     f"--checkpointing_steps={EVERY}", "--checkpoints_total_limit=2",
 ]  # fmt: skip
-SLOWEST = 240  # seconds after which a training counts as hanging
+SLOWEST = 1800  # seconds after which a training counts as hanging
 QUIET = {
     "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
     "PYTHONWARNINGS": "ignore:resource_tracker",  # the killed leave semaphores to it
@@ -53,6 +53,13 @@ class Training(NamedTuple):
         for pid in self.pids() if pids is None else pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def stands(self) -> bool:
+        """Whether all were stopped by SIGSTOP; the kernel may take a while."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            states = {psutil.Process(pid).status() for pid in self.pids()}
+            return states <= {psutil.STATUS_STOPPED}
+        return False
 
     def finish(self) -> list[int]:
         """Exit codes of all; a training that hangs is killed, and so its code is no good one."""

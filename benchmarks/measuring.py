@@ -318,7 +318,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every process")
     parser.add_argument("--repeats", type=int, default=5, help="blocks of every variant, in turn")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where to write")
-    parser.add_argument("--data", type=Path, help="folder of eng.train and eng.testa (CoNLL-2003)")
+    parser.add_argument("--data", type=Path, help="folder of CoNLL-2003's eng.*, or `sample`")
 
 
 def about(threads: int | None = None) -> dict:

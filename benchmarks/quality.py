@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from inputs import build_inputs, find_corpus, minilm_folder
+from inputs import SAMPLE, build_inputs, find_corpus, minilm_folder
 from measuring import (
     REPO,
     add_common_options,
@@ -38,7 +38,7 @@ def main() -> None:
     options = parse_options()
     data = find_corpus(options.data)
     if data is None:
-        sys.exit("CoNLL-2003 not found: give --data FOLDER (of eng.train, eng.testa, eng.testb)")
+        sys.exit("CoNLL-2003 not found: give --data FOLDER (of eng.*), or --data sample")
     options.results.mkdir(parents=True, exist_ok=True)
     journal = options.results / "quality.jsonl"
     variants = {name: lever for name, lever in LEVERS.items() if has_option(lever)}
@@ -51,7 +51,7 @@ def main() -> None:
         for seed in range(1, options.seeds + 1):  # seed by seed: stopped early, all have as many
             for variant, lever in variants.items():
                 arguments = [*common_arguments(options), f"--seed={seed}", *lever.split()]
-                key = " ".join([options.encoder, *arguments])
+                key = " ".join([options.encoder, *["sample"] * (data == SAMPLE), *arguments])
                 if key not in read_journal(journal):
                     scores = train(model, data, arguments, options.threads)
                     add_to_journal(journal, key, scores)
@@ -97,12 +97,14 @@ def common_arguments(options: argparse.Namespace) -> list[str]:
 
 def train(model: Path, data: Path, arguments: list[str], threads: int) -> dict[str, float]:
     """One run of train_loop.py; F1 by split."""
+    files = {"train": "eng.train", "validation": "eng.testa", "test": "eng.testb"}
+    if data == SAMPLE:
+        files = {}  # without files, train_loop.py takes it
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable, "train_loop.py", "--do_train", "--do_eval", "--do_predict",
-            f"--train_file={data}/eng.train", f"--validation_file={data}/eng.testa",
-            f"--test_file={data}/eng.testb", f"--model_name_or_path={model}",
-            f"--output_dir={folder}/run", *arguments,
+            *(f"--{split}_file={data / file}" for split, file in files.items()),
+            f"--model_name_or_path={model}", f"--output_dir={folder}/run", *arguments,
         ]  # fmt: skip
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported
@@ -13,6 +14,14 @@ import pytest
 from launches import REPO, SMALL
 
 CORPORA = Path(os.environ.get("TAGLOOP_CORPORA", REPO.parent / "shared" / "data"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest reads `-m`
+def pytest_collection_modifyitems(items):
+    """Mark what can use the corpora; a test that asks for them only as it runs marks itself."""
+    for item in items:
+        if "corpora" in item.fixturenames:
+            item.add_marker("corpora")
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +36,22 @@ def corpora() -> Path:
 def _own_caches(tmp_path_factory, monkeypatch):
     """Keep prepared data of tests out of the user's cache."""
     monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path_factory.getbasetemp() / "tagloop-cache"))
+
+
+@pytest.fixture
+def looked_up(monkeypatch) -> list[str]:
+    """The names of hosts that the test looks up; it finds none, so it reaches no network."""
+    from tagloop import hub_access
+
+    names = []
+
+    def find_none(name, *_, **__):
+        names.append(name)
+        raise socket.gaierror(socket.EAI_NONAME, "no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_none)
+    hub_access._answers.cache_clear()
+    return names
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,12 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 ON_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+# Seconds. A guard against a hang and no verdict: what a test proves must not depend on the clock,
+# and a machine that is busy with other work never comes near it.
+HANG = 1800
 SMALL = [  # a few seconds' worth of the sample
     "--max_train_samples=72", "--max_eval_samples=25", "--max_predict_samples=26",
     "--num_train_epochs=2", "--per_device_train_batch_size=12", "--logging_steps=4",
@@ -23,7 +28,6 @@ def launch(
     environment: dict[str, str] | None = None,
     launcher: list[str] | None = None,
     script: str = "train_loop.py",
-    timeout: float = 300,
     check: bool = True,
 ) -> subprocess.CompletedProcess:
     """`accelerate launch` of this repository's script, on the CPU, with its output captured."""
@@ -35,7 +39,6 @@ def launch(
             launcher=launcher,
             script=script,
         ),
-        timeout=timeout,
         check=check,
     )
 
@@ -64,6 +67,8 @@ def start(
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "CUDA_VISIBLE_DEVICES": "",
+            # So long may a process take that is asked to end; the launcher kills after 30 s.
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(HANG),
             **(environment or {}),
         },
         stdout=subprocess.PIPE,
@@ -73,19 +78,38 @@ def start(
     )
 
 
-def finish(
-    process: subprocess.Popen, *, timeout: float = 300, check: bool = True
-) -> subprocess.CompletedProcess:
-    """Wait for a launch; whatever is left of it after the time-out is killed."""
+def finish(process: subprocess.Popen, *, check: bool = True) -> subprocess.CompletedProcess:
+    """Wait for a launch; whatever is left of one that hangs is killed."""
     try:
-        output, _ = process.communicate(timeout=timeout)
+        output, _ = process.communicate(timeout=HANG)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
         output, _ = process.communicate()
-        raise AssertionError(f"no end after {timeout} s:\n{output[-4000:]}") from None
+        raise AssertionError(f"no end after {HANG} s:\n{output[-4000:]}") from None
     result = subprocess.CompletedProcess(process.args, process.returncode, output)
     assert not check or result.returncode == 0, output[-6000:]
     return result
+
+
+def wait_until(happened: Callable[[], bool], what: str) -> None:
+    """Wait for something that other processes do."""
+    end = time.monotonic() + HANG
+    while not happened():
+        assert time.monotonic() < end, f"after {HANG} s still not: {what}"
+        time.sleep(0.05)
+
+
+def wait_for_updates(
+    folder: Path, count: int, *processes: subprocess.Popen, output: Callable[[], str]
+) -> None:
+    """Wait until so many lines of metrics.jsonl are written by processes that go on."""
+    metrics = folder / "metrics.jsonl"
+
+    def has_lines() -> bool:
+        assert all(process.poll() is None for process in processes), output()
+        return metrics.exists() and metrics.read_text().count("\n") >= count
+
+    wait_until(has_lines, f"{count} lines in {metrics}")
 
 
 def read_metrics(folder: Path) -> list[dict]:

@@ -1,12 +1,12 @@
 """train_loop.py, but something happens to one process only: REASON says what."""
 
-import datetime
 import errno
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
 from tagloop.checkpoints import save as checkpoint_saving
+from tagloop.data import store
 from tagloop.errors import InputError
-from tagloop.processes import launch
 from tagloop.tasks.tagging import task, windows
 
 REASON, RANK = os.environ["REASON"], int(os.environ.get("RANK", 0))
@@ -33,8 +33,8 @@ def step(run, update):
         raise ZeroDivisionError("a bug")
     if third_on_one and REASON == "interrupt":
         raise KeyboardInterrupt
-    if REASON == "endless" and run.state.step == 2:
-        time.sleep(600)
+    while REASON == "endless" and run.state.step == 2:
+        time.sleep(1)
     if third_on_one and REASON == "nan":
         with torch.no_grad():
             next(run.model.parameters()).fill_(float("nan"))
@@ -50,9 +50,22 @@ def full_disk(folder, *_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def slow_encoding(*arguments, **options):
-    print("slept", flush=True)
-    time.sleep(10)
+class NotedLock(store.FileLock):
+    """Leaves a file that says which process has come to it."""
+
+    asked: ClassVar[list] = []
+
+    def acquire(self, *arguments, **options):
+        Path(f"{self.lock_file}.{RANK}").touch()
+        self.asked.append(self.lock_file)
+        return super().acquire(*arguments, **options)
+
+
+def encode_when_the_other_waits(*arguments, **options):
+    other = Path(f"{NotedLock.asked[-1]}.{1 - RANK}")
+    while not other.exists():
+        time.sleep(0.01)
+    print("waited for", flush=True)
     return encode_sentences(*arguments, **options)
 
 
@@ -78,15 +91,9 @@ if REASON == "memory" and RANK == 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     torch.nn.modules.module.register_module_forward_pre_hook(check_room)
-if REASON == "slow":
-    from accelerate import InitProcessGroupKwargs
-
-    limit = InitProcessGroupKwargs(timeout=datetime.timedelta(seconds=5))
-    accelerator_class = launch.Accelerator
-    launch.Accelerator = lambda kwargs_handlers, **options: accelerator_class(
-        kwargs_handlers=[*kwargs_handlers, limit], **options
-    )
-    windows.encode_sentences = slow_encoding
+if REASON == "long preparation":
+    store.FileLock = NotedLock
+    windows.encode_sentences = encode_when_the_other_waits
 
 if __name__ == "__main__":
     try:

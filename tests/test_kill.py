@@ -1,5 +1,6 @@
 """Killed and signalled runs, a few of them; benchmarks/kill.py has many more."""
 
+import itertools
 import os
 import random
 import signal
@@ -35,12 +36,15 @@ def undisturbed(request, tmp_path_factory):
 
 def test_a_run_killed_while_it_writes_goes_on_to_the_same_bytes(undisturbed, tmp_path):
     system, reference = undisturbed
-    trials = [
-        kill.kill_trial(system, reference, tmp_path / f"{number}", writing=True, kills=2)
-        for number in range(2 if "1 process" in system.title else 1)
-    ]
-    assert all(trial.resumed and trial.same for trial in trials)
-    assert sum(trial.torn for trial in trials), "no kill hit a checkpoint while it was written"
+    least, torn = 2 if "1 process" in system.title else 1, 0
+    for number in itertools.count(1):
+        trial = kill.kill_trial(system, reference, tmp_path / f"{number}", writing=True, kills=2)
+        assert trial.resumed
+        assert trial.same
+        torn += trial.torn
+        if torn and number >= least:
+            break
+        assert number < 30, "no kill hit a checkpoint while it was written"
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(undisturbed, tmp_path):
@@ -64,9 +68,9 @@ def test_a_signal_saves_and_leaves_with_75(name, undisturbed, tmp_path):
 
 
 def test_more_signals_until_the_interpreter_has_ended_change_nothing(tmp_path):
-    folder = tmp_path / "run"
+    folder, endless = tmp_path / "run", [*killed.RUN, "--num_train_epochs=100000"]
     process = subprocess.Popen(
-        [sys.executable, "train_loop.py", *killed.RUN, f"--output_dir={folder}"],
+        [sys.executable, "train_loop.py", *endless, f"--output_dir={folder}"],
         cwd=REPO,
         env=os.environ | ON_CPU,
         stdout=subprocess.DEVNULL,
@@ -79,4 +83,4 @@ def test_more_signals_until_the_interpreter_has_ended_change_nothing(tmp_path):
         process.send_signal(random.choice([signal.SIGTERM, signal.SIGUSR1]))
         time.sleep(0.005)
     assert process.returncode == 75, process.stderr.read()
-    assert killed.newest_saved(folder) < killed.NUM_UPDATES
+    assert killed.newest_saved(folder) >= 5

@@ -89,7 +89,7 @@ def test_fsdp_without_a_gpu_is_refused(tmp_path):
 def test_bad_input_ends_a_launch_of_two_at_once(tmp_path):
     out = f"--output_dir={tmp_path / 'run'}"
     bad = ["--train_file=nowhere.conll", "--model_name_or_path=.", out]
-    result = launch(*bad, processes=2, check=False, timeout=300)
+    result = launch(*bad, processes=2, check=False)
     assert result.returncode != 0
     assert result.stdout.count("error: ") == 1
     assert "nowhere.conll" in result.stdout
@@ -107,8 +107,15 @@ NOT_RUN = ("make", "git", "cd", "python -m venv", "pip", "python benchmarks/")
 NOT_RUN += ("python predict.py", "python report.py", "python export.py")  # have tests of their own
 
 
+def commands_to_run():
+    """Those that read data/ can use the corpora."""
+    for command in readme_commands():
+        if not command.startswith(NOT_RUN):
+            yield pytest.param(command, marks=[pytest.mark.corpora] * ("data/" in command))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [c for c in readme_commands() if not c.startswith(NOT_RUN)])
+@pytest.mark.parametrize("command", commands_to_run())
 def test_commands_of_the_readme_run(command, no_dropout, request, tmp_path):
     """As written, but short, on the CPU, and with a small model in place of a downloaded one."""
     words = shlex.split(command)

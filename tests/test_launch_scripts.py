@@ -7,12 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from launches import ON_CPU, REPO, SMALL
+from launches import HANG, ON_CPU, REPO, SMALL, wait_for_updates
 
 from tagloop.checkpoints import checkpoint
 
@@ -44,6 +43,7 @@ def environment(tmp_path):
         "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "here", "SLURM_NNODES": "1",
         "SLURM_GPUS_ON_NODE": "2", "PORT": str(port), "REQUEUED": str(tmp_path / "requeued"),
+        "SHUTDOWN_TIMEOUT": str(HANG),
     }  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def environment(tmp_path):
 def test_a_job_asked_to_stop_saves_and_goes_back_into_the_queue(environment, tmp_path):
     """And no other training on the machine hears of it."""
     folder = tmp_path / "run"
-    other = subprocess.Popen(["bash", "-c", "exec -a 'python -u train_loop.py' sleep 300"])
+    other = subprocess.Popen(["bash", "-c", "exec -a 'python -u train_loop.py' sleep infinity"])
     job = subprocess.Popen(
         ["bash", "launch/slurm.sbatch", *SMALL, "--num_train_epochs=100000", "--logging_steps=1",
          "--mixed_precision=no", f"--output_dir={folder}"],
@@ -59,20 +59,15 @@ def test_a_job_asked_to_stop_saves_and_goes_back_into_the_queue(environment, tmp
         start_new_session=True,
     )  # fmt: skip
     try:
-        metrics = folder / "metrics.jsonl"
-        deadline = time.monotonic() + 120
-        while not (metrics.exists() and metrics.read_text().count("\n") >= 3):  # in mid-training
-            assert job.poll() is None, job.stdout.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for_updates(folder, 3, job, output=job.stdout.read)  # in mid-training
         job.send_signal(signal.SIGUSR1)
-        output, _ = job.communicate(timeout=300)
+        output, _ = job.communicate(timeout=HANG)
         assert other.poll() is None, "a training of somebody else was signalled"
     finally:
         other.kill()
         if job.poll() is None:
             os.killpg(job.pid, signal.SIGTERM)
-            job.communicate(timeout=300)
+            job.communicate(timeout=HANG)
     assert job.returncode not in (0, 128 + signal.SIGUSR1), output
     assert "error: stopped by a signal after update" in output
     assert len([checkpoint.verify(path) for path in checkpoint.checkpoint_folders(folder)]) == 1

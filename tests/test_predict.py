@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from launches import REPO, launch
+from launches import HANG, REPO, launch
 
 import predict
 from tagloop.data.documents import files
@@ -395,7 +395,7 @@ def test_no_other_file_of_the_user_is_touched(trained, tmp_path):
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
         assert run(trained, "--file", source, "--output", pipe, "--output_format=jsonl") == 0
-        assert reader.communicate(timeout=60)[0].decode() == target.read_text(encoding="utf-8")
+        assert reader.communicate(timeout=HANG)[0].decode() == target.read_text(encoding="utf-8")
     assert pipe.is_fifo()
 
 

@@ -3,16 +3,16 @@
 Needs Linux, iproute2's `ip` and the right to make namespaces (root, mostly); skips without them.
 """
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from launches import REPO, SMALL, read_json
+from launches import HANG, REPO, SMALL, read_json, wait_for_updates, wait_until
 
 import train_loop
 
@@ -42,14 +42,15 @@ def processes_in(namespace: str) -> list[int]:
 
 def remove(namespace: str) -> None:
     """Kill what still runs in a namespace, then delete it."""
-    deadline = time.monotonic() + 10
-    while (left := processes_in(namespace)) and time.monotonic() < deadline:
+
+    def is_empty() -> bool:
+        left = processes_in(namespace)
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        time.sleep(0.05)
+        return not left
+
+    wait_until(is_empty, f"no process is left in {namespace}")
     ip("netns", "delete", namespace, check=False)
 
 
@@ -88,14 +89,13 @@ class Machines:
                     )
                 )
 
-    def wait(self, timeout: float) -> list[int]:
-        """Exit codes of both launches, which must end in time."""
-        deadline = time.monotonic() + timeout
+    def wait(self) -> list[int]:
+        """Exit codes of both launches."""
         for rank, launched in enumerate(self.launches):
             try:
-                launched.wait(max(0, deadline - time.monotonic()))
+                launched.wait(HANG)
             except subprocess.TimeoutExpired:
-                pytest.fail(f"machine {rank} runs after {timeout} s:\n{self.output()}")
+                pytest.fail(f"machine {rank} runs after {HANG} s:\n{self.output()}")
         return [launched.returncode for launched in self.launches]
 
     def training_process(self, rank: int) -> int:
@@ -140,7 +140,7 @@ def machines(tmp_path):
         for namespace in namespaces:
             remove(namespace)
         for launched in pair.launches:
-            launched.wait(10)
+            launched.wait(HANG)
 
 
 def test_two_machines_train_and_predict_the_same_bytes_as_one_process(
@@ -154,7 +154,7 @@ def test_two_machines_train_and_predict_the_same_bytes_as_one_process(
     ]
     machines.launch(*base, "--per_device_train_batch_size=6", f"--output_dir={tmp_path / 'two'}")
     train_loop.main([*base, f"--output_dir={tmp_path / 'one'}"])
-    assert machines.wait(timeout=300) == [0, 0], machines.output()
+    assert machines.wait() == [0, 0], machines.output()
     assert "2 x cpu" in machines.output()
     for name in ("predictions.conll", "metrics.jsonl", "eval_results.json", "test_results.json"):
         expected = (tmp_path / "one" / name).read_bytes()
@@ -164,15 +164,9 @@ def test_two_machines_train_and_predict_the_same_bytes_as_one_process(
 
 def test_a_machine_that_loses_its_process_ends_the_other(machines, tmp_path):
     folder = tmp_path / "run"
-    machines.launch(*SMALL, "--max_train_steps=1000000", f"--output_dir={folder}")
-    metrics = folder / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (metrics.exists() and metrics.read_text().count("\n") >= 3):  # in mid-training
-        ended = [launched.poll() for launched in machines.launches]
-        assert ended == [None, None], machines.output()
-        assert time.monotonic() < deadline, machines.output()
-        time.sleep(0.1)
+    machines.launch(*SMALL, "--max_train_steps=10000000", f"--output_dir={folder}")
+    wait_for_updates(folder, 3, *machines.launches, output=machines.output)  # in mid-training
     os.kill(machines.training_process(1), signal.SIGKILL)
-    codes = machines.wait(timeout=300)
+    codes = machines.wait()
     assert 0 not in codes, machines.output()
     assert not any(processes_in(namespace) for namespace in machines.namespaces)

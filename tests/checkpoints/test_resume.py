@@ -182,14 +182,11 @@ REASONS = {  # what happens to one process only -> exit of both, and what is sai
 @pytest.mark.slow
 @pytest.mark.parametrize("reason", REASONS)
 def test_what_one_process_meets_ends_all(tmp_path, reason):
-    """Within seconds: the launch returns, with a code that is not 0."""
+    """The launch returns, with a code that is not 0."""
     folder = tmp_path / "run"
     result = launch(
         *SMALL, "--checkpointing_steps=2", f"--output_dir={folder}", script="tests/one_rank.py",
-        # Of a dead process' others, the launcher kills those that are not gone after 30 s; a busy
-        # machine may need longer for the checkpoint that is being written.
-        environment={"REASON": reason, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "200"},
-        processes=2, check=False, timeout=300,
+        environment={"REASON": reason}, processes=2, check=False,
     )  # fmt: skip
     assert result.returncode != 0
     assert REASONS[reason] in result.stdout
@@ -202,14 +199,13 @@ def test_what_one_process_meets_ends_all(tmp_path, reason):
 
 @pytest.mark.slow
 def test_a_long_preparation_on_one_process_does_not_time_out_the_others(tmp_path):
-    """Tokenization of 10 s, collective time-out of 5 s."""
+    """They wait at the lock of what it prepares, not in a collective, which has a time-out."""
     result = launch(
         *SMALL, "--max_train_steps=1", f"--output_dir={tmp_path / 'run'}",
-        script="tests/one_rank.py", processes=2, timeout=300,
-        environment={"REASON": "slow", "TAGLOOP_CACHE": str(tmp_path / "cache")},
+        script="tests/one_rank.py", processes=2,
+        environment={"REASON": "long preparation", "TAGLOOP_CACHE": str(tmp_path / "cache")},
     )  # fmt: skip
-    assert "slept" in result.stdout
-    assert result.stdout.count("slept") == 3, "each of the splits once, whatever the processes"
+    assert result.stdout.count("waited for") == 3, "each of the splits once, whatever the processes"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -190,12 +189,11 @@ def test_what_is_no_model_is_refused_by_name(tmp_path, make, says):
         words_tokenizer(options(path))
 
 
-def test_a_name_that_is_not_on_this_machine_is_refused_at_once():
-    began = time.monotonic()
+def test_a_name_that_is_not_on_this_machine_is_refused_at_once(looked_up):
     for load in (words_tokenizer, lambda config: load_model_config(config, HEAD, None, LABELS)):
         with pytest.raises(InputError, match=r"acme/no-such-model.*couldn't"):
             load(options("acme/no-such-model"))
-    assert time.monotonic() - began < 5
+    assert looked_up == []
 
 
 def test_a_model_without_token_classification_is_refused():

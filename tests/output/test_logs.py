@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from launches import ON_CPU, REPO, SMALL, launch, read_json, read_metrics
+from launches import HANG, ON_CPU, REPO, SMALL, launch, read_json, read_metrics
 
 import train_loop
 
@@ -128,7 +128,7 @@ def test_output_that_nobody_reads_does_not_end_the_run(tmp_path, redirect):
     command = [sys.executable, "train_loop.py", *SMALL, f"--output_dir={folder}"]
     done = subprocess.run(
         ["bash", "-c", f'set -o pipefail; "$@" {redirect}', "bash", *command],
-        cwd=REPO, env=os.environ | ON_CPU, capture_output=True, text=True, timeout=300,
+        cwd=REPO, env=os.environ | ON_CPU, capture_output=True, text=True, timeout=HANG,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert read_json(folder / "run.json")["finished"] is True

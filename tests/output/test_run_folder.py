@@ -8,12 +8,23 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from launches import ON_CPU, REPO, SMALL, finish, launch, read_json, read_metrics, start
+from launches import (
+    HANG,
+    ON_CPU,
+    REPO,
+    SMALL,
+    finish,
+    launch,
+    read_json,
+    read_metrics,
+    start,
+    wait_for_updates,
+    wait_until,
+)
 from safetensors.torch import load_file, save_file
 
 import train_loop
@@ -72,7 +83,7 @@ def hold(path, ready, leave):
         file.write("process 12345 on elsewhere")
         file.flush()
         ready.set()
-        leave.wait(60)
+        leave.wait(HANG)
 
 
 @pytest.fixture
@@ -84,7 +95,7 @@ def occupied(tmp_path):
     ready, leave = context.Event(), context.Event()
     process = context.Process(target=hold, args=(folder, ready, leave))
     process.start()
-    ready.wait(60)
+    assert ready.wait(HANG)
     yield folder
     leave.set()
     process.join()
@@ -134,7 +145,7 @@ def test_two_starts_at_once_get_folders_of_their_own(tmp_path):
                          env=os.environ | ON_CPU, stdout=subprocess.DEVNULL)
         for _ in range(3)
     ]  # fmt: skip
-    assert [run.wait(200) for run in runs] == [0, 0, 0]
+    assert [run.wait(HANG) for run in runs] == [0, 0, 0]
     for number in (1, 2, 3):
         folder = tmp_path / "runs" / f"ner-{number}"
         assert [line["step"] for line in read_metrics(folder)] == [2, 2]
@@ -143,19 +154,17 @@ def test_two_starts_at_once_get_folders_of_their_own(tmp_path):
 @pytest.mark.slow
 def test_auto_is_refused_while_the_first_run_lives(tmp_path, capfd):
     folder = tmp_path / "run"
-    arguments = [*SMALL, "--max_train_steps=100000", "--logging_steps=1", f"--output_dir={folder}"]
+    arguments = [
+        *SMALL,
+        "--max_train_steps=9999999",
+        "--logging_steps=1",
+        f"--output_dir={folder}",
+    ]
     first = start(*arguments, AUTO)
-    wait_for(folder / "metrics.jsonl")
+    wait_for_updates(folder, 1, first, output=first.stdout.read)
     assert "in use by process" in refused(capfd, *arguments, AUTO)
     os.killpg(first.pid, signal.SIGKILL)
     finish(first, check=False)
-
-
-def wait_for(path, seconds=120):
-    end = time.monotonic() + seconds
-    while not (path.exists() and path.stat().st_size):
-        assert time.monotonic() < end, f"no {path}"
-        time.sleep(0.05)
 
 
 def is_of(folder, process):
@@ -171,21 +180,22 @@ def is_of(folder, process):
 def test_a_killed_launcher_takes_its_processes_along(tmp_path, processes):
     folder = tmp_path / "run"
     launcher = start(
-        *SMALL, "--max_train_steps=100000", "--logging_steps=1", f"--output_dir={folder}",
+        *SMALL, "--max_train_steps=9999999", "--logging_steps=1", f"--output_dir={folder}",
         processes=processes,
     )  # fmt: skip
-    wait_for(folder / "metrics.jsonl")
+    wait_for_updates(folder, 1, launcher, output=launcher.stdout.read)
     running = [path for path in Path("/proc").glob("[0-9]*") if is_of(folder, path)]
     trainers = [int(path.name) for path in running if int(path.name) != launcher.pid]
     assert len(trainers) == processes
     os.kill(launcher.pid, signal.SIGKILL)
-    end = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}/exe").exists() for pid in trainers) and time.monotonic() < end:
-        time.sleep(0.05)
-    left = [pid for pid in trainers if Path(f"/proc/{pid}/exe").exists()]
-    os.killpg(launcher.pid, signal.SIGKILL)
-    finish(launcher, check=False)
-    assert not left
+    try:
+        wait_until(
+            lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in trainers),
+            "all trainers have ended, long before their training would",
+        )
+    finally:
+        os.killpg(launcher.pid, signal.SIGKILL)
+        finish(launcher, check=False)
 
 
 # What else lies in the folder
@@ -518,7 +528,7 @@ def test_a_resume_where_one_process_reads_other_data_ends_all(run_copy):
     result = launch(
         *TINY, "--per_device_train_batch_size=6", f"--output_dir={run_copy}", AUTO,
         script="tests/one_rank.py", processes=2, environment={"REASON": "other data"},
-        check=False, timeout=300,
+        check=False,
     )  # fmt: skip
     assert result.returncode != 0
     errors = [line for line in result.stdout.splitlines() if line.startswith("error: ")]

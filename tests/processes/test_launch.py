@@ -4,11 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
-from launches import ON_CPU, REPO, SMALL, launch, start
+from launches import HANG, ON_CPU, REPO, SMALL, finish, launch, start, wait_for_updates
 from torch.nn.functional import dropout
 
 from tagloop.checkpoints import checkpoint
@@ -46,24 +45,15 @@ def start_training(folder, *options, script="train_loop.py", reason="none"):
         cwd=REPO, env=os.environ | ON_CPU | {"REASON": reason},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    wait_for_updates(process, folder, 2)
+    wait_for_updates(folder, 2, process, output=process.stdout.read)
     return process
-
-
-def wait_for_updates(process, folder, count):
-    metrics = folder / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (metrics.exists() and metrics.read_text().count("\n") >= count):
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     process = start_training(tmp_path / "run", "--checkpointing_steps=1000000")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=HANG)
     assert process.returncode == 75, output
     assert "Traceback" not in output
     assert "Ctrl-C again ends the run at once" in output
@@ -77,7 +67,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
 def test_ctrl_c_without_checkpoints_says_that_nothing_was_saved(tmp_path):
     process = start_training(tmp_path / "run")
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=HANG)
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert "nothing was saved, as --checkpointing_steps was not given" in output
@@ -93,7 +83,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path):
         line = process.stdout.readline()
         assert line, "ended at the first"
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=HANG)  # the update would never end
     assert process.returncode == -signal.SIGINT
     assert "Traceback" not in output
 
@@ -107,9 +97,9 @@ def test_ctrl_c_under_a_launcher_of_several_processes_saves(tmp_path, workers):
         *SMALL, "--num_train_epochs=100000", "--logging_steps=1", f"--output_dir={folder}",
         "--checkpointing_steps=1000000", f"--dataloader_num_workers={workers}", processes=2,
     )  # fmt: skip
-    wait_for_updates(process, folder, 3)
+    wait_for_updates(folder, 3, process, output=process.stdout.read)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
+    output = finish(process, check=False).stdout
     assert output.count("error: stopped by a signal after update") == 1, output
     assert "Traceback" not in output.split("torch/distributed/")[0]
     (saved,) = checkpoint.checkpoint_folders(folder)
@@ -122,7 +112,7 @@ def test_no_end_of_a_run_leaves_the_process_group_open(tmp_path, reason):
     """A process that does may abort as it ends."""
     result = launch(
         *SMALL, f"--output_dir={tmp_path / 'run'}", script="tests/one_rank.py", processes=2,
-        environment={"REASON": reason}, check=reason == "none", timeout=300,
+        environment={"REASON": reason}, check=reason == "none",
     )  # fmt: skip
     assert "left its process group open" not in result.stdout
     assert "terminate called" not in result.stdout

@@ -11,7 +11,7 @@ from collections import Counter
 from itertools import chain
 
 import pytest
-from launches import REPO
+from launches import HANG, REPO
 from sklearn.metrics import f1_score
 
 from tagloop.tasks.tagging.scores import TokenScores
@@ -312,7 +312,7 @@ def test_offline_and_without_files_in_two_processes_at_once(tmp_path):
         )
         for _ in range(2)
     ]
-    for child, (output, errors) in [(child, child.communicate(timeout=300)) for child in children]:
+    for child, (output, errors) in [(child, child.communicate(timeout=HANG)) for child in children]:
         assert child.returncode == 0, errors
         direct, after_direct, loaded, data_files = json.loads(output.splitlines()[-1])
         assert direct == loaded
