@@ -125,8 +125,10 @@ class Tagger:
         with autocast:
             for batch, outputs in forward_batches(self.model, windows, batches, device):
                 places = places_of(windows, batch.example_ids)
-                found, probabilities = decode(logits_of_words(windows, batch, outputs.logits))
-                label_ids[places] = found.cpu().numpy()
+                logits = logits_of_words(windows, batch, outputs.logits)
+                counts = torch.from_numpy(windows.num_units[batch.example_ids])
+                best, probabilities = decode(self.model, logits, counts)
+                label_ids[places] = best.cpu().numpy()
                 scores[places] = probabilities.cpu().numpy()
         return label_ids, scores
 

@@ -113,8 +113,10 @@ class Tagging:
         split: str,
     ) -> dict[str, Tensor]:
         """For every word that the windows own: `label`, int16, and `probability`, float32."""
-        logits = logits_of_words(self.examples[split], batch, outputs.logits)
-        label_ids, probabilities = decode(logits)
+        windows = self.examples[split]
+        logits = logits_of_words(windows, batch, outputs.logits)
+        counts = torch.from_numpy(windows.num_units[batch.example_ids])
+        label_ids, probabilities = decode(model, logits, counts)
         return {"label": label_ids.to(torch.int16), "probability": probabilities}
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
