@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> dict:
             accelerator, predictor, task, "validation", batch_size=8, equal_lengths=equal
         )
         speed = facts[unit] / (time.perf_counter() - began)
-        score = task.score("validation", found.predictions)[metric]
+        score = task.score("validation", found.predictions).values[metric]
         facts[name] = {metric: score, f"{unit}_per_second": round(speed)}
         write_line(f"{name:<10}{metric} {score:.4f}, {speed:,.0f} {unit}/s", "stdout")
         return exporter.answers(found.predictions)

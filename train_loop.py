@@ -70,7 +70,7 @@ from tagloop.processes.stop_signal import StopSignal
 from tagloop.report.build import report_run
 from tagloop.run import Run
 from tagloop.streams import leave, open_streams
-from tagloop.tasks.task import check_data, load_task
+from tagloop.tasks.task import Scores, check_data, load_task
 from tagloop.training.background import Background
 from tagloop.training.dropout import dropout_of
 from tagloop.training.dry_pass import dry_pass
@@ -227,9 +227,9 @@ def train(run: Run, stop: StopSignal) -> dict:
             if due.end_epoch:
                 state.end_epoch()
             if due.evaluate and "validation" in run.task.examples:
-                results, _ = evaluate(run, "validation")
-                is_best = state.add_evaluation(results, run.task.best_metric)
-                logs.log_evaluation(run, results)
+                scores, _ = evaluate(run, "validation")
+                is_best = state.add_evaluation(scores.values, run.task.best_metric, scores.by_type)
+                logs.log_evaluation(run, scores)
             stop_asked = stop.agreed()
             keeps = stop_asked and (stop_asked != signal.SIGINT or config.checkpointing_steps)
             if due.save or keeps or (is_best and config.load_best_model_at_end):
@@ -279,7 +279,7 @@ def train_step(run: Run, update: Update) -> UpdateResult:
     return UpdateResult(update.example_ids, update.num_targets, loss_sum, grad_norm, skipped)
 
 
-def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
+def evaluate(run: Run, split: str) -> tuple[Scores, np.ndarray]:
     """Scores of a split, and its predicted values, on every process. All must call this."""
     found = predict_split(
         run.accelerator, run.model, run.task, split,
@@ -288,7 +288,7 @@ def evaluate(run: Run, split: str) -> tuple[dict, np.ndarray]:
     if found.loss is not None and not math.isfinite(found.loss):
         raise NotFinite(f"update {run.state.step}: the {split} loss is {found.loss}")
     scores = on_main(run.accelerator, lambda: run.task.score(split, found.predictions))
-    return scores | {"loss": found.loss}, found.predictions
+    return Scores(scores.values | {"loss": found.loss}, scores.by_type), found.predictions
 
 
 def finish(run: Run, measured: dict) -> dict:
@@ -300,13 +300,16 @@ def finish(run: Run, measured: dict) -> dict:
     if config.do_train:
         if state.epoch_num_labels or state.train_loss is None:  # the run ended inside an epoch
             state.end_epoch()
-        results["train"] = {"loss": logs.significant(run, state.train_loss)} | measured
-        results["train"] |= logs.log_ending(run)
+        values = {"loss": logs.significant(run, state.train_loss)} | measured
+        results["train"] = Scores(values | logs.log_ending(run), {})
         if config.load_best_model_at_end and state.best_checkpoint:
             load_best(run)
     if "validation" in examples:
-        scores = state.best_results if config.load_best_model_at_end else state.last_results
-        results["eval"] = scores or evaluate(run, "validation")[0]
+        if config.load_best_model_at_end:
+            scores = Scores(state.best_results, state.best_by_type)
+        else:
+            scores = Scores(state.last_results, state.last_by_type)
+        results["eval"] = scores if scores.values else evaluate(run, "validation")[0]
     for split in ("test", "predict"):
         if split in examples:
             scores, predictions[split] = evaluate(run, split)

@@ -35,7 +35,7 @@ from tagloop.models.weights import find_non_finite
 from tagloop.processes.agree import on_all
 from tagloop.records import known_fields, read_record
 from tagloop.run import Run
-from tagloop.training.progress import TrainState
+from tagloop.training.progress import TrainState, upgrade_state
 
 WEIGHTS, OPTIMIZER = "model.safetensors", "optimizer.pt"
 COMPILED = "_orig_mod."  # torch.compile puts this into names of parameters; checkpoints lack it
@@ -159,6 +159,8 @@ def read_facts(folder: Path) -> Facts:
 
 def _parse_facts(manifest: dict) -> Facts:
     try:
+        if isinstance(manifest.get("state"), dict):
+            manifest = manifest | {"state": upgrade_state(manifest["state"])}
         facts = read_record(known_fields(manifest, Facts), Facts)
         facts.identity["options"], facts.identity["model"]
     except (ValueError, KeyError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
+from tagloop.tasks.task import Scores
 
 
 def significant(run: Run, value: float) -> float:
@@ -55,9 +56,9 @@ def log_training(run: Run) -> dict:
     return values
 
 
-def log_evaluation(run: Run, results: dict) -> None:
+def log_evaluation(run: Run, scores: Scores) -> None:
     """Report the scores of the validation split. Every process must call this."""
-    values = {f"eval_{name}": value for name, value in results.items() if name != "types"}
+    values = {f"eval_{name}": value for name, value in scores.values.items()}
     log_metrics(run, values, format_scores(values))
 
 

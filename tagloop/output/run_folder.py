@@ -43,7 +43,7 @@ from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
 from tagloop.tasks import TASKS
-from tagloop.tasks.task import prediction_files_of
+from tagloop.tasks.task import Scores, prediction_files_of
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
 
 
 def _lock(config: Config) -> tuple[Lock, Path]:
-    """Lock --output_dir, or the first of runs/ner-1, runs/ner-2, ... that holds nothing."""
+    """Lock --output_dir, or the first of runs/TASK-1, runs/TASK-2, ... that holds nothing."""
     for number in itertools.count(1):
         folder = Path(config.output_dir or f"runs/{config.task_name}-{number}")
         if config.output_dir is None and folder.exists() and _contents(config, folder):
@@ -175,14 +175,14 @@ def _lines_until(step: int, path: Path) -> list[str]:
 def finish(
     run: Run,
     weights: dict[str, torch.Tensor] | None,
-    results: dict[str, dict],
+    scores: dict[str, Scores],
     predictions: dict[str, np.ndarray],
 ) -> dict:
     """Write the model, predictions and results, then mark the run finished. Main process only.
 
     Args:
         weights: the trained model's state dict, or None if nothing was trained.
-        results: scores by part of the run: "train", "eval", "test"; "types" is for the card alone.
+        scores: by part of the run: "train", "eval", "test".
         predictions: the predicted values of "test" and "predict", if any.
 
     Returns:
@@ -199,24 +199,17 @@ def finish(
     for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
-    types = {part: scores.get("types", {}) for part, scores in results.items()}
-    results = {
-        part: {name: value for name, value in scores.items() if name != "types"}
-        for part, scores in results.items()
-    }
     everything = {} if run.config.do_train else read_json(run.folder / "all_results.json")
-    for part, scores in results.items():
-        named = {f"{part}_{name}": value for name, value in scores.items()}
+    for part, each in scores.items():
+        named = {f"{part}_{name}": value for name, value in each.values.items()}
         write_json(run.folder / f"{part}_results.json", named)
         everything |= named
     write_json(run.folder / "all_results.json", everything)
-    fresh = [
-        part for part in results if part != "eval" or not run.config.do_train
-    ]  # tracked before
-    track(run, {f"{part}_{name}": v for part in fresh for name, v in results[part].items()})
+    fresh = [p for p in scores if p != "eval" or not run.config.do_train]  # tracked before
+    track(run, {f"{part}_{name}": v for part in fresh for name, v in scores[part].values.items()})
     if run.config.do_train:
         record = _record(run)
-        write_card(run, results, types, record["environment"])
+        write_card(run, scores, record["environment"])
         outcome = {"finished": True, "results": everything, "model_files": model_files}
         write_json(run.folder / RECORD, record | outcome)
         if not run.config.checkpointing_steps:  # only the best model or a signal needed any

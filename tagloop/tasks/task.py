@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from datasets import Dataset
@@ -95,6 +95,19 @@ def check_data(config: Config) -> dict:
     return {}
 
 
+class Scores(NamedTuple):
+    """Scores of a split.
+
+    Attributes:
+        values: plain floats by name. The loop adds "loss", None where nothing has a target.
+        by_type: for every type or class {"precision", "recall", "f1", "number"}; empty without
+            types.
+    """
+
+    values: dict[str, float]
+    by_type: dict[str, dict[str, float]]
+
+
 class Task(Protocol):
     """What is learned, predicted and scored. Built the same on every process.
 
@@ -132,11 +145,8 @@ class Task(Protocol):
         """The predicted values of a batch, one vector in the order of ids, on the device."""
         ...
 
-    def score(self, split: str, predictions: np.ndarray) -> dict:
-        """Scores of a whole split by name; the main process alone calls this.
-
-        Under "types", where there are any: {type: {"precision", "recall", "f1", "number"}}.
-        """
+    def score(self, split: str, predictions: np.ndarray) -> Scores:
+        """Scores of a whole split; the main process alone calls this."""
         ...
 
     def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from tagloop.options.config import Config
 
@@ -18,8 +17,10 @@ class TrainState:
     epoch_num_labels: int = 0
     grad_norm: float | None = None  # of the last update, before clipping; None: not finite
     train_loss: float | None = None  # mean over the labels of the last epoch
-    last_results: dict[str, Any] = field(default_factory=dict)  # of the last evaluation
-    best_results: dict[str, Any] = field(default_factory=dict)
+    last_results: dict[str, float | None] = field(default_factory=dict)  # of the last evaluation
+    last_by_type: dict[str, dict[str, float]] = field(default_factory=dict)  # the same, by type
+    best_results: dict[str, float | None] = field(default_factory=dict)
+    best_by_type: dict[str, dict[str, float]] = field(default_factory=dict)
     best_step: int | None = None  # the update that best_results follow
     best_checkpoint: str | None = None
     evaluations_without_gain: int = 0
@@ -42,8 +43,14 @@ class TrainState:
         self.train_loss = self.epoch_loss_sum / max(self.epoch_num_labels, 1)
         self.epoch_loss_sum, self.epoch_num_labels = 0.0, 0
 
-    def add_evaluation(self, results: dict[str, float], metric: str) -> bool:
+    def add_evaluation(
+        self,
+        results: dict[str, float | None],
+        metric: str,
+        by_type: dict[str, dict[str, float]] | None = None,
+    ) -> bool:
         """Note an evaluation; True if it is the best so far by `metric` (a loss counts down)."""
+        by_type = by_type or {}
         sign = -1 if metric.endswith(("loss", "mse")) else 1
         # A type that is in neither side, or a loss without labels, is no score at all.
         score, best = (
@@ -51,11 +58,26 @@ class TrainState:
             for scores in (results, self.best_results)
         )
         is_best = not self.best_results or score > best or math.isnan(best) > math.isnan(score)
-        self.last_results = results
+        self.last_results, self.last_by_type = results, by_type
         if is_best:
-            self.best_results, self.best_step = results, self.step
+            self.best_results, self.best_by_type = results, by_type
+            self.best_step = self.step
         self.evaluations_without_gain = 0 if is_best else self.evaluations_without_gain + 1
         return is_best
+
+
+def upgrade_state(values: dict) -> dict:
+    """The state in a manifest of an older version, with the names of this version's fields.
+
+    Version 1 kept the scores of each type among the results.
+    """
+    upgraded = dict(values)
+    for which in ("last", "best"):
+        results = upgraded.get(f"{which}_results")
+        if isinstance(results, dict) and "types" in results:
+            upgraded[f"{which}_by_type"] = results["types"]
+            upgraded[f"{which}_results"] = {k: v for k, v in results.items() if k != "types"}
+    return upgraded
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.classification.card import describe_card
 from tagloop.tasks.classification.encoding import LabelledRows, encode_texts
-from tagloop.tasks.task import choose_metric, identify, needed_splits
+from tagloop.tasks.task import Scores, choose_metric, identify, needed_splits
 
 TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
 USUAL_CLASSES = 100  # a small file may have as many classes as texts
@@ -93,32 +93,34 @@ class Classification:
         probability, best = logits.softmax(-1).max(-1)
         return torch.stack([best.float(), probability], -1).flatten()
 
-    def score(self, split: str, predictions: np.ndarray) -> dict:
+    def score(self, split: str, predictions: np.ndarray) -> Scores:
         examples = self.examples[split]
         gold = examples.labels[examples.has_label]
         found = predictions[:: examples.num_values][examples.has_label]
         if not len(gold):
-            return {}
+            return Scores({}, {})
         if not self.labels:
             defined = np.ptp(gold) > 0 and np.ptp(found) > 0
             pearson = float(np.corrcoef(gold, found)[0, 1]) if defined else 0.0
-            return {"pearson": pearson, "mse": float(np.square(gold - found).mean())}
+            mse = float(np.square(gold - found).mean())
+            return Scores({"pearson": pearson, "mse": mse}, {})
         several = len({*gold, *found}) > 1  # else Matthews is not defined
         ids = np.arange(len(self.labels))
         columns = precision_recall_fscore_support(gold, found, labels=ids, zero_division=0)
         names = ("precision", "recall", "f1", "number")
         types = zip(self.labels, zip(*columns, strict=True), strict=True)
         average = "binary" if len(self.labels) == 2 else "micro"
-        return {
+        values = {
             "accuracy": float(accuracy_score(gold, found)) if len(gold) else 0.0,
             "f1": float(f1_score(gold, found, average=average, zero_division=0)),
             "macro_f1": float(f1_score(gold, found, average="macro", zero_division=0)),
             "matthews": float(matthews_corrcoef(gold, found)) if several else 0.0,
-            "types": {
-                label: {name: v.item() for name, v in zip(names, values, strict=True)}
-                for label, values in types
-            },
         }
+        by_type = {
+            label: {name: v.item() for name, v in zip(names, each, strict=True)}
+            for label, each in types
+        }
+        return Scores(values, by_type)
 
     def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
         """predictions.tsv: a line a row, the class and its probability, or the number."""

@@ -27,7 +27,7 @@ from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.tagging.card import describe_card
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
-from tagloop.tasks.task import choose_metric, identify, needed_splits
+from tagloop.tasks.task import Scores, choose_metric, identify, needed_splits
 
 SPAN_METRICS = (
     "f1", "precision", "recall", "accuracy", "strict_f1", "strict_precision", "strict_recall",
@@ -105,7 +105,7 @@ class Tagging:
         best = outputs.logits[torch.from_numpy(rows), torch.from_numpy(columns)].argmax(-1)
         return best.to(torch.int16)
 
-    def score(self, split: str, predictions: np.ndarray) -> dict:
+    def score(self, split: str, predictions: np.ndarray) -> Scores:
         # Half a second that most never need.
         from tagloop.tasks.tagging.scores import TokenScores, type_scores
 
@@ -117,7 +117,7 @@ class Tagging:
             task=task,
             entity_level=self.config.return_entity_level_metrics,
         )
-        return scores | {"types": type_scores(predicted, gold, task)}
+        return Scores(scores, type_scores(predicted, gold, task))
 
     def write(self, folder: Path, split: str, predictions: np.ndarray) -> None:
         write_predictions(folder, self.corpus.splits[split], self._tags(split, predictions))
