@@ -261,9 +261,8 @@ def train_step(run: Run, update: Update) -> UpdateResult:
 
 def compute_loss(run: Run, micro_batch: MicroBatch) -> Tensor:
     """The summed loss of a micro-batch on the device, a scalar with a gradient."""
-    with dropout_of(
-        run.config, run.state.step, micro_batch, run.example_dims
-    ):  # No cut changes the masks.
+    # No cut of the global batch changes the masks.
+    with dropout_of(run.config, run.state.step, micro_batch, run.example_dims):
         outputs = run.model(**micro_batch.inputs)
     losses = run.task.losses(outputs, micro_batch)
     return losses.sum(dtype=precise_dtype(run.accelerator))
@@ -298,7 +297,7 @@ def finish(run: Run, measured: dict) -> dict:
         if config.load_best_model_at_end and state.best_checkpoint:
             load_best(run)
     if "validation" in examples:
-        scores = state.best_results if config.load_best_model_at_end else state.last_results
+        scores = state.best_scores if config.load_best_model_at_end else state.last_scores
         results["eval"] = scores if scores.values else evaluate(run, "validation")[0]
     for split in ("test", "predict"):
         if split in examples:

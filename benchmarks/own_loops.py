@@ -31,9 +31,9 @@ def evaluate_tagloop(inputs, gate, options) -> None:
     while True:
         gate.update()
         lengths = run.task.examples["validation"].lengths.astype("int64")
-        results, _ = train_loop.evaluate(run, "validation")
+        scores, _ = train_loop.evaluate(run, "validation")
         gate.add(len(lengths), lengths.sum(), (lengths**2).sum(), 0)
-        gate.notes["f1"] = results["f1"]
+        gate.notes["f1"] = scores.values["f1"]
 
 
 def arguments(inputs, options) -> list[str]:

@@ -64,10 +64,20 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def parse_json(path: Path) -> object:
+    """The JSON values of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, RecursionError: it holds no JSON.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def read_json(path: Path) -> dict:
     """A file that write_json wrote; nothing where there is none, or something else."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path)
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -33,8 +33,6 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
             publish(folder, packed.write, packed.facts)
         except WRITE_ERRORS as error:
             reason = getattr(error, "strerror", None) or error
-            if "inline_container" in str(reason):  # torch.save tells no more
-                reason = "the disk is full or failed while torch wrote to it"
             return (
                 f"{folder}: the checkpoint could not be written: {reason}; mend that and go on "
                 "with --resume_from_checkpoint auto"

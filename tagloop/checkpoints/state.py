@@ -2,23 +2,25 @@
 
     model.safetensors   weights of the whole model, float32
     config.json and the processors' files: the folder is a model that transformers loads
-    optimizer.pt        the fields of Training
+    optimizer.safetensors   moments of the parameters
+    optimizer.json      groups of parameters with their options, schedule, loss scaler
     manifest.json       the fields of Facts; checkpoint.py adds sizes and digests
 
 The state is gathered whole, so it does not depend on the number of processes. All that is read is
-compared with the run's own model before it is loaded. Nothing is unpickled with code: weights are
-safetensors, optimizer.pt is read with `weights_only=True`, the manifest is JSON.
+compared with the run's own model and options before it is loaded. No file can hold code. Earlier
+versions wrote optimizer.pt instead of the two optimizer files; it is read with `weights_only=True`.
 """
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -29,15 +31,18 @@ from torch.distributed.checkpoint.state_dict import (
 
 from tagloop.checkpoints.checkpoint import MANIFEST, NAME, DamagedCheckpoint, verify
 from tagloop.errors import InputError, NotFinite
-from tagloop.files import read_json
+from tagloop.files import parse_json, read_json, write_json
 from tagloop.models.saving import write_model
 from tagloop.models.weights import find_non_finite
 from tagloop.processes.agree import on_all
 from tagloop.records import known_fields, read_record
 from tagloop.run import Run
-from tagloop.training.progress import TrainState
+from tagloop.training.progress import TrainState, upgrade_state
+from tagloop.training.vocabulary import ROWS
 
-WEIGHTS, OPTIMIZER = "model.safetensors", "optimizer.pt"
+WEIGHTS = "model.safetensors"
+MOMENTS, OPTIMIZER, OLD_OPTIMIZER = "optimizer.safetensors", "optimizer.json", "optimizer.pt"
+CONTENT = (WEIGHTS, MOMENTS, OPTIMIZER)
 COMPILED = "_orig_mod."  # torch.compile puts this into names of parameters; checkpoints lack it
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 # Not strict: tied weights are stored once, and a parameter without a gradient has no moments.
@@ -65,11 +70,75 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What optimizer.pt holds, each as its `state_dict()` gives it. The fields are the keys."""
+    """Optimizer, schedule and loss scaler, each as its `state_dict()` gives it.
+
+    The fields' names are the keys of optimizer.json, and were those of optimizer.pt.
+
+    Attributes:
+        optimizer: "state": {parameter: {moment: tensor}}, "param_groups", and the rows of the
+            vocabulary that the moments are of.
+        scaler: empty without a loss scaler.
+    """
 
     optimizer: dict
     lr_scheduler: dict
-    scaler: dict  # empty without one
+    scaler: dict
+
+    def write(self, into: Path) -> None:
+        """Write the optimizer's files into a folder: tensors apart from all else."""
+        values = dict(self.optimizer)
+        tensors = {
+            f"{moment}/{name}": tensor.contiguous()
+            for name, moments in values.pop("state").items()
+            for moment, tensor in moments.items()
+        }
+        if ROWS in values:
+            tensors[ROWS] = values.pop(ROWS)
+        save_file(tensors, into / MOMENTS)
+        write_json(into / OPTIMIZER, vars(self) | {"optimizer": values})
+
+
+def read_training(folder: Path) -> Training:
+    """Read the optimizer's files of a checkpoint, of this version or an earlier one.
+
+    Raises:
+        ValueError, OSError and others: they hold something else.
+    """
+    if (folder / OLD_OPTIMIZER).exists():
+        values = torch.load(folder / OLD_OPTIMIZER, map_location="cpu", weights_only=True)
+        training = read_record(values, Training)
+        _require_plain(values)
+        return training
+    training = read_record(parse_json(folder / OPTIMIZER), Training)
+    state, tensors = {}, load_file(folder / MOMENTS)
+    rows = {ROWS: tensors.pop(ROWS)} if ROWS in tensors else {}
+    for key, tensor in tensors.items():
+        moment, _, name = key.partition("/")
+        state.setdefault(name, {})[moment] = tensor
+    optimizer = training.optimizer | {"state": state} | rows
+    for group in optimizer["param_groups"]:
+        if "betas" in group:
+            group["betas"] = tuple(group["betas"])  # JSON knows lists only
+    return dataclasses.replace(training, optimizer=optimizer)
+
+
+def _require_plain(value: object) -> None:
+    """Refuse tensors that are views of less memory than they say. Raises ValueError.
+
+    A tensor of a pickled file may have the right shape and be read beyond the end of its storage.
+    """
+    if isinstance(value, torch.Tensor):
+        plain = type(value) is torch.Tensor and value.layout == torch.strided
+        plain = plain and value.device.type == "cpu" and value.is_contiguous()
+        needed = (value.storage_offset() + value.numel()) * value.element_size() if plain else 0
+        if not plain or value.untyped_storage().nbytes() < needed:
+            raise ValueError("a tensor is no plain one in memory of its own")
+    elif isinstance(value, dict):
+        for each in value.values():
+            _require_plain(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _require_plain(each)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +154,7 @@ class PackedState:
     def write(self, into: Path) -> None:
         """Put all files but the manifest into a folder."""
         write_model(into, self.model, self.weights, self.processors)
-        torch.save(vars(self.training), into / OPTIMIZER)
+        self.training.write(into)
 
 
 def pack_state(run: Run) -> PackedState:
@@ -139,7 +208,8 @@ def require_finite(run: Run) -> None:
     Raises:
         NotFinite: on every process, though each may hold but a part; names a parameter.
     """
-    found = [name for name in gather_object([find_non_finite(run.model, run.optimizer)]) if name]
+    own = find_non_finite(run.model, run.optimizer) or run.vocabulary.find_non_finite()
+    found = [name for name in gather_object([own]) if name]
     if found:
         raise NotFinite(f"update {run.state.step}: weights or moments of {found[0]} are not finite")
 
@@ -151,7 +221,8 @@ def read_facts(folder: Path) -> Facts:
         DamagedCheckpoint: what is wrong with the checkpoint.
     """
     manifest = verify(folder)
-    for name in (WEIGHTS, OPTIMIZER):
+    names = (WEIGHTS, OLD_OPTIMIZER) if OLD_OPTIMIZER in manifest["files"] else CONTENT
+    for name in names:
         if name not in manifest["files"]:
             raise DamagedCheckpoint(f"its manifest does not list {name}")
     return _parse_facts(manifest)
@@ -159,6 +230,8 @@ def read_facts(folder: Path) -> Facts:
 
 def _parse_facts(manifest: dict) -> Facts:
     try:
+        if isinstance(manifest.get("state"), dict):
+            manifest = manifest | {"state": upgrade_state(manifest["state"])}
         facts = read_record(known_fields(manifest, Facts), Facts)
         facts.identity["options"], facts.identity["model"]
     except (ValueError, KeyError) as error:
@@ -198,16 +271,17 @@ def load_training_state(run: Run, folder: Path) -> None:
     Raises:
         InputError: on every process; they are not those of this model.
     """
-    path = folder / OPTIMIZER
 
     def read() -> Training:
-        training = Training(**torch.load(path, map_location="cpu", weights_only=True))
+        training = read_training(folder)
         moments = run.vocabulary.unpack_moments(training.optimizer)
-        _require_moments(moments, run)
-        own_schedule = run.lr_scheduler.state_dict()
-        _require(training.lr_scheduler.keys() <= own_schedule.keys(), "another schedule")
+        _require_moments(moments["state"], run)
+        _require_groups(moments["param_groups"], run)
+        _require_schedule(training, run)
         return dataclasses.replace(training, optimizer=moments)
 
+    old = (folder / OLD_OPTIMIZER).exists()
+    path = folder / (OLD_OPTIMIZER if old else OPTIMIZER)
     training = on_all(run.accelerator, lambda: _readable(read, path))
     set_optimizer_state_dict(
         run.model, run.optimizer.optimizer, training.optimizer, options=BROADCAST
@@ -217,22 +291,51 @@ def load_training_state(run: Run, folder: Path) -> None:
         run.accelerator.scaler.load_state_dict(training.scaler)
 
 
-def _require_moments(optimizer: dict, run: Run) -> None:
-    """Compare an optimizer's state dict with the run's model. Raises ValueError."""
-    model = run.accelerator.unwrap_model(run.model)
-    parameters = _plain_names(dict(model.named_parameters()))
-    _require(optimizer["state"].keys() <= parameters.keys(), "other parameters")
-    for name, moments in optimizer["state"].items():
+def _require_moments(state: dict[str, dict[str, torch.Tensor]], run: Run) -> None:
+    """Compare an optimizer's moments with the run's model. Raises ValueError."""
+    parameters = _parameters(run)
+    _require(state.keys() <= parameters.keys(), "other parameters")
+    for name, moments in state.items():
         _require(set(moments) == {"step", "exp_avg", "exp_avg_sq"}, f"other moments of {name}")
         _require(moments["step"].numel() == 1, "a step of another shape")
         for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
             # A fused kernel would read past the end of a moment of another shape.
             _require_shapes({name: moment}, parameters)
-    groups, own_groups = optimizer["param_groups"], run.optimizer.param_groups
-    sizes, own_sizes = ([len(group["params"]) for group in each] for each in (groups, own_groups))
-    _require(sizes == own_sizes, "other groups")
-    named = {name for group in groups for name in group["params"]}
-    _require(named <= parameters.keys(), "groups of other parameters")
+
+
+def _require_groups(groups: list[dict], run: Run) -> None:
+    """Compare an optimizer's groups, and how they are stepped, with the run's. Raises ValueError.
+
+    The learning rate is the schedule's. Options that this version of torch does not have, or had
+    not when the checkpoint was written, are left out.
+    """
+    name_of = {id(parameter): name for name, parameter in _parameters(run).items()}
+    own_groups = run.optimizer.param_groups
+    _require(len(groups) == len(own_groups), "other groups")
+    for group, own in zip(groups, own_groups, strict=True):
+        names = [name_of.get(id(parameter)) for parameter in own["params"]]
+        _require(group["params"] == names, "groups of other parameters")
+        for option in (group.keys() & own.keys()) - {"params", "lr"}:
+            same = group[option] == own[option]
+            _require(same, f"{option} {group[option]} instead of {own[option]}: another optimizer")
+
+
+def _require_schedule(training: Training, run: Run) -> None:
+    """Compare a schedule's state with the run's schedule. Raises ValueError."""
+    saved, own = training.lr_scheduler, run.lr_scheduler.state_dict()
+    _require(saved.keys() <= own.keys(), "another schedule")
+    updates = saved["last_epoch"]
+    _require(isinstance(updates, int) and updates >= 0, "another schedule")
+    _require(saved["base_lrs"] == own["base_lrs"], "another learning rate")
+    factors = [factor_of(updates) for factor_of in run.lr_scheduler.lr_lambdas]
+    for group, rate, factor in zip(
+        training.optimizer["param_groups"], own["base_lrs"], factors, strict=True
+    ):
+        _require(math.isclose(group["lr"], rate * factor, rel_tol=1e-6), "another learning rate")
+
+
+def _parameters(run: Run) -> dict[str, nn.Parameter]:
+    return _plain_names(dict(run.accelerator.unwrap_model(run.model).named_parameters()))
 
 
 def _plain_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

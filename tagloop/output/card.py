@@ -16,6 +16,7 @@ from tagloop.output.hub import name_of
 from tagloop.output.own_files import CARD
 from tagloop.run import Run
 from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.task import Scores
 
 SEAL = "\n<!-- Written by tagloop, which leaves it alone once it is edited: {} -->\n"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -24,14 +25,11 @@ SPLITS = {"eval": "validation", "test": "test"}
 PUBLISHED = options_about("data", "model", "training")
 
 
-def write_card(
-    run: Run, results: dict[str, dict], types: dict[str, dict], environment: dict
-) -> None:
+def write_card(run: Run, scores: dict[str, Scores], environment: dict) -> None:
     """Write README.md, unless there is one of somebody else's. Main process only.
 
     Args:
-        results: scores by part of the run: "train", "eval", "test".
-        types: of the same parts, {type: {"precision", "recall", "f1", "number"}}.
+        scores: by part of the run: "train", "eval", "test".
         environment: as describe_environment.
     """
     path = run.folder / CARD
@@ -39,17 +37,13 @@ def write_card(
         run.say(f"warning     {path} is not as tagloop wrote it and stays; it may be out of date")
         return
     facts = run.task.card()
-    scores = {
-        part: {
-            name: float(value)
-            for name, value in results[part].items()
-            if name in facts.metrics and value is not None
-        }
-        for part in SPLITS
-        if part in results
+    shown = {part: scores[part] for part in SPLITS if part in scores}
+    shown = {
+        part: Scores(_known(each.values, facts.metrics), each.by_type)
+        for part, each in shown.items()
     }
-    text = "\n".join(_body(run, facts, scores, types, environment))
-    head = _metadata(run, facts, scores, types).to_yaml()
+    text = "\n".join(_body(run, facts, shown, environment))
+    head = _metadata(run, facts, shown).to_yaml()
     card = str(ModelCard(f"---\n{head}\n---\n{text}\n"))
     write_text(path, card + SEAL.format(_digest(card)))
 
@@ -68,15 +62,18 @@ def _digest(card: str) -> str:
     return hashlib.sha256(card.encode("utf-8")).hexdigest()
 
 
-def _metadata(
-    run: Run, facts: CardFacts, scores: dict[str, dict], types: dict[str, dict]
-) -> ModelCardData:
+def _known(values: dict[str, float | None], metrics: dict[str, str]) -> dict[str, float]:
+    """The scores that have a name on the hub, as plain floats, which YAML can write."""
+    return {k: float(v) for k, v in values.items() if k in metrics and v is not None}
+
+
+def _metadata(run: Run, facts: CardFacts, scores: dict[str, Scores]) -> ModelCardData:
     config, metric = run.config, facts.type_metric
     found = []
-    for part, values in scores.items():
+    for part, (values, by_type) in scores.items():
         named = [(k.replace("_", " "), facts.metrics[k], v) for k, v in values.items()]
-        for type_, each in types.get(part, {}).items():
-            named.append((f"{metric} of {type_}", metric, each[metric]))
+        for type_, each in by_type.items():
+            named.append((f"{metric} of {type_}", metric, float(each[metric])))
         found += [
             EvalResult(
                 task_type=facts.pipeline_tag,
@@ -118,30 +115,28 @@ def _source(config: Config, split: str) -> str:
     return "tagloop's sample corpus"
 
 
-def _body(
-    run: Run, facts: CardFacts, scores: dict[str, dict], types: dict[str, dict], environment: dict
-) -> list[str]:
+def _body(run: Run, facts: CardFacts, scores: dict[str, Scores], environment: dict) -> list[str]:
     config, name = run.config, name_of(run.config, run.folder)
     base = config.model_name_or_path
     origin = f"Fine-tuned from {_text(base if _on_hub(base) else Path(base).name)}" if base else (
         "Trained from scratch"
     )  # fmt: skip
     lines = [f"# {_text(name)}", "", f"{facts.title}. {origin} with tagloop's train_loop.py.", ""]
-    columns = list(dict.fromkeys(column for values in scores.values() for column in values))
+    columns = list(dict.fromkeys(column for each in scores.values() for column in each.values))
     rows = [
-        [SPLITS[part], *(f"{values[c]:.4f}" if c in values else "" for c in columns)]
-        for part, values in scores.items()
+        [SPLITS[part], *(f"{each.values[c]:.4f}" if c in each.values else "" for c in columns)]
+        for part, each in scores.items()
     ]
     if rows:
         lines += ["## Scores", "", *_table(["", *columns], rows)]
         if facts.note and columns:
             lines += [facts.note, ""]
-    for part in scores:
-        if types.get(part):
-            header = [f"{SPLITS[part]}, by type", *next(iter(types[part].values()))]
+    for part, (_, by_type) in scores.items():
+        if by_type:
+            header = [f"{SPLITS[part]}, by type", *next(iter(by_type.values()))]
             values = [
                 [type_, *(f"{v:.4f}" if isinstance(v, float) else f"{v:,}" for v in each.values())]
-                for type_, each in types[part].items()
+                for type_, each in by_type.items()
             ]
             lines += _table(header, values)
     lines += ["## Use", "", *_usage(facts, name)]

@@ -71,7 +71,7 @@ def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
 
 
 def _lock(config: Config) -> tuple[Lock, Path]:
-    """Lock --output_dir, or the first of runs/ner-1, runs/ner-2, ... that holds nothing."""
+    """Lock --output_dir, or the first of runs/TASK-1, runs/TASK-2, ... that holds nothing."""
     for number in itertools.count(1):
         folder = Path(config.output_dir or f"runs/{config.task_name}-{number}")
         if config.output_dir is None and folder.exists() and _contents(config, folder):
@@ -199,21 +199,17 @@ def finish(
     for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
-    types = {part: each.by_type for part, each in scores.items()}
-    results = {part: each.values for part, each in scores.items()}
     everything = {} if run.config.do_train else read_json(run.folder / "all_results.json")
-    for part, values in results.items():
-        named = {f"{part}_{name}": value for name, value in values.items()}
+    for part, each in scores.items():
+        named = {f"{part}_{name}": value for name, value in each.values.items()}
         write_json(run.folder / f"{part}_results.json", named)
         everything |= named
     write_json(run.folder / "all_results.json", everything)
-    fresh = [
-        part for part in results if part != "eval" or not run.config.do_train
-    ]  # tracked before
-    track(run, {f"{part}_{name}": v for part in fresh for name, v in results[part].items()})
+    fresh = [p for p in scores if p != "eval" or not run.config.do_train]  # tracked before
+    track(run, {f"{part}_{name}": v for part in fresh for name, v in scores[part].values.items()})
     if run.config.do_train:
         record = _record(run)
-        write_card(run, results, types, record["environment"])
+        write_card(run, scores, record["environment"])
         outcome = {"finished": True, "results": everything, "model_files": model_files}
         write_json(run.folder / RECORD, record | outcome)
         if not run.config.checkpointing_steps:  # only the best model or a signal needed any

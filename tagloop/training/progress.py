@@ -1,12 +1,10 @@
 """Where the training is, and what is due after an update. Pure, so a resumed run does the same."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tagloop.options.config import Config
 from tagloop.tasks.task import Metric, Scores
-
-NO_SCORES = Scores({}, {})
 
 
 @dataclass
@@ -19,7 +17,9 @@ class TrainState:
         epoch_loss_sum, epoch_num_labels: the same since the epoch began.
         grad_norm: of the last update, before it was clipped; None if it was not finite.
         train_loss: mean over the targets of the last epoch that ended.
-        last_results, best_results: of the last and the best evaluation; empty before the first.
+        last_results, best_results: scores of the last and of the best evaluation, by name; empty
+            before the first.
+        last_by_type, best_by_type: the same for every type.
         best_step: the update that the best evaluation followed.
         best_checkpoint: name of the folder with the weights of the best evaluation.
         evaluations_without_gain: evaluations since the best one.
@@ -32,16 +32,23 @@ class TrainState:
     epoch_num_labels: float = 0
     grad_norm: float | None = None
     train_loss: float | None = None
-    last_results: Scores | list | dict = NO_SCORES
-    best_results: Scores | list | dict = NO_SCORES
+    last_results: dict[str, float | None] = field(default_factory=dict)
+    last_by_type: dict[str, dict[str, float]] = field(default_factory=dict)
+    best_results: dict[str, float | None] = field(default_factory=dict)
+    best_by_type: dict[str, dict[str, float]] = field(default_factory=dict)
     best_step: int | None = None
     best_checkpoint: str | None = None
     evaluations_without_gain: int = 0
 
-    def __post_init__(self):
-        # JSON makes a list of a named tuple; older checkpoints hold one dict with a key "types".
-        self.last_results = _read_scores(self.last_results)
-        self.best_results = _read_scores(self.best_results)
+    @property
+    def last_scores(self) -> Scores:
+        """Of the last evaluation."""
+        return Scores(self.last_results, self.last_by_type)
+
+    @property
+    def best_scores(self) -> Scores:
+        """Of the best evaluation."""
+        return Scores(self.best_results, self.best_by_type)
 
     def add_loss(self, loss_sum: float, target_weight: float) -> None:
         """Count one update's summed loss; means are taken over targets, never over means."""
@@ -67,24 +74,30 @@ class TrainState:
         # A type that is in neither side, or a loss without targets, is no score at all.
         score, best = (
             math.nan if values.get(metric.name) is None else sign * values[metric.name]
-            for values in (scores.values, self.best_results.values)
+            for values in (scores.values, self.best_results)
         )
-        is_first = not self.best_results.values
+        is_first = not self.best_results
         is_best = is_first or score > best or math.isnan(best) > math.isnan(score)
-        self.last_results = scores
+        self.last_results, self.last_by_type = scores
         if is_best:
-            self.best_results, self.best_step = scores, self.step
+            self.best_results, self.best_by_type = scores
+            self.best_step = self.step
         self.evaluations_without_gain = 0 if is_best else self.evaluations_without_gain + 1
         return is_best
 
 
-def _read_scores(saved: Scores | list | dict) -> Scores:
-    if isinstance(saved, dict):
-        values = {name: value for name, value in saved.items() if name != "types"}
-        return Scores(values, saved.get("types", {}))
-    if len(saved) != 2 or not all(isinstance(each, dict) for each in saved):
-        raise ValueError("scores are two objects: values, and values by type")
-    return Scores(*saved)
+def upgrade_state(values: dict) -> dict:
+    """The state in a manifest of an older version, with the names of this version's fields.
+
+    Version 1 kept the scores of each type among the results.
+    """
+    upgraded = dict(values)
+    for which in ("last", "best"):
+        results = upgraded.get(f"{which}_results")
+        if isinstance(results, dict) and "types" in results:
+            upgraded[f"{which}_by_type"] = results["types"]
+            upgraded[f"{which}_results"] = {k: v for k, v in results.items() if k != "types"}
+    return upgraded
 
 
 @dataclass(frozen=True)

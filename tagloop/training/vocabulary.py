@@ -105,6 +105,12 @@ class Vocabulary:
         table[self.absent] = self.waiting * self.shrink
         return weights | {self.name: table}
 
+    def find_non_finite(self) -> str | None:
+        """The table's name, if a row that waits outside of the model is not finite; else None."""
+        if self.waiting is None or bool(torch.isfinite(self.waiting).all()):
+            return None
+        return self.name
+
     def compact(self, weights: dict[str, Tensor], shrink: float = 1.0) -> dict[str, Tensor]:
         """The model's own state dict, from one with the whole table, whose other rows now wait.
 

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from launches import SMALL, read_json
 
 import train_loop
+from tagloop.checkpoints import checkpoint
 from tagloop.options.lists import options_about
 
 SHORT = [*SMALL, "--max_train_steps=2"]
@@ -176,6 +177,29 @@ def test_a_card_of_the_second_task(trained, tmp_path, labels):
         assert names == {"pearson", "mse"}
         assert "A number for every text" in card.text
         assert "## Labels" not in card.text
+
+
+def test_scores_by_type_outlive_a_stop_before_the_card(tmp_path):
+    """Also in a checkpoint of version 1, which kept them among the results."""
+    folder = tmp_path / "run"
+    options = [*SHORT, "--checkpointing_steps=1", f"--output_dir={folder}"]
+    train_loop.main(options)
+    expected = (folder / "README.md").read_text(encoding="utf-8")
+    assert "validation, by type" in expected
+    for is_old in (False, True):
+        manifest = read_json(folder / "step_2" / "manifest.json")
+        if is_old:
+            state = manifest["state"]
+            for which in ("last", "best"):
+                state[f"{which}_results"]["types"] = state.pop(f"{which}_by_type")
+            manifest.pop("sha256")
+            manifest["sha256"] = checkpoint._digest(manifest)
+            (folder / "step_2" / "manifest.json").write_text(json.dumps(manifest))
+        for name in ("README.md", "run.json", "model.safetensors"):
+            (folder / name).unlink()
+        train_loop.main([*options, "--resume_from_checkpoint=auto"])
+        found = (folder / "README.md").read_text(encoding="utf-8")
+        assert found.split("## Training")[0] == expected.split("## Training")[0]
 
 
 def test_only_scoring_writes_no_card(trained, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_files import rewrite, to_old_format
 from launches import (
     HANG,
     ON_CPU,
@@ -28,7 +29,7 @@ from launches import (
 from safetensors.torch import load_file, save_file
 
 import train_loop
-from tagloop.checkpoints import checkpoint
+from tagloop.checkpoints import checkpoint, state
 
 TINY = [*SMALL, "--max_train_steps=4", "--checkpointing_steps=2", "--logging_steps=1"]
 AUTO = "--resume_from_checkpoint=auto"
@@ -61,17 +62,6 @@ def refused(capfd, *arguments, code=2):
 def unfinish(folder):
     record = read_json(folder / "run.json") | {"finished": False}
     (folder / "run.json").write_text(json.dumps(record))
-
-
-def rewrite(folder, **changes):
-    """Change a manifest, and have it vouch for itself and every file."""
-    manifest = read_json(folder / "manifest.json") | changes
-    manifest.pop("sha256")
-    for name, known in manifest["files"].items():
-        known |= {"size": (folder / name).stat().st_size}
-        known |= {"sha256": checkpoint.hashlib.sha256((folder / name).read_bytes()).hexdigest()}
-    manifest["sha256"] = checkpoint._digest(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 # One run at a time
@@ -418,15 +408,97 @@ def rename(training):
     state["nobody"] = state.pop(next(iter(state)))
 
 
-@pytest.mark.parametrize("change", [shorten, widen, rename, dict.clear])
-def test_moments_that_do_not_fit_are_refused_before_they_are_loaded(run_copy, change, capfd):
+def view(training):
+    """The right shape and dtype, in a memory of one number."""
+    moments = next(iter(training["optimizer"]["state"].values()))
+    moments["exp_avg"] = torch.zeros(1).expand_as(moments["exp_avg"])
+
+
+def maximize(training):
+    training["optimizer"]["param_groups"][0]["maximize"] = True
+
+
+def decay(training):
+    training["optimizer"]["param_groups"][1]["weight_decay"] = 0.5
+
+
+def regroup(training):
+    decayed, others = (group["params"] for group in training["optimizer"]["param_groups"])
+    decayed[0], others[0] = others[0], decayed[0]
+
+
+def hasten(training):
+    training["lr_scheduler"]["base_lrs"] = [1.0, 1.0]
+
+
+def rush(training):
+    for group in training["optimizer"]["param_groups"]:
+        group["lr"] = 1.0
+
+
+CHANGES = [shorten, widen, rename, view, maximize, decay, regroup, hasten, rush, dict.clear]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_optimizer_of_version_1_that_does_not_fit_is_refused_before_it_is_loaded(
+    run_copy, change, capfd
+):
     unfinish(run_copy)
-    path = run_copy / "step_4" / "optimizer.pt"
-    training = torch.load(path, weights_only=True)
-    change(training)
-    torch.save(training, path)
-    rewrite(run_copy / "step_4")
+    path = to_old_format(run_copy / "step_4", change)
     assert str(path) in refused(capfd, *TINY, f"--output_dir={run_copy}", AUTO)
+
+
+@pytest.mark.parametrize("change", [change for change in CHANGES if change != view])
+def test_an_optimizer_that_does_not_fit_is_refused_before_it_is_loaded(run_copy, change, capfd):
+    unfinish(run_copy)
+    folder = run_copy / "step_4"
+    training = vars(state.read_training(folder))
+    change(training)
+    (folder / "optimizer.json").write_text("{}")
+    if training:
+        state.Training(**training).write(folder)
+    rewrite(folder)
+    error = refused(capfd, *TINY, f"--output_dir={run_copy}", AUTO)
+    assert str(folder / "optimizer.json") in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{", "[" * 100_000, '{"optimizer": 3, "lr_scheduler": {}, "scaler": {}}',
+     '{"optimizer": {"param_groups": 7}, "lr_scheduler": {}, "scaler": {}}'],
+)  # fmt: skip
+def test_an_optimizer_json_may_hold_anything(run_copy, text, capfd):
+    unfinish(run_copy)
+    (run_copy / "step_4" / "optimizer.json").write_text(text)
+    rewrite(run_copy / "step_4")
+    assert "optimizer.json" in refused(capfd, *TINY, f"--output_dir={run_copy}", AUTO)
+
+
+def test_a_checkpoint_of_version_1_goes_on_to_the_same_bytes(finished, run_copy):
+    unfinish(run_copy)
+    shutil.rmtree(run_copy / "step_4")
+    to_old_format(run_copy / "step_2")
+    train_loop.main([*TINY, f"--output_dir={run_copy}", AUTO])
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (run_copy / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_row_that_waits_outside_of_the_model_is_never_published_as_nan(run_copy, capfd):
+    unfinish(run_copy)
+    shutil.rmtree(run_copy / "step_4")
+    path = run_copy / "step_2" / "model.safetensors"
+    weights = load_file(path)
+    name = next(name for name in weights if name.endswith("word_embeddings.weight"))
+    start = load_file(run_copy / "step_2" / "optimizer.safetensors")
+    waiting = sorted({*range(len(weights[name]))} - {*start["vocabulary_rows"].tolist()})
+    weights[name][waiting[0]] = float("nan")
+    save_file(weights, path, metadata={"format": "pt"})
+    rewrite(run_copy / "step_2")
+    (run_copy / "model.safetensors").unlink()
+    error = refused(capfd, *TINY, f"--output_dir={run_copy}", AUTO, code=3)
+    assert f"{name} are not finite" in error
+    assert not (run_copy / "step_4").exists()
+    assert not (run_copy / "model.safetensors").exists()
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(run_copy, capfd):
@@ -444,7 +516,7 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(run_copy, ca
 def test_auto_does_not_begin_anew_when_every_checkpoint_is_damaged(run_copy, capfd):
     unfinish(run_copy)
     for step in ("step_2", "step_4"):
-        (run_copy / step / "optimizer.pt").write_bytes(b"")
+        (run_copy / step / "optimizer.safetensors").write_bytes(b"")
     before = (run_copy / "metrics.jsonl").read_bytes()
     error = refused(capfd, *TINY, f"--output_dir={run_copy}", AUTO)
     assert "none of its 2 checkpoints is whole" in error

@@ -56,6 +56,19 @@ def test_micro_batches_shrink_and_an_update_learns_the_same(tmp_path, capfd):
     assert options["gradient_accumulation_steps"] == 4
 
 
+def test_the_micro_batch_that_is_tried_is_packed_as_in_training(tmp_path, monkeypatch):
+    packed, compute_loss = [], train_loop.compute_loss
+
+    def note(run, micro_batch):
+        packed.append(micro_batch.layout is not None)
+        return compute_loss(run, micro_batch)
+
+    monkeypatch.setattr(train_loop, "compute_loss", note)
+    options = ["--max_train_steps=1", "--auto_micro_batch", f"--output_dir={tmp_path / 'run'}"]
+    train_loop.main([*SMALL, *options])
+    assert packed == [True, True], "one is tried, one is trained"
+
+
 @pytest.mark.parametrize("size", range(1, 40))
 def test_smaller_micro_batches_make_the_same_update(size):
     for batch in (size, 2 * size, 3 * size):

@@ -9,7 +9,7 @@ import pytest
 
 from tagloop.tasks.task import Metric, Scores
 from tagloop.training import progress
-from tagloop.training.progress import Timetable, TrainState
+from tagloop.training.progress import Timetable, TrainState, upgrade_state
 
 
 def steps_due(table: Timetable, what: str) -> list[int]:
@@ -94,8 +94,8 @@ def test_the_first_of_the_best_evaluations_is_kept(metric, values, is_best):
     state, seen = note(values, metric)
     assert seen == is_best
     best = max(values) if metric == "f1" else min(values)
-    assert state.best_results == Scores({metric: best}, {})
-    assert state.last_results == Scores({metric: values[-1]}, {})
+    assert state.best_scores == Scores({metric: best}, {})
+    assert state.last_scores == Scores({metric: values[-1]}, {})
 
 
 def test_evaluations_without_gain_are_counted_in_a_row():
@@ -107,14 +107,15 @@ def test_evaluations_without_gain_are_counted_in_a_row():
 def test_a_score_beats_none(metric):
     state, seen = note([math.nan, 0.5], metric)
     assert seen == [True, True]
-    assert state.best_results == Scores({metric: 0.5}, {})
+    assert state.best_scores == Scores({metric: 0.5}, {})
     assert note([0.5, math.nan], metric)[1] == [True, False]
 
 
 def test_results_of_older_checkpoints_are_understood():
     by_type = {"PER": {"f1": 1.0, "number": 3}}
-    old = TrainState(best_results={"f1": 0.5, "types": by_type}, last_results={})
-    assert old.best_results == Scores({"f1": 0.5}, by_type)
-    assert old.last_results == Scores({}, {})
-    saved = json.loads(json.dumps(dataclasses.asdict(old)))
-    assert TrainState(**saved) == old
+    old = {"best_results": {"f1": 0.5, "types": by_type}, "last_results": {}}
+    state = TrainState(**upgrade_state(old))
+    assert state.best_scores == Scores({"f1": 0.5}, by_type)
+    assert state.last_scores == Scores({}, {})
+    saved = json.loads(json.dumps(dataclasses.asdict(state)))
+    assert TrainState(**upgrade_state(saved)) == state
