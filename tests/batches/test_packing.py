@@ -158,6 +158,15 @@ def test_models_that_do_not_keep_examples_apart_are_found(model_type):
     assert find(build(model_type), windows()) is None
 
 
+def test_a_decoder_whose_longest_window_takes_all_its_positions_packs():
+    """Positions that begin at 1 do not fit then; those that begin at 0, with a causal mask, do."""
+    examples = windows()
+    model = build("gpt2", n_positions=int(examples.lengths.max()))
+    found = find(model, examples, pack_to_multiple_of=1)
+    assert found is not None
+    assert (found.causal, found.first_position) == (True, 0)
+
+
 def test_a_run_is_the_same_packed_or_padded(tmp_path):
     for name in ("packing", "no_packing"):
         options = ["--max_train_steps=6", "--logging_steps=1", f"--output_dir={tmp_path / name}"]
