@@ -4,6 +4,10 @@ Nothing outside of a task's folder names that task. A folder has these modules:
 
     task.py     load_task(config, pad_to_multiple_of=1) -> a Task, as tasks/task.py describes it
     check.py    check_task(config) -> what --check_data says
+    answers.py  read_answers(outcome) -> gold answers beside what a finished run predicted, or None
+    report.py   build_sections(answers) -> sections of its report; CURVES: scores drawn over updates
+
+answers.py and report.py may be missing: the report then has what every run has.
 """
 
 from importlib import import_module
