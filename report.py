@@ -2,7 +2,7 @@
 
     python report.py runs/mine                  # writes runs/mine/report.html
     python report.py runs/a runs/b              # writes comparison.html: a paired test
-    python report.py runs/seed1 runs/seed2 ...  # the same; seeds also as mean and deviation
+    python report.py runs/seed1 runs/seed2 ...  # runs that differ only in their seed are a group
 
 The page is one file: pictures are inside it, nothing is fetched. It needs matplotlib:
 pip install -r requirements-report.txt
@@ -25,15 +25,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="file to write (default: RUN_DIR/report.html, comparison.html)"
     )
-    parser.add_argument(
-        "--sample", type=int, default=500,
-        help="sentences that the saved model is applied to again, for its probabilities; where "
-        "there is no test data four times as many; 0: none (default: 500)",
-    )  # fmt: skip
-    options = parser.parse_args(argv)
-    if options.sample < 0:
-        raise InputError(f"--sample {options.sample}: must be at least 0")
-    return options
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> Path:
@@ -48,7 +40,7 @@ def main(argv: list[str] | None = None) -> Path:
     if output.is_dir() or not output.parent.is_dir():  # known before all the computing
         what = "is a folder" if output.is_dir() else f"{output.parent} is no folder"
         raise InputError(f"--output {output}: {what}; name a file in a folder that exists")
-    write_report(folders, output, sample=options.sample)
+    write_report(folders, output)
     write_line(str(output), "stdout")
     return output
 

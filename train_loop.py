@@ -298,7 +298,10 @@ def finish(run: Run, measured: dict) -> dict:
             load_best(run)
     if "validation" in examples:
         scores = state.best_scores if config.load_best_model_at_end else state.last_scores
-        results["eval"] = scores if scores.values else evaluate(run, "validation")[0]
+        # The report shows predictions of the test data or, without it, of the validation data.
+        if not scores.values or (config.do_train and "test" not in examples):
+            scores, predictions["validation"] = evaluate(run, "validation")
+        results["eval"] = scores
     for split in ("test", "predict"):
         if split in examples:
             scores, predictions[split] = evaluate(run, split)

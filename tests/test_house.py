@@ -24,7 +24,7 @@ FLOORS = (
     ("tagloop.run",),
     ("tagloop.training",),
     ("tagloop.tasks",),
-    ("tagloop.models", "tagloop.pages"),
+    ("tagloop.models", "tagloop.pages", "tagloop.outcome"),
     ("tagloop.data", "tagloop.sample"),
     ("tagloop.options", "tagloop.processes", "tagloop.batches"),
     # The options of a run hold those of each task in the table, so both lie below.
@@ -69,6 +69,17 @@ def test_imports_run_one_way(path):
         assert floor_of(imported) >= floor_of(name_of(path)), f"{name_of(path)} imports {imported}"
         if name_of(path).startswith("tagloop"):
             assert imported.startswith("tagloop"), "the package imports no top-level file"
+
+
+@pytest.mark.parametrize("room", ["report", "pages", "outcome"])
+def test_what_every_task_shares_names_none(room):
+    known = {*TASKS, *TASKS.values()}
+    for path in REPO.glob(f"tagloop/{room}/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant):
+                assert node.value not in known, f"{path}:{node.lineno}"
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.module.startswith("tagloop.tasks."), f"{path}:{node.lineno}"
 
 
 def test_no_module_imports_itself_through_others():

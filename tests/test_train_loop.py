@@ -20,7 +20,7 @@ from tagloop.sample.corpus import build_sample_corpus
 FILES = {
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "run.json",
     "metrics.jsonl", "all_results.json", "train_results.json", "eval_results.json",
-    "test_results.json", "predictions.txt", "predictions.conll", "README.md",
+    "test_results.json", "predictions.txt", "predictions.conll", "predictions.npz", "README.md",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from tagloop.output.lock import LOCK
 CARD = "README.md"
 RECORD = "run.json"
 PAGES = ("metrics.jsonl", "report.html")
+PREDICTIONS = "predictions.npz"
 RESULTS = tuple(f"{part}_results.json" for part in ("all", "train", "eval", "test"))
 
 
@@ -18,7 +19,7 @@ def is_own_file(name: str, prediction_files: tuple[str, ...]) -> bool:
     Args:
         prediction_files: those of the task.
     """
-    return name in (RECORD, *PAGES, *RESULTS, *prediction_files) or is_model_file(name)
+    return name in (RECORD, PREDICTIONS, *PAGES, *RESULTS, *prediction_files) or is_model_file(name)
 
 
 def is_leftover(name: str, prediction_files: tuple[str, ...]) -> bool:

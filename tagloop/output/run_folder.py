@@ -34,6 +34,7 @@ from tagloop.files import (
 )
 from tagloop.models.saving import write_model
 from tagloop.options.config import Config
+from tagloop.outcome.predictions_file import write_predictions_file
 from tagloop.output.card import is_own_card, write_card
 from tagloop.output.environment import describe_environment
 from tagloop.output.hub import check_upload
@@ -199,6 +200,8 @@ def finish(
     for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
+    if run.config.do_train:
+        _keep_for_the_report(run, predictions)
     everything = {} if run.config.do_train else read_json(run.folder / "all_results.json")
     for part, each in scores.items():
         named = {f"{part}_{name}": value for name, value in each.values.items()}
@@ -216,6 +219,15 @@ def finish(
             for folder in filter(is_ours, checkpoint_folders(run.folder)):
                 shutil.rmtree(folder)
     return everything
+
+
+def _keep_for_the_report(run: Run, predictions: dict[str, dict[str, np.ndarray]]) -> None:
+    """Write predictions.npz: of the first split that was predicted and has gold answers."""
+    for split in ("test", "validation"):
+        if split in predictions and run.task.examples[split].target_weights.any():
+            fingerprint = run.task.fingerprints[split]
+            write_predictions_file(run.folder, split, fingerprint, predictions[split])
+            break
 
 
 def _record(run: Run) -> dict:

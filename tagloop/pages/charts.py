@@ -29,6 +29,7 @@ STYLE = {
     "grid.linewidth": 0.6, "xtick.color": INK, "ytick.color": INK, "figure.facecolor": "none",
     "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "axes.unicode_minus": False, "axes.formatter.useoffset": False,
+    "axes.formatter.limits": (-9, 9),  # 0.00002 and 300000, not a power of ten beside the legend
     "svg.fonttype": "none",  # text stays text
 }  # fmt: skip
 MARKERS = "osD^vPX*"  # colour is not the only difference
@@ -37,12 +38,20 @@ STYLES = ("-", "--", "-.", ":")
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart: its name, and where it goes."""
+    """One line of a chart: its name, and where it goes.
+
+    Attributes:
+        x, y: a value for every place, [num_points] each.
+        dots: a dot at every value.
+        means: a value is the mean over all that lies between the place before it (at first 0) and
+            its own: a level as wide as what it is the mean of.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     dots: bool = False
+    means: bool = False
 
 
 def require_packages() -> None:
@@ -79,6 +88,8 @@ def lines(series: Sequence[Series], ylabel: str, *, xlabel: str = "update") -> s
     for number, one in enumerate(series):
         _line(axes, one, number)
     axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_xlim(left=0)
+    _within(axes, "y", [value for one in series for value in one.y])
     if len(series) > 1:
         _legend(axes)
     return _svg(figure)
@@ -86,12 +97,24 @@ def lines(series: Sequence[Series], ylabel: str, *, xlabel: str = "update") -> s
 
 def _line(axes: "Axes", one: Series, number: int) -> None:
     colour = SERIES[number % len(SERIES)]
-    dots = one.dots or len(one.x) < 3
+    dots = one.dots or (len(one.x) < 3 and not one.means)
+    x, y = one.x, one.y
+    if one.means:
+        x, y = [0, *x], [y[0], *y]
     axes.plot(
-        one.x, one.y, color=colour, label=one.name, linewidth=1.6,
+        x, y, color=colour, label=one.name, linewidth=1.6,
+        drawstyle="steps-pre" if one.means else "default",
         linestyle=STYLES[number // len(SERIES) % len(STYLES)],
         marker=MARKERS[number % len(MARKERS)] if dots else None, markersize=4,
+        clip_on=not dots,  # a dot on the edge stays whole
     )  # fmt: skip
+
+
+def _within(axes: "Axes", name: str, values: Sequence[float]) -> None:
+    """Let an axis of scores end at 0 and 1, beyond which there are none."""
+    if values and min(values) >= 0 and max(values) <= 1:
+        low, high = getattr(axes, f"get_{name}lim")()
+        getattr(axes, f"set_{name}lim")(max(low, 0), min(high, 1))
 
 
 @_styled
@@ -116,8 +139,9 @@ def dots(
         axes.plot(
             values, rows, linestyle="none", marker=MARKERS[number % len(MARKERS)], label=name,
             color=SERIES[number % len(SERIES)], markersize=6 if number == 0 else 4.5,
-            zorder=3 - number / len(series),
+            zorder=3 - number / len(series), clip_on=False,
         )  # fmt: skip
+    _within(axes, "x", [value for _, values in series for value in values[~np.isnan(values)]])
     axes.set(xlabel=xlabel, ylim=(len(names) - 0.4, -0.6))
     axes.set_yticks(rows, [_short(name) for name in names])
     axes.grid(visible=True, axis="both", color=LINE, linewidth=0.6)

@@ -97,9 +97,19 @@ def mark(sentence: Sentence, spans: Sequence[Span], others: Sequence[Span]) -> l
 
 
 def render(
-    title: str, subtitle: str, sections: Sequence[Section], *, notes: Sequence[str] = ()
+    title: str,
+    subtitle: str,
+    sections: Sequence[Section],
+    *,
+    notes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> str:
-    """The page as text."""
+    """The page as text.
+
+    Args:
+        notes: what is left out of the page.
+        warnings: what every reader must know first; they stand above all else.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -110,4 +120,6 @@ def render(
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html")
-    return template.render(title=title, subtitle=subtitle, sections=sections, notes=notes)
+    return template.render(
+        title=title, subtitle=subtitle, sections=sections, notes=notes, warnings=warnings
+    )

@@ -1,7 +1,7 @@
 """Gold and predicted spans of sentences: counted, paired, sorted into kinds of errors. Pure.
 
-A span is (first word, end exclusive, type). A tagged word of pos is a span of one word, the class
-of a text is a span over all its words, so every kind of task is counted in the same way.
+A span is (first word, end exclusive, type). A word with a tag of its own is a span of one word, the
+class of a text is a span over all its words, so every kind of task is counted in the same way.
 """
 
 import itertools
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tagloop.data.words import schemes
-
 Span = tuple[int, int, str]
 NOTHING = "–"  # in the place of a type: nothing was there, or nothing was found
+OTHER_WORDS = "other words"  # in the place of a predicted type: the right one, of other words
 # Kinds of errors, and what is wrong about them.
 KINDS = {
     "type": "right words, wrong type",
@@ -32,17 +31,6 @@ class Sentence:
     words: list[str]
     gold: list[Span]
     predicted: list[Span]
-
-
-def to_spans(tags: Sequence[str], task: str) -> list[Span]:
-    """Spans of IOB2 tags; for pos every word is one.
-
-    >>> to_spans(["B-PER", "I-PER", "O"], "ner"), to_spans(["DET", "NOUN"], "pos")
-    ([(0, 2, 'PER')], [(0, 1, 'DET'), (1, 2, 'NOUN')])
-    """
-    if task == "pos":
-        return [(index, index + 1, tag) for index, tag in enumerate(tags)]
-    return schemes.spans(tags)
 
 
 def surface(sentence: Sentence, span: Span) -> str:
@@ -125,13 +113,19 @@ def kind_of(gold: Span | None, predicted: Span | None) -> str | None:
 
 
 def confusion(sentences: Iterable[Sentence]) -> tuple[Counter[tuple[str, str]], Counter[str]]:
-    """How often a (gold type, predicted type) was paired, and how often every kind of error was."""
+    """How often a (gold type, predicted type) was paired, and how often every kind of error was.
+
+    A pair of one type is (type, type) if its words are the same, else (type, OTHER_WORDS): so the
+    pairs of equal types are the right spans, and no others.
+    """
     types: Counter[tuple[str, str]] = Counter()
     kinds: Counter[str] = Counter()
     for sentence in sentences:
         for gold, predicted in pair_up(sentence):
-            types[gold[2] if gold else NOTHING, predicted[2] if predicted else NOTHING] += 1
-            if kind := kind_of(gold, predicted):
+            kind = kind_of(gold, predicted)
+            found = OTHER_WORDS if kind == "boundary" else predicted[2] if predicted else NOTHING
+            types[gold[2] if gold else NOTHING, found] += 1
+            if kind:
                 kinds[kind] += 1
     return types, kinds
 

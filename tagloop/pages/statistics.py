@@ -2,7 +2,8 @@
 
 A score is made of counts that are summed over sentences: right, predicted and gold spans. What is
 drawn again is sentences, as spans of one sentence are not independent (Berg-Kirkpatrick, Burkett
-and Klein 2012; Noreen 1989 for the approximate randomisation).
+and Klein 2012; Noreen 1989 for the approximate randomisation). Where all of a few spans are right,
+drawing them again always gives 1; Wilson's interval (1927) says how little that proves.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS, SWAPS = 1000, 10_000
+NORMAL_QUANTILE = 1.959964  # 2.5% of a normal distribution lie above
 CELLS = 2_000_000  # random numbers at once
 MOST_CELLS = 100_000_000  # and in all: for many sentences fewer draws are as good
 
@@ -54,6 +56,48 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def number_of_trials(totals: np.ndarray) -> np.ndarray:
+    """How many spans precision, recall and F1 are the right share of, [..., 3] both.
+
+    F1 is the right spans over the mean number of predicted and gold ones.
+
+    >>> number_of_trials(np.array([2, 4, 2])).tolist()
+    [4.0, 2.0, 3.0]
+    """
+    _, predicted, gold = np.moveaxis(np.asarray(totals, dtype=float), -1, 0)
+    return np.stack([predicted, gold, (predicted + gold) / 2], axis=-1)
+
+
+def wilson(share: float, number: float) -> tuple[float, float]:
+    """Wilson's 95% interval of a share that was seen in `number` independent trials.
+
+    >>> [round(end, 3) for end in wilson(1.0, 24)], wilson(0.0, 0)
+    ([0.862, 1.0], (0.0, 1.0))
+    """
+    if number <= 0:
+        return 0.0, 1.0
+    squared = NORMAL_QUANTILE**2
+    centre = (share + squared / (2 * number)) / (1 + squared / number)
+    root = np.sqrt(share * (1 - share) / number + squared / (4 * number**2))
+    half = NORMAL_QUANTILE * float(root) / (1 + squared / number)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def score_interval(score: float, number: float, drawn: np.ndarray) -> tuple[float, float]:
+    """The 95% interval of precision, recall, F1 or accuracy: the wider of two at either end.
+
+    The bootstrap knows that spans of one sentence are alike, but not what it has never seen: of
+    sentences that are all right it draws nothing else. Wilson's interval is wide where few spans
+    were seen, but takes them for independent.
+
+    Args:
+        number: of spans that the score is a share of, see number_of_trials.
+        drawn: the score of resampled sentences, [num_draws]; NaN where it is undefined.
+    """
+    (low, high), (least, most) = interval(drawn), wilson(score, number)
+    return min(low, least), max(high, most)
+
+
 @dataclass(frozen=True)
 class Difference:
     """The second system's score less the first's, and how sure it is."""
@@ -65,33 +109,39 @@ class Difference:
 
 
 def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Difference:
-    """Difference in F1 of two systems on the same sentences.
+    """Difference in F1 of two systems on the same sentences, each the mean over its seeds.
 
-    The interval is a paired bootstrap's; the p-value that of approximate randomisation: how often a
-    difference at least as large comes out when it is left to chance which system a sentence's
-    predictions belong to.
+    The interval is a paired bootstrap's over sentences. The p-value is that of approximate
+    randomisation, with every sentence's counts averaged over seeds: how often a difference at
+    least as large comes out when it is left to chance which system a sentence's counts belong to.
 
     Args:
-        first, second: right, predicted and gold spans, [num_sentences, 3] each.
+        first, second: right, predicted and gold spans, [num_sentences, 3], or with several seeds
+            [num_sentences, num_seeds, 3]; the systems may have different numbers of seeds.
     """
-    both = np.stack([first, second], axis=1)
-    value = _difference(both.sum(0))
-    low, high = interval(_difference(resample(both, seed=seed)))
-    rng, total, as_large, swaps = np.random.default_rng(seed + 1), both.sum(0), 0, 0
-    differs = (first != second).any(-1)  # a swap of the others changes nothing
-    moved = (both[differs][:, ::-1] - both[differs]).reshape(-1, 6).astype(np.float64)
+    first, second = (side if side.ndim == 3 else side[:, None] for side in (first, second))
+    num_first = first.shape[1]
+    runs = np.concatenate([first, second], axis=1)
+    value = float(_difference(runs.sum(0), num_first))
+    low, high = interval(_difference(resample(runs, seed=seed), num_first))
+    both = np.stack([first.mean(1), second.mean(1)], axis=1)
+    total, as_large, swaps = both.sum(0), 0, 0
+    observed = abs(_difference(total, 1))
+    rng = np.random.default_rng(seed + 1)
+    differs = (both[:, 0] != both[:, 1]).any(-1)  # a swap of the others changes nothing
+    moved = (both[differs][:, ::-1] - both[differs]).reshape(-1, 6)
     for number in _pieces(SWAPS, len(moved)):
         swapped = rng.integers(2, size=(number, len(moved)), dtype=np.int8)
         sums = total + (swapped.astype(np.float64) @ moved).reshape(number, 2, 3)
-        as_large += int((abs(_difference(sums)) >= abs(value) - 1e-12).sum())
+        as_large += int((abs(_difference(sums, 1)) >= observed - 1e-12).sum())
         swaps += number
     return Difference(value, low, high, (as_large + 1) / (swaps + 1))
 
 
-def _difference(totals: np.ndarray) -> np.ndarray:
-    """F1 of the second less that of the first, [...] of [..., 2, 3]."""
+def _difference(totals: np.ndarray, num_first: int) -> np.ndarray:
+    """Mean F1 of the second system's runs less that of the first's, [...] of [..., num_runs, 3]."""
     f1 = scores_of(totals)[..., 2]
-    return f1[..., 1] - f1[..., 0]
+    return f1[..., num_first:].mean(-1) - f1[..., :num_first].mean(-1)
 
 
 def _pieces(rounds: int, number: int) -> Iterator[int]:

@@ -1,31 +1,25 @@
 """Writes the page of a run, or of several; at the end of a run without ever failing it."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import WRITE_ERRORS, whole_file
+from tagloop.outcome.record import Outcome, read_outcome
+from tagloop.pages.answers import Answers
 from tagloop.pages.charts import require_packages
+from tagloop.pages.page import render
 from tagloop.processes.launch import quiet_libraries
-from tagloop.report.outcome import Outcome, read_outcome
+from tagloop.report.compare import Compared, comparison_sections, name_runs
+from tagloop.report.curves import find_divergence, training_section
+from tagloop.report.facts import facts_section, results_section
 from tagloop.run import Run
-
-SAMPLE = 500  # sentences that the model is applied to again
-LARGEST_MODEL = 2**31  # bytes; at the end of a run a second copy of more may not fit
+from tagloop.tasks import TASKS, task_module
 
 
-def write_report(
-    folders: Sequence[Path],
-    output: Path,
-    *,
-    sample: int = SAMPLE,
-    device: str | None = None,
-    largest_model: int | None = None,
-) -> None:
-    """Write the report of a run, or the comparison of several.
-
-    Args:
-        sample, device, largest_model: as again.complete has them.
+def write_report(folders: Sequence[Path], output: Path) -> None:
+    """Write the report of a run, or the comparison of several. No model is loaded.
 
     Raises:
         InputError: no run there, runs that cannot be compared, or matplotlib is missing.
@@ -34,12 +28,6 @@ def write_report(
     require_packages()
     quiet_libraries()
     outcomes = [read_outcome(folder) for folder in folders]
-    for outcome in outcomes:
-        # A comparison shows neither probabilities nor what was seen in training.
-        if outcome.record.get("finished") and not (len(outcomes) > 1 and outcome.sentences):
-            from tagloop.report.again import complete  # with the libraries that models need
-
-            complete(outcome, sample=sample, device=device, largest_model=largest_model)
     text = _one(outcomes[0]) if len(outcomes) == 1 else _several(outcomes)
     try:
         with whole_file(output) as file:
@@ -56,9 +44,8 @@ def report_run(run: Run) -> None:
     if not (run.config.report and run.config.do_train):
         return
     page = run.folder / "report.html"
-    device = str(run.accelerator.device)
     try:
-        write_report([run.folder], page, device=device, largest_model=LARGEST_MODEL)
+        write_report([run.folder], page)
     except Exception as error:  # no page is worth a run
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         run.say(f"{'report':<11} not written: {reason} (--no_report leaves it out)")
@@ -66,28 +53,52 @@ def report_run(run: Run) -> None:
         run.say(f"{'report':<11} {page}")
 
 
-def _one(outcome: Outcome) -> str:
-    from tagloop.pages.page import render
-    from tagloop.report.sections import build_sections
+def _has_module(task_name: str, name: str) -> bool:
+    """True if the task's folder has such a module: a task need not."""
+    return task_name in TASKS and bool(find_spec(f"tagloop.tasks.{TASKS[task_name]}.{name}"))
 
-    model = outcome.options.get("model_name_or_path") or "a model from scratch"
+
+def _read_answers(outcome: Outcome) -> Answers | None:
+    task_name = outcome.config.task_name
+    if not _has_module(task_name, "answers"):
+        return None
+    return task_module(task_name, "answers").read_answers(outcome)
+
+
+def _one(outcome: Outcome) -> str:
+    config, answers = outcome.config, _read_answers(outcome)
+    sections, scores = [], ()
+    if _has_module(config.task_name, "report"):
+        module = task_module(config.task_name, "report")
+        sections = module.build_sections(answers) if answers else []
+        scores = module.CURVES
+    if not answers:
+        sections.append(results_section(outcome))
+    sections += [training_section(outcome.metrics, scores), facts_section(outcome)]
+    sections = [section for section in sections if section.text or section.blocks]
+    warnings = find_divergence(outcome.metrics, answers.guessing_loss if answers else None)
+    warnings += answers.warnings if answers else []
+    model = config.model_name_or_path or "a model from scratch"
+    about = f"{config.task_name}, {Path(str(model)).name}" if outcome.record else "predictions"
     updates = max((line["step"] for line in outcome.metrics), default=0)
-    subtitle = f"{outcome.task}, {Path(str(model)).name}"
-    subtitle += f", {updates:,} updates" if updates else ""
-    return render(outcome.name, subtitle, build_sections(outcome), notes=outcome.notes)
+    about += f", {updates:,} updates" if updates else ""
+    return render(outcome.name, about, sections, notes=outcome.notes, warnings=warnings)
 
 
 def _several(outcomes: Sequence[Outcome]) -> str:
-    from tagloop.pages.page import render
-    from tagloop.report.compare import comparison_sections, run_names
-
-    names = run_names(outcomes)
-    notes = dict.fromkeys(
-        f"{name}: {note}" for name, one in zip(names, outcomes, strict=True) for note in one.notes
-    )
-    subtitle = f"{outcomes[0].task}, {len(outcomes)} runs"
-    sections = comparison_sections(outcomes)
-    return render(" and ".join(names), subtitle, sections, notes=[*notes])
+    runs = [
+        Compared(name, outcome, _read_answers(outcome))
+        for name, outcome in zip(name_runs(outcomes), outcomes, strict=True)
+    ]
+    sections = comparison_sections(runs)
+    notes, warnings = [], []
+    for run in runs:
+        notes += [f"{run.name}: {note}" for note in run.outcome.notes]
+        found = find_divergence(run.outcome.metrics, run.answers.guessing_loss)
+        warnings += [f"{run.name}: {warning}" for warning in [*found, *run.answers.warnings]]
+    subtitle = f"{outcomes[0].config.task_name}, {len(outcomes)} runs"
+    title = " and ".join(run.name for run in runs)
+    return render(title, subtitle, sections, notes=notes, warnings=warnings)
 
 
 def check_folders(folders: Sequence[Path]) -> None:

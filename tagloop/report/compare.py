@@ -1,50 +1,86 @@
-"""Several runs beside each other: scores, a paired test on the same sentences, seeds together."""
+"""Several runs beside each other: a paired test of groups of runs on the same sentences."""
 
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from tagloop.errors import InputError
 from tagloop.options.command_line import FIELDS
+from tagloop.outcome.record import Outcome
 from tagloop.pages import charts
-from tagloop.pages.page import (
-    Marked,
-    Picture,
-    Section,
-    Table,
-    mark,
-)
+from tagloop.pages.answers import Answers
+from tagloop.pages.blocks import SCORES, with_interval
+from tagloop.pages.page import Marked, Picture, Section, Table, mark
 from tagloop.pages.sentences import count_by, errors_of, types_of
-from tagloop.pages.statistics import compare, resample, scores_of
-from tagloop.report.outcome import Outcome
-from tagloop.report.sections import SPLITS, curves, with_interval
+from tagloop.pages.statistics import (
+    Difference,
+    compare,
+    number_of_trials,
+    resample,
+    score_interval,
+    scores_of,
+)
+from tagloop.report.curves import series_of
 
 MOST_SENTENCES, MOST_TYPES = 25, 40
 
 
-def comparison_sections(outcomes: Sequence[Outcome]) -> list[Section]:
-    """The sections of a page that compares runs; the first is what the others are tested against.
+class Compared(NamedTuple):
+    """A run under the name that the page gives it."""
+
+    name: str
+    outcome: Outcome
+    answers: Answers | None
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Right, predicted and gold spans, int32 [num_sentences, 3]."""
+        return count_by(self.answers.sentences, lambda *_: "", [""])[:, 0]
+
+
+class Group(NamedTuple):
+    """Runs that differ only in their seed, or one run alone.
+
+    Attributes:
+        counts: right, predicted and gold spans, int32 [num_sentences, num_runs, 3].
+    """
+
+    runs: list[Compared]
+    counts: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return ", ".join(run.name for run in self.runs)
+
+
+def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
+    """The sections of a page that compares runs; the first group is what others are tested against.
 
     Raises:
         InputError: the runs have no predictions of the same sentences.
     """
-    _check_same(outcomes)
-    names = run_names(outcomes)
-    counts = [_counts(outcome) for outcome in outcomes]
+    _check_same(runs)
+    groups = _group_runs(runs)
+    if len(groups) == 1:  # seeds of one experiment: nothing is to be tested
+        groups = [_one_group([run]) for run in runs]
+        scores = _scores_of_seeds(groups)
+    else:
+        scores = _scores(groups)
     sections = [
-        _scores(outcomes, names, counts),
-        _seeds(outcomes, names, counts),
-        _types(outcomes, names),
-        _curves(outcomes, names),
-        _changed(outcomes, names),
-        _options(outcomes, names),
+        scores,
+        _seeds(runs),
+        _types(groups),
+        _curves(runs),
+        _changed(runs),
+        _options(runs),
     ]
     return [section for section in sections if section.blocks]
 
 
-def run_names(outcomes: Sequence[Outcome]) -> list[str]:
+def name_runs(outcomes: Sequence[Outcome]) -> list[str]:
     """The folders' names; where two are the same, as they were given."""
     names = [outcome.name for outcome in outcomes]
     if len({*names}) == len(names):
@@ -52,63 +88,106 @@ def run_names(outcomes: Sequence[Outcome]) -> list[str]:
     return [str(outcome.folder) for outcome in outcomes]
 
 
-def _check_same(outcomes: Sequence[Outcome]) -> None:
+def _check_same(runs: Sequence[Compared]) -> None:
     """Refuse runs that cannot be compared sentence by sentence."""
-    first = outcomes[0]
-    for outcome in outcomes:
-        if not outcome.sentences or outcome.numbers is not None:
-            why = "; ".join(outcome.notes) or "it predicted numbers"
-            raise InputError(f"{outcome.folder}: no predictions to compare: {why}")
-        if outcome.task != first.task:
+    first = runs[0]
+    for run in runs:
+        folder, answers = run.outcome.folder, run.answers
+        if answers is None or answers.score is None:
+            why = "; ".join(run.outcome.notes) or "what it predicted are no classes"
+            raise InputError(f"{folder}: no predictions to compare: {why}")
+        tasks = [one.outcome.config.task_name for one in (run, first)]
+        if tasks[0] != tasks[1]:
             raise InputError(
-                f"{outcome.folder}: task {outcome.task}, but {first.folder} is of {first.task}"
+                f"{folder}: task {tasks[0]}, but {first.outcome.folder} is of {tasks[1]}"
             )
-        number = len(outcome.sentences)
-        if number != len(first.sentences):
+        if len(answers.sentences) != len(first.answers.sentences):
             raise InputError(
-                f"{outcome.folder}: predictions of {number:,} sentences, but {first.folder} has "
-                f"{len(first.sentences):,}; compare runs on the same test data"
+                f"{folder}: predictions of {len(answers.sentences):,} sentences, but "
+                f"{first.outcome.folder} has {len(first.answers.sentences):,}; compare runs on the "
+                "same test data"
             )
-        for row, (one, other) in enumerate(zip(first.sentences, outcome.sentences, strict=True)):
+        pairs = zip(first.answers.sentences, answers.sentences, strict=True)
+        for row, (one, other) in enumerate(pairs):
             if (one.words, one.gold) != (other.words, other.gold):
                 raise InputError(
-                    f"{outcome.folder}: sentence {first.rows[row] + 1} is another one, or has "
-                    f"other gold tags, than in {first.folder}; compare runs on the same test data"
+                    f"{folder}: sentence {first.answers.rows[row] + 1} is another one, or has "
+                    f"other gold tags, than in {first.outcome.folder}; compare runs on the same "
+                    "test data"
                 )
 
 
-def _counts(outcome: Outcome) -> np.ndarray:
-    """Right, predicted and gold spans, [num_sentences, 3]."""
-    return count_by(outcome.sentences, lambda *_: "", [""])[:, 0]
+def _one_group(runs: Sequence[Compared]) -> Group:
+    return Group([*runs], np.stack([run.counts for run in runs], axis=1))
 
 
-def _score_name(outcome: Outcome) -> str:
-    return "F1" if outcome.has_spans else "accuracy"
+def _seed_of(run: Compared) -> str:
+    return str(run.outcome.options.get("seed", "?"))
 
 
-def _scores(
-    outcomes: Sequence[Outcome], names: Sequence[str], counts: Sequence[np.ndarray]
-) -> Section:
-    """A line for every run, with its test against the first one."""
-    rows = []
-    for number, (name, own) in enumerate(zip(names, counts, strict=True)):
-        f1 = scores_of(own.sum(0))[2]
-        row = [name, with_interval(float(f1), scores_of(resample(own))[:, 2])]
-        if number == 0:
-            row += ["–", "–"]
-        else:
-            found = compare(counts[0], own)
-            row.append(f"{found.value:+.4f} ({found.low:+.3f} to {found.high:+.3f})")
-            row.append(p_text(found.p_value))
-        rows.append(row)
+def _group_runs(runs: Sequence[Compared]) -> list[Group]:
+    """Runs that differ only in their seed together; those that even share it stand alone."""
+    alike: dict[str, list[Compared]] = defaultdict(list)
+    for number, run in enumerate(runs):
+        alike[_all_but_the_seed(run.outcome) or str(number)].append(run)
+    groups = []
+    for members in alike.values():
+        are_seeds = len({_seed_of(run) for run in members}) == len(members)
+        groups += [_one_group(members)] if are_seeds else [_one_group([run]) for run in members]
+    return groups
+
+
+def _mean_f1(group: Group) -> str:
+    """F1 as the mean over the runs of a group, with its interval."""
+    totals = group.counts.sum(0)
+    value = float(scores_of(totals)[:, 2].mean())
+    drawn = scores_of(resample(group.counts), undefined=np.nan)[..., 2].mean(-1)
+    number = float(number_of_trials(totals)[:, 2].mean())
+    return with_interval(value, score_interval(value, number, drawn))
+
+
+def _scores(groups: Sequence[Group]) -> Section:
+    """A line for every group, with its test against the first one."""
+    answers, first, rows = groups[0].runs[0].answers, groups[0], []
+    for number, group in enumerate(groups):
+        tested = _difference_cells(compare(first.counts, group.counts)) if number else ("–", "–")
+        rows.append([group.name, _mean_f1(group), *tested])
     text = (
-        f"On {len(counts[0]):,} sentences of {SPLITS[outcomes[0].split]}, the same for all. The "
-        f"difference is to {names[0]}: its 95% interval by a paired bootstrap, p by approximate "
+        f"On {len(first.counts):,} sentences of {answers.where}, the same for all. The difference "
+        f"is to {first.name}: its 95% interval by a paired bootstrap, p by approximate "
         "randomisation: how often chance alone makes a difference as large. It speaks of these "
         "sentences, not of other seeds."
     )
-    header = ("run", _score_name(outcomes[0]), f"difference to {names[0]}", "p")
+    if any(len(group.runs) > 1 for group in groups):
+        text += (
+            " Runs that differ only in their seed are one group: scores and differences are means "
+            "over its seeds."
+        )
+    header = ("run", answers.score, f"difference to {first.name}", "p")
     return Section("Scores", text, [Table(header, rows)])
+
+
+def _scores_of_seeds(groups: Sequence[Group]) -> Section:
+    """A line for every run of one experiment."""
+    answers = groups[0].runs[0].answers
+    text = (
+        f"On {len(groups[0].counts):,} sentences of {answers.where}, the same for all. The runs "
+        "differ only in their seed, so there is nothing to test."
+    )
+    rows = [[group.name, _mean_f1(group)] for group in groups]
+    return Section("Scores", text, [Table(("run", answers.score), rows)])
+
+
+def _difference_cells(found: Difference) -> tuple[str, str]:
+    """Difference with its interval, and p. An interval without width would read as certainty.
+
+    >>> _difference_cells(Difference(0.0, 0.0, 0.0, 1.0))
+    ('none: the same counts in every sentence', '–')
+    """
+    if found.low == found.high:
+        return "none: the same counts in every sentence", "–"
+    interval = f"{found.low:+.3f} to {found.high:+.3f}"
+    return f"{found.value:+.4f} ({interval})", p_text(found.p_value)
 
 
 def p_text(value: float) -> str:
@@ -120,25 +199,18 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _seeds(
-    outcomes: Sequence[Outcome], names: Sequence[str], counts: Sequence[np.ndarray]
-) -> Section:
+def _seeds(runs: Sequence[Compared]) -> Section:
     """Mean and standard deviation of the runs that differ only in their seed."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for number, outcome in enumerate(outcomes):
-        groups[_all_but_the_seed(outcome) or str(number)].append(number)
+    names = SCORES if runs[0].answers.score == SCORES[2] else (runs[0].answers.score,)
     rows = []
-    for members in groups.values():
-        seeds = [str(outcomes[number].options.get("seed", "?")) for number in members]
-        if len({*seeds}) < 2:
-            continue
-        scores = np.stack([scores_of(counts[number].sum(0)) for number in members])
-        mean, spread = scores.mean(0), scores.std(0, ddof=1)
-        values = [f"{m:.4f} ± {s:.4f}" for m, s in zip(mean, spread, strict=True)]
-        who = ", ".join(names[number] for number in members)
-        rows.append([who, ", ".join(seeds), *(values if outcomes[0].has_spans else values[2:])])
-    score_names = ("precision", "recall", "F1") if outcomes[0].has_spans else ("accuracy",)
-    table = Table(("runs", "seeds", *score_names), rows)
+    for group in _group_runs(runs):
+        if len(group.runs) > 1:
+            scores = scores_of(group.counts.sum(0))
+            mean, spread = scores.mean(0), scores.std(0, ddof=1)
+            values = [f"{m:.4f} ± {s:.4f}" for m, s in zip(mean, spread, strict=True)]
+            seeds = ", ".join(map(_seed_of, group.runs))
+            rows.append([group.name, seeds, *values[-len(names) :]])
+    table = Table(("runs", "seeds", *names), rows)
     text = "Runs that differ only in their seed: mean ± standard deviation between runs."
     return Section("Seeds", text, [table] if rows else [])
 
@@ -161,46 +233,42 @@ def _all_but_the_seed(outcome: Outcome) -> str | None:
     return json.dumps([kept, data, made_with], sort_keys=True)
 
 
-def _types(outcomes: Sequence[Outcome], names: Sequence[str]) -> Section:
-    """F1 of every type in every run."""
-    types = types_of(sentence for outcome in outcomes for sentence in outcome.sentences)
+def _types(groups: Sequence[Group]) -> Section:
+    """F1 of every type in every group, the mean over its seeds."""
+    types = types_of(one for group in groups for run in group.runs for one in run.answers.sentences)
     values = []
-    for outcome in outcomes:
-        counts = count_by(outcome.sentences, lambda _, span: span[2], types)
-        values.append(scores_of(counts.sum(0))[:, 2])
-    shown = types[:MOST_TYPES]
+    for group in groups:
+        counts = [
+            count_by(run.answers.sentences, lambda _, span: span[2], types).sum(0)
+            for run in group.runs
+        ]
+        values.append(scores_of(np.stack(counts))[..., 2].mean(0))
+    shown, names = types[:MOST_TYPES], [group.name for group in groups]
     columns = [column[: len(shown)] for column in values]
     picture = charts.dots(shown, [*zip(names, columns, strict=True)], None, "F1")
-    rows = [
-        [name, *(f"{column[at]:.4f}" for column in values)]
-        for at, name in enumerate(shown)
-    ]  # fmt: skip
+    rows = [[name, *(f"{column[at]:.4f}" for column in values)] for at, name in enumerate(shown)]
     blocks = [Picture(picture, "F1 of every type in every run"), Table(("F1", *names), rows)]
     return Section("By type", "", blocks)
 
 
-def _curves(outcomes: Sequence[Outcome], names: Sequence[str]) -> Section:
-    score = "eval_f1" if outcomes[0].has_spans else "eval_accuracy"
-    blocks = []
-    for key, ylabel, dots in (
-        ("loss", "training loss", False),
-        (score, f"validation {_score_name(outcomes[0])}", True),
+def _curves(runs: Sequence[Compared]) -> Section:
+    answers, blocks = runs[0].answers, []
+    for key, ylabel in (
+        ("loss", "training loss"),
+        (f"eval_{answers.logged_score}", f"validation {answers.score}"),
     ):
-        series = [
-            charts.Series(name, *curves(outcome.metrics, key), dots)
-            for name, outcome in zip(names, outcomes, strict=True)
-        ]
+        series = [series_of(run.name, run.outcome.metrics, key) for run in runs]
         if series := [one for one in series if one.x]:
             blocks.append(Picture(charts.lines(series, ylabel), f"{ylabel} over updates"))
     return Section("Training", "", blocks)
 
 
-def _changed(outcomes: Sequence[Outcome], names: Sequence[str]) -> Section:
+def _changed(runs: Sequence[Compared]) -> Section:
     """Of two runs: the sentences in which one has more errors than the other."""
-    if len(outcomes) != 2 or outcomes[0].task == "classification":
+    if len(runs) != 2 or not runs[0].answers.spans_are_parts:
         return Section("", "")
-    first, second = outcomes
-    wrong = np.array([[errors_of(one) for one in outcome.sentences] for outcome in outcomes])
+    names, (first, second) = [run.name for run in runs], [run.answers for run in runs]
+    wrong = np.array([[errors_of(one) for one in run.answers.sentences] for run in runs])
     gain = wrong[0] - wrong[1]
     order = np.argsort(-abs(gain), kind="stable")[:MOST_SENTENCES]
     shown = []
@@ -220,8 +288,9 @@ def _changed(outcomes: Sequence[Outcome], names: Sequence[str]) -> Section:
     return Section("Where they differ", text, [Marked(shown)] if shown else [])
 
 
-def _options(outcomes: Sequence[Outcome], names: Sequence[str]) -> Section:
+def _options(runs: Sequence[Compared]) -> Section:
     """The options in which the runs differ, and their speed."""
+    outcomes = [run.outcome for run in runs]
     keys = dict.fromkeys(key for outcome in outcomes for key in outcome.options)
     rows = []
     for key in keys:
@@ -232,4 +301,6 @@ def _options(outcomes: Sequence[Outcome], names: Sequence[str]) -> Section:
         values = [outcome.results.get(key) for outcome in outcomes]
         if any(value is not None for value in values):
             rows.append([key, *("–" if value is None else f"{value:,.4g}" for value in values)])
-    return Section("What differs", "", [Table(("", *names), rows)] if rows else [])
+    return Section(
+        "What differs", "", [Table(("", *(run.name for run in runs)), rows)] if rows else []
+    )

@@ -9,6 +9,10 @@ Nothing outside of a task's folder names that task. A folder has these modules:
     check.py    check_task(config) -> what --check_data says
     card.py     what the model card says
     export.py   what export.py compares; a task without this module cannot be exported
+    answers.py  read_answers(outcome) -> gold answers beside what a finished run predicted, or None
+    report.py   build_sections(answers) -> sections of its report; CURVES: scores drawn over updates
+
+answers.py and report.py may be missing: the report then has what every run has.
 """
 
 from importlib import import_module

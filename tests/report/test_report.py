@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 
 import numpy as np
@@ -17,12 +18,8 @@ from seqeval.metrics import f1_score
 
 import report
 import train_loop
-from tagloop.pages.sentences import (
-    Sentence,
-    confusion,
-    errors_of,
-    to_spans,
-)
+from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
+from tagloop.pages.sentences import Sentence, confusion, errors_of
 from tagloop.pages.statistics import (
     calibration,
     compare,
@@ -31,8 +28,10 @@ from tagloop.pages.statistics import (
     scores_of,
 )
 from tagloop.report.build import report_run
-from tagloop.report.outcome import read_conll
+from tagloop.report.curves import find_divergence
 from tagloop.sample.corpus import build_sample_corpus
+from tagloop.tasks.tagging.answers import read_conll, to_spans
+from tagloop.tasks.tagging.scores import TokenScores
 
 pytest.importorskip("matplotlib", reason="pip install -r requirements-report.txt")
 
@@ -103,6 +102,7 @@ def edit(folder, target, change):
         cells = line.split(" ")
         lines.append(" ".join([*cells[:2], change(*cells)]) if line else line)
     path.write_text("\n".join(lines), encoding="utf-8")
+    (target / "predictions.npz").unlink()  # which the page would believe instead
     return target
 
 
@@ -138,7 +138,7 @@ def test_words_of_the_data_are_no_markup(run, tmp_path):
     copy = edit(run, tmp_path / "evil", lambda word, gold, tag: f"B-{evil}")
     path = copy / "predictions.conll"
     path.write_text(f"<script> B-{evil} O\n\n" + path.read_text())
-    assert page_of(copy, "--sample=0").text.count(evil) > 3
+    assert page_of(copy).text.count(evil) > 3
 
 
 @pytest.mark.slow
@@ -186,9 +186,11 @@ def test_a_page_that_cannot_be_written_fails_no_run(tmp_path, monkeypatch, capfd
 
 
 @pytest.mark.slow
-def test_predictions_that_are_gone_are_made_again_by_the_saved_model(run, tmp_path):
+def test_the_page_needs_neither_the_model_nor_predictions_conll(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "predictions.conll").unlink()
+    (copy / "model.safetensors").unlink()
+    assert "Calibration" in page_of(copy).sections
     assert (
         f"{read_json(run / 'all_results.json')['test_f1']:.4f}" in page_of(copy).sections["Scores"]
     )
@@ -230,6 +232,7 @@ def test_what_cannot_be_had_is_left_out_and_said(run, tmp_path):
 @pytest.mark.slow
 def test_predictions_that_were_cut_short_and_a_run_without_test_data_are_said(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "predictions.npz").unlink()
     path = copy / "predictions.conll"
     path.write_text("\n\n".join(path.read_text().split("\n\n")[:20]) + "\n")
     assert "predictions.conll has 20 sentences, the test data" in page_of(copy).text
@@ -269,7 +272,7 @@ def test_runs_that_differ_in_their_seed_have_a_mean_and_a_deviation(run, tmp_pat
         sentences = read_conll(folders[-1] / "predictions.conll")
         gold, said = [s[1] for s in sentences], [s[2] for s in sentences]
         f1.append(f1_score(gold, said, zero_division=0))
-    page = page_of(*folders, "--sample=0", f"--output={tmp_path / 'c.html'}")
+    page = page_of(*folders, f"--output={tmp_path / 'c.html'}")
     row = next(row for row in page.rows if row[0] == "seed7, seed8, seed9")
     assert row[1] == "7, 8, 9"
     assert row[-1] == f"{statistics.mean(f1):.4f} ± {statistics.stdev(f1):.4f}"
@@ -312,7 +315,7 @@ def test_sentences_have_the_numbers_of_the_data_and_other_data_is_not_scored(run
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "predictions.conll").unlink()
     splits = build_sample_corpus()
-    for number, words in numbered(page_of(copy, "--sample=2")).items():  # a random part
+    for number, words in numbered(page_of(copy)).items():
         assert {*splits["test"][number - 1]["tokens"]} <= words
     # A row without tags, which predictions.conll leaves out.
     splits["test"].insert(0, {"tokens": ["a"], "ner_tags": [None]})
@@ -330,7 +333,7 @@ def test_sentences_have_the_numbers_of_the_data_and_other_data_is_not_scored(run
     record["fingerprints"].pop("test")
     record["options"]["max_predict_samples"] += 1
     (copy / "run.json").write_text(json.dumps(record))
-    for number, words in numbered(page_of(copy, "--sample=0")).items():
+    for number, words in numbered(page_of(copy)).items():
         assert {*splits["test"][number - 1]["tokens"]} <= words
 
 
@@ -338,13 +341,14 @@ def test_mistakes_are_one_line(run, tmp_path, capfd):
     other = shutil.copytree(run, tmp_path / "other")
     path = other / "predictions.conll"
     path.write_text(path.read_text().replace(" O ", " B-LOC ", 1))
+    (other / "predictions.npz").unlink()
     (tmp_path / "empty").mkdir()
     for arguments, message in (
         ([tmp_path / "none"], "none: no such folder"),
         ([tmp_path / "empty"], "empty: holds no run"),
         ([run, run], "given twice"),
         ([run, other], "sentence 1 is another one, or has other gold tags"),
-        ([run, "--sample=-1"], "--sample -1: must be at least 0"),
+        ([run, "--sample=5"], "--sample"),
         ([run, f"--output={tmp_path}"], "is a folder; name a file"),
         ([run, f"--output={tmp_path / 'no' / 'a.html'}"], "no is no folder; name a file"),
         ([], "RUN_DIR"),
@@ -368,6 +372,249 @@ def test_a_classification_has_its_classes_and_surest_errors(tmp_path):
     )
     wrong = round(26 * (1 - results["test_accuracy"]))
     assert f"{wrong} of 26 rows are wrong" in page.text
+
+
+def relabel(folder, target, change):
+    """A copy of a run that predicted otherwise: change(label names of all words) -> names."""
+    shutil.copytree(folder, target)
+    names = [*read_json(target / "config.json")["id2label"].values()]
+    found, _ = read_predictions_file(target)
+    predicted = change([names[label] for label in found.outputs["label"]])
+    labels = np.array([names.index(name) for name in predicted], dtype=np.int16)
+    outputs = found.outputs | {"label": labels}
+    write_predictions_file(target, found.split, found.fingerprint, outputs)
+    return target
+
+
+def section_rows(page, header):
+    """The rows below the table header that begins so, up to the next header."""
+    start = next(at for at, row in enumerate(page.rows) if row[: len(header)] == header)
+    width = len(page.rows[start])
+    rows = itertools.takewhile(lambda row: len(row) == width, page.rows[start + 1 :])
+    return page.rows[start], [*rows]
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_the_run_predicted_whatever_a_model_says(run, tmp_path):
+    """As a CRF predicts labels that are not the most probable ones."""
+    gold = [tag for s in read_conll(run / "predictions.conll") for tag in s[1]]
+    found, _ = read_predictions_file(run)
+    copy = relabel(run, tmp_path / "crf", lambda _: gold)
+    page = page_of(copy)
+    assert page.sections["Scores"].count("1.0000") == 4
+    assert "1.000–1.000" not in page.text, "so few spans prove nothing"
+    row = next(row for row in page.rows if row[0] == "all words")
+    assert row[1] == f"{found.outputs['probability'].mean(dtype=float):.4f}"
+    assert row[2] == "1.0000"
+
+
+@pytest.mark.slow
+def test_no_torch_model_is_built(run, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("torch.nn.Module.__init__", refuse)
+    assert "Calibration" in page_of(run).sections
+
+
+@pytest.mark.slow
+def test_a_page_goes_without_predictions_that_are_damaged_or_of_others(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    path = copy / "predictions.npz"
+    found, _ = read_predictions_file(copy)
+    few = {name: values[:-1] for name, values in found.outputs.items()}
+    many = found.outputs | {"label": found.outputs["label"] + 1000}
+    real = found.outputs | {"label": found.outputs["label"] * 1.0}
+    nan = found.outputs | {"probability": found.outputs["probability"] * np.nan}
+
+    def damage():
+        path.write_bytes(path.read_bytes()[:100])
+
+    for change, note in (
+        (lambda: write_predictions_file(copy, "test", found.fingerprint, few), "does not fit"),
+        (lambda: write_predictions_file(copy, "test", found.fingerprint, many), "does not fit"),
+        (lambda: write_predictions_file(copy, "test", found.fingerprint, real), "does not fit"),
+        (lambda: write_predictions_file(copy, "test", found.fingerprint, nan), "does not fit"),
+        (lambda: write_predictions_file(copy, "test", found.fingerprint, {}), "does not fit"),
+        (lambda: write_predictions_file(copy, "test", "x", found.outputs), "is another one now"),
+        (lambda: write_predictions_file(copy, "no", "x", found.outputs), "is another one now"),
+        (damage, "predictions.npz cannot be read"),
+        (path.unlink, "predictions.npz is missing"),
+    ):
+        change()
+        page = page_of(copy)
+        assert note in page.text
+        assert "Scores" in page.sections, "predictions.conll has words and tags"
+        assert "Calibration" not in page.sections
+
+
+@pytest.mark.slow
+def test_both_tables_of_errors_count_the_same(run, tmp_path):
+    def shift(names):  # a third of the entities end a word earlier, a third are of another type
+        for at in [at for at, name in enumerate(names) if name == "B-PER"][::3]:
+            names[at] = "B-LOC"
+        for at in [at for at, name in enumerate(names) if name[:2] == "I-"][::2]:
+            names[at] = "O"
+        return names
+
+    page = page_of(relabel(run, tmp_path / "shifted", shift))
+    _, kinds = section_rows(page, ["error", "number"])
+    kinds = {row[0].split(":")[0]: int(row[1]) for row in kinds}
+    assert kinds["boundary"] > 3
+    (_, *columns), rows = section_rows(page, ["gold ↓ predicted →"])
+    cells = {row[0]: dict(zip(columns, map(int, row[1:]), strict=True)) for row in rows}
+    types = [name for name in columns if name not in ("other words", "–")]
+    _, scores = section_rows(page, ["type", "precision"])
+    for name, precision, _, _, gold, predicted in scores:
+        assert sum(cells[name].values()) == int(gold)
+        right = cells[name][name]
+        assert f"{right / int(predicted):.4f}" == precision, "the diagonal is what is scored"
+    assert sum(cells[name]["other words"] for name in types) == kinds["boundary"]
+    assert sum(cells[name].get("–", 0) for name in types) == kinds["missed"]
+    assert sum(cells.get("–", {}).values()) == kinds["spurious"]
+    mixed = sum(cells[one][other] for one in types for other in types if one != other)
+    assert mixed == kinds["type"] + kinds["both"]
+
+
+@pytest.mark.slow
+def test_strict_scores_stand_beside_the_lenient_ones(run, tmp_path):
+    gold = [tag for s in read_conll(run / "predictions.conll") for tag in s[1]]
+    said = ["I-PER" if tag == "B-PER" else tag for tag in gold]
+    copy = relabel(run, tmp_path / "strict", lambda _: said)
+    found, _ = read_predictions_file(copy)
+    names = [*read_json(copy / "config.json")["id2label"].values()]
+    sentences, at, predicted = read_conll(run / "predictions.conll"), 0, []
+    for words, *_ in sentences:
+        labels = found.outputs["label"][at : at + len(words)]
+        predicted.append([names[label] for label in labels])
+        at += len(words)
+    scores = TokenScores().compute(
+        predictions=predicted, references=[gold for _, gold, _ in sentences]
+    )
+    assert scores["strict_f1"] < scores["f1"]
+    text = page_of(copy).sections["Scores"]
+    assert f"strict F1 {scores['strict_f1']:.4f}" in text
+    assert f"{scores['f1']:.4f}" in text
+
+
+@pytest.mark.slow
+def test_a_run_that_learned_nothing_is_said_first(run, page, tmp_path):
+    copy = relabel(run, tmp_path / "nothing", lambda names: ["O"] * len(names))
+    text = page_of(copy).text
+    warning = "The model predicted no entity at all in the test data, where"
+    assert text.index(warning) < text.index("Scores")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for number, line in enumerate(line for line in lines if "loss" in line):
+        line["loss"] = 0.3 * 10.0 ** (3 * number)
+    (copy / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    text = page_of(copy).text
+    assert "The training diverged: its loss rose from 0.3 " in text
+    assert "diverged" not in page.text
+    assert "predicted no entity" not in page.text
+
+
+def test_divergence_is_told_from_noise_and_from_a_start_that_was_lucky():
+    def lines(*losses):
+        return [{"step": 10 * at, "loss": loss} for at, loss in enumerate(losses, start=1)]
+
+    guessing = np.log(9)
+    for fine in ([], [2.3], [2.3, 2.4], [2.0, 0.5, 1.2], [0.1, 0.02, 0.3, 0.01, 0.12]):
+        assert find_divergence(lines(*fine), guessing) == []
+    for bad in ([2.3, 0.1, 307_700], [5.0e4], [1e6, 1e5, 1e4], [0.1, 0.2, 0.5, 0.9]):
+        assert len(find_divergence(lines(*bad), guessing)) == 1
+    assert find_divergence(lines(1e6, 1e5, 1e4), None) == [], "numbers may be large"
+
+
+@pytest.mark.slow
+def test_a_task_without_a_report_of_its_own_has_curves_and_scores(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    record = read_json(copy / "run.json")
+    record["options"]["task_name"] = "pretraining"
+    (copy / "run.json").write_text(json.dumps(record))
+    page = page_of(copy)
+    assert [*page.sections] == ["Results", "Training", "Speed and circumstances"]
+    assert f"test_f1 {read_json(run / 'all_results.json')['test_f1']:.4f}" in page.text
+    assert page.pictures == 4
+
+
+def test_runs_that_differ_in_their_seed_are_tested_as_a_group(run, tmp_path):
+    """One learning rate misses every second entity, in another place for every seed."""
+    folders, f1 = [], {"slow": [], "fast": []}
+    for rate, seed in itertools.product(f1, (1, 2, 3)):
+        found = itertools.count(seed)
+
+        def change(word, gold, tag, found=found, rate=rate):
+            return "O" if rate == "slow" and gold[0] == "B" and next(found) % 2 else gold
+
+        folders.append(edit(run, tmp_path / f"{rate}{seed}", change))
+        record = read_json(folders[-1] / "run.json")
+        record["options"] |= {"seed": seed, "learning_rate": {"slow": 1e-5, "fast": 1e-3}[rate]}
+        (folders[-1] / "run.json").write_text(json.dumps(record))
+        sentences = read_conll(folders[-1] / "predictions.conll")
+        sides = [s[1] for s in sentences], [s[2] for s in sentences]
+        f1[rate].append(f1_score(*sides, zero_division=0))
+    page = page_of(*folders, f"--output={tmp_path / 'c.html'}")
+    means = {rate: statistics.mean(scores) for rate, scores in f1.items()}
+    header, rows = section_rows(page, ["run", "F1"])
+    assert header[2] == "difference to slow1, slow2, slow3"
+    assert [row[0] for row in rows] == ["slow1, slow2, slow3", "fast1, fast2, fast3"]
+    assert rows[0][1].startswith(f"{means['slow']:.4f}")
+    assert rows[0][2:] == ["–", "–"]
+    assert rows[1][2].startswith(f"{means['fast'] - means['slow']:+.4f}")
+    assert rows[1][3] == "< 0.001"
+    assert "Runs that differ only in their seed are one group" in page.text
+
+
+def test_runs_of_one_seed_are_no_group_and_no_difference_is_no_certainty(run, tmp_path):
+    same = shutil.copytree(run, tmp_path / "same")
+    page = page_of(run, same, f"--output={tmp_path / 'c.html'}")
+    _, rows = section_rows(page, ["run", "F1"])
+    assert rows[1][2:] == ["none: the same counts in every sentence", "–"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.parametrize("width", [1100, 400])
+def test_no_table_is_cut_off(run, page, width, tmp_path):
+    """Measured by a browser: a table is no wider than what is seen of it."""
+    text = (run / "report.html").read_text(encoding="utf-8")
+    measure = """<script>document.title = [...document.querySelectorAll(".scroll")].filter(
+    box => box.scrollWidth > box.clientWidth + 1).map(box => box.innerText).join("|") || "all fit";
+    if (document.documentElement.scrollWidth > innerWidth) document.title = "the page";</script>"""
+    frame = tmp_path / "frame.html"
+    frame.write_text(text.replace("</body>", measure + "</body>"), encoding="utf-8")
+    done = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+            "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={width},900", frame.as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert "<title>all fit</title>" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_regression_has_its_scores_without_rows_that_have_no_number(no_dropout, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 24), ("validation", 12)):
+        lines = [
+            json.dumps({"text": "good " * at + "film", "label": at + rng.random()})
+            for at in rng.integers(0, 9, number).tolist()
+        ]
+        lines.insert(3, json.dumps({"text": "unknown", "label": None}))
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    results = train_loop.main(
+        ["--task_name=classification", "--num_train_epochs=2", f"--output_dir={tmp_path / 'run'}",
+         f"--model_name_or_path={no_dropout}", "--ignore_mismatched_sizes",
+         *(f"--{split}_file={tmp_path / split}.jsonl" for split in ("train", "validation"))]
+    )  # fmt: skip
+    text = page_of(tmp_path / "run").sections["Scores"]
+    assert "Of the validation data" in text
+    assert f"Pearson's r {results['eval_pearson']:.4f}" in text
+    assert f"mean squared error {results['eval_mse']:.4g}" in text
+    assert "rows 12" in text
+    assert report.cli([str(tmp_path / "run"), str(tmp_path)]) == 2
 
 
 def test_errors_are_sorted_into_kinds():

@@ -1,0 +1,109 @@
+"""Gold and predicted classes or numbers of a finished run, for its report. No model is loaded."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tagloop.data.rows import Rows, load_rows
+from tagloop.outcome.predictions_file import Predictions
+from tagloop.outcome.record import Outcome
+from tagloop.pages.answers import Answers
+from tagloop.pages.sentences import Sentence
+from tagloop.sample.corpus import build_sample_texts
+from tagloop.tasks.classification.task import choose_columns
+
+
+@dataclass(kw_only=True)
+class RowAnswers(Answers):
+    """Answers for rows of texts. A class is a span over all words of its row.
+
+    Attributes:
+        probabilities: of the predicted class of every row, float32 [num_rows]; None for numbers.
+        numbers: gold and predicted number of every row, float64 [num_rows, 2]; None for classes.
+    """
+
+    probabilities: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+
+    @property
+    def is_right(self) -> np.ndarray:
+        """Whether the class of every row is the gold one, bool [num_rows]."""
+        return np.array([one.gold == one.predicted for one in self.sentences])
+
+
+def read_answers(outcome: Outcome) -> RowAnswers | None:
+    """Gold and predicted answers: from predictions.npz and the data, which is read again.
+
+    Notes of the outcome say what is missing; None: nothing can be said.
+    """
+    if outcome.predictions is None:
+        return None
+    split, fingerprint, outputs = outcome.predictions
+    config = outcome.config
+    try:
+        rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
+    except Exception as error:  # moved or damaged since: the page does without
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        outcome.notes.append(f"the data of the run cannot be read again: {reason}")
+        return None
+    if rows.fingerprints.get(split) != fingerprint:
+        outcome.notes.append(
+            f"the {split} data is another one now than what was predicted: there are no scores"
+        )
+        return None
+    if not _fits(outcome.predictions, len(rows.splits[split]), len(outcome.labels)):
+        outcome.notes.append(
+            f"predictions.npz does not fit the {split} data and the model's labels"
+        )
+        return None
+    answers = _join(rows, split, outputs, outcome.labels)
+    if not answers.rows:
+        outcome.notes.append(f"no row of the {split} data has a gold answer")
+        return None
+    return answers
+
+
+def _fits(predictions: Predictions, num_rows: int, num_labels: int) -> bool:
+    """Whether the outputs are those of a classification or regression of so many rows."""
+    numbers = predictions.outputs.get("number")
+    if numbers is not None:
+        return len(numbers) == num_rows and bool(np.isfinite(numbers).all())
+    return predictions.fit("class", number=num_rows, num_labels=num_labels)
+
+
+def _join(rows: Rows, split: str, outputs: dict[str, np.ndarray], labels: list[str]) -> RowAnswers:
+    """Put what was predicted beside the rows that it was predicted for."""
+    has_classes = "class" in outputs
+    label2id = {name: number for number, name in enumerate(labels)} if has_classes else None
+    cells = rows.splits[split]["label"]
+    gold = [rows.value_of(cell, "label", label2id) for cell in cells]
+    known = [row for row, value in enumerate(gold) if value is not None]
+    answers = RowAnswers(
+        split=split,
+        sentences=[],
+        rows=known,
+        score="accuracy" if has_classes else None,
+        logged_score="accuracy" if has_classes else "pearson",
+        spans_are_parts=False,
+    )
+    for row in rows.splits[split].select(known):
+        words = " ".join(filter(None, (row["text"], row["pair"]))).split() or ["_"]
+        answers.sentences.append(Sentence(words, [], []))
+    if not has_classes:
+        predicted = outputs["number"][known].astype(float)
+        answers.numbers = np.stack([np.array([gold[row] for row in known]), predicted], axis=1)
+        return answers
+    for row, sentence in zip(known, answers.sentences, strict=True):
+        end = len(sentence.words)
+        sentence.gold.append((0, end, labels[gold[row]]))
+        sentence.predicted.append((0, end, labels[int(outputs["class"][row])]))
+    answers.probabilities = outputs["probability"][known]
+    answers.guessing_loss = math.log(len(labels))
+    given = {sentence.predicted[0][2] for sentence in answers.sentences}
+    if len(given) == 1 and len({sentence.gold[0][2] for sentence in answers.sentences}) > 1:
+        answers.warnings.append(
+            f"The model gave every row of {answers.where} the same class, {given.pop()}: it has "
+            "not learned to tell rows apart. More epochs or another --learning_rate may help."
+        )
+    return answers

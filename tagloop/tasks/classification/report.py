@@ -1,0 +1,120 @@
+"""The sections of a report that tell of classes or numbers: scores, confusion, the worst rows."""
+
+from collections import Counter
+
+import numpy as np
+
+from tagloop.pages import charts
+from tagloop.pages.blocks import (
+    INTERVAL_TEXT,
+    calibration_section,
+    confusion_matrix,
+    length_blocks,
+    score_card,
+    type_section,
+)
+from tagloop.pages.page import Cards, Marked, Picture, Section, Table, mark
+from tagloop.pages.sentences import confusion, count_by, types_of
+from tagloop.pages.statistics import interval, resample
+from tagloop.tasks.classification.answers import RowAnswers
+
+CURVES = ("accuracy", "macro_f1", "pearson")  # scores of evaluations that are drawn over updates
+MOST_ROWS = 25
+
+
+def build_sections(answers: RowAnswers) -> list[Section]:
+    """All that can be said of the predicted classes or numbers."""
+    if answers.numbers is not None:
+        return [_numbers(answers)]
+    is_right = answers.is_right
+    return [
+        _scores(answers),
+        type_section(answers.sentences, "class"),
+        _errors(answers),
+        Section(
+            "By length", "", length_blocks(answers.sentences, "words in the text", has_spans=False)
+        ),
+        calibration_section([("rows", answers.probabilities, is_right)]),
+        _worst(answers, is_right),
+    ]
+
+
+def _scores(answers: RowAnswers) -> Section:
+    counts = count_by(answers.sentences, lambda *_: "", [""])[:, 0]
+    drawn = resample(counts)
+    number = f"of {len(types_of(answers.sentences))} classes"
+    cards = [score_card("accuracy", 2, counts, drawn), ("rows", f"{len(counts):,}", number)]
+    text = f"Of {answers.where}. {INTERVAL_TEXT.format(items='rows')}"
+    return Section("Scores", text, [Cards(cards)])
+
+
+def _errors(answers: RowAnswers) -> Section:
+    types, _ = confusion(answers.sentences)
+    blocks = [confusion_matrix(types)]
+    wrong = Counter({pair: times for pair, times in types.items() if len({*pair}) > 1})
+    if len(types_of(answers.sentences)) > 2:
+        rows = [(gold, said, f"{n:,}") for (gold, said), n in wrong.most_common(12)]
+        blocks.append(Table(("gold", "predicted", "times"), rows))
+    return Section("Errors", "", blocks)
+
+
+def _worst(answers: RowAnswers, is_right: np.ndarray) -> Section:
+    """The wrong rows that the model was surest of."""
+    wrong = np.flatnonzero(~is_right)
+    order = wrong[np.argsort(-answers.probabilities[wrong], kind="stable")][:MOST_ROWS]
+    shown = []
+    for row in order.tolist():
+        sentence, sure = answers.sentences[row], answers.probabilities[row]
+        heading = f"row {answers.rows[row] + 1:,}: {sentence.predicted[0][2]} ({sure:.2f})"
+        heading += f" instead of {sentence.gold[0][2]}"
+        shown.append((heading, [("text", mark(sentence, [], []))]))
+    text = f"{len(wrong):,} of {len(answers.sentences):,} rows are wrong."
+    return Section("Wrong, and surest of it", text, [Marked(shown)])
+
+
+def _numbers(answers: RowAnswers) -> Section:
+    """A regression: its scores, every row as a dot, and the rows that are farthest off."""
+    gold, found = answers.numbers.T
+    off = abs(gold - found)
+    ones = np.ones_like(gold)
+    sums = np.stack([ones, gold, found, gold * gold, found * found, gold * found, off**2], axis=1)
+    (r, mse), (r_drawn, mse_drawn) = _pearson(sums.sum(0)), _pearson(resample(sums))
+    cards = [
+        ("Pearson's r", f"{r:.4f}", _interval_text(r_drawn, ".3f")),
+        ("mean squared error", f"{mse:.4g}", _interval_text(mse_drawn, ".3g")),
+        ("rows", f"{len(gold):,}", ""),
+    ]
+    shown = [
+        (
+            f"row {answers.rows[row] + 1:,}: {found[row]:.3g} instead of {gold[row]:.3g}",
+            [("text", mark(answers.sentences[row], [], []))],
+        )
+        for row in np.argsort(-off, kind="stable")[:MOST_ROWS].tolist()
+    ]
+    picture = Picture(
+        charts.points(gold, found, xlabel="gold", ylabel="predicted"), "Predicted over gold numbers"
+    )
+    blocks = [Cards(cards), picture, Marked(shown)]
+    text = (
+        f"Of {answers.where}. The interval holds 95% of the scores when rows are drawn again "
+        f"({len(r_drawn):,} bootstrap samples). The rows below are farthest off."
+    )
+    return Section("Scores", text, blocks)
+
+
+def _interval_text(drawn: np.ndarray, shape: str) -> str:
+    """The interval of a score of numbers; that it has no width proves nothing, so it is not said.
+
+    >>> _interval_text(np.array([0.5, 0.5]), ".3f")
+    'too few rows for an interval'
+    """
+    low, high = (format(end, shape) for end in interval(drawn))
+    return "too few rows for an interval" if low == high else f"95%: {low}–{high}"
+
+
+def _pearson(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation and mean squared error from sums over rows, [...] each of [..., 7]."""
+    number, x, y, xx, yy, xy, squares = np.moveaxis(sums, -1, 0)
+    spread = np.sqrt(np.maximum((xx - x * x / number) * (yy - y * y / number), 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num((xy - x * y / number) / spread), squares / number

@@ -1,0 +1,70 @@
+"""Intervals and tests of scores: honest where little was seen, paired where there are seeds."""
+
+import doctest
+
+import numpy as np
+import pytest
+
+from tagloop.pages import blocks, page, sentences, statistics
+from tagloop.pages.statistics import compare, resample, score_interval, scores_of, wilson
+from tagloop.report import compare as comparing
+from tagloop.tasks.classification import report as classification
+from tagloop.tasks.tagging import answers as tagging
+
+MODULES = [blocks, page, sentences, statistics, comparing, classification, tagging]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_worked_examples(module):
+    failed, tried = doctest.testmod(module)
+    assert tried >= 1
+    assert failed == 0
+
+
+def test_wilsons_interval_is_that_of_the_literature():
+    """Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29; two-sided 95%."""
+    for right, number, low, high in (
+        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611), (1, 29, 0.0061, 0.1718),
+    ):  # fmt: skip
+        assert wilson(right / number, number) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("truth", [0.8, 0.95])
+def test_an_interval_of_few_spans_holds_the_true_score_as_often_as_it_says(truth):
+    """24 spans, often all right: a bootstrap alone would say 1.000 to 1.000 and be wrong."""
+    rng, hits, alone = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        right = rng.random(24) < truth
+        counts = np.stack([right, np.ones(24), np.ones(24)], axis=1).astype(int)
+        drawn = scores_of(resample(counts))[:, 2]
+        low, high = score_interval(float(right.mean()), 24, drawn)
+        assert low < high
+        hits += low <= truth <= high
+        low, high = statistics.interval(drawn)
+        alone += low <= truth <= high
+    assert hits >= 184
+    assert alone < hits
+
+
+def test_groups_are_compared_by_the_means_over_their_seeds():
+    """Two systems that differ by what one seed alone does not show."""
+    rng, number = np.random.default_rng(3), 300
+
+    def system(quality: float, seeds: int) -> np.ndarray:
+        right = rng.random((number, seeds)) < quality
+        return np.stack([right, np.ones_like(right), np.ones_like(right)], axis=2).astype(int)
+
+    first, second = system(0.80, 3), system(0.88, 5)
+    found = compare(first, second)
+    f1 = [scores_of(side.sum(0))[:, 2].mean() for side in (first, second)]
+    assert found.value == pytest.approx(f1[1] - f1[0])
+    assert found.low < found.value < found.high
+    one = compare(first[:, 0], second[:, 0])
+    assert found.high - found.low < one.high - one.low, "more seeds: less noise"
+    assert found.p_value < 0.01
+    # The order of the seeds means nothing, and a group does not differ from itself.
+    assert compare(first[:, ::-1], second).value == pytest.approx(found.value)
+    same = compare(first, first[:, ::-1])
+    assert same.p_value == 1
+    assert same.value == pytest.approx(0)
