@@ -14,7 +14,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from tagloop.data.arrays import write_rows
+from tagloop.data.arrow_files import write_rows
 from tagloop.data.selection import select_rows, take_rows
 from tagloop.data.sources import find_sources, source_key
 from tagloop.data.store import build_once, source_digest

@@ -20,7 +20,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from tagloop.data.arrays import stored_rows, write_rows
+from tagloop.data.arrow_files import stored_rows, write_rows
 from tagloop.data.row import IGNORED, Reading, Row
 from tagloop.data.selection import select_rows, take_rows
 from tagloop.data.sources import existing_file, find_sources, source_key
