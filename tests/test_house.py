@@ -9,6 +9,8 @@ from importlib import import_module
 import pytest
 from launches import REPO
 
+from tagloop.tasks import TASKS
+
 MODULES = sorted(
     path for path in [*REPO.glob("*.py"), *REPO.glob("tagloop/**/*.py")] if path.name != "setup.py"
 )
@@ -100,6 +102,15 @@ def test_rooms_and_functions_stay_small(path):
             documented = ast.get_docstring(node, clean=False) or ""
             code = node.end_lineno - node.lineno + 1 - len(documented.splitlines())
             assert code <= 70, f"{node.name} has {code} lines of code"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_data_knows_no_task(path):
+    """The folder of a task says what its data is; no reader asks which task it reads for."""
+    if floor_of(name_of(path)) == floor_of("tagloop.data") and "tagloop.data" in name_of(path):
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        named = {node.value for node in tree if isinstance(node, ast.Constant)} & TASKS.keys()
+        assert not named
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -22,6 +22,7 @@ from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
 from tagloop.streams import visible
+from tagloop.tasks.tagging.kinds import read_choices
 from tagloop.tasks.tagging.predictions import sub_tokens_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
 from tagloop.tasks.task import choose_metric, identify, needed_splits
@@ -165,7 +166,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     Raises:
         InputError: bad data, or options that do not fit it.
     """
-    corpus = load_corpus(config, SPLITS)
+    corpus = load_corpus(config, read_choices(config), SPLITS)
     best_metric = choose_metric(config, known_metrics(config, corpus.labels))
     tokenizer = load_tokenizer(
         config, corpus.splits["train"]["tokens"] if config.uses_sample_model else [], pre_split=True
