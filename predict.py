@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from tagloop.data.documents.files import DocumentFiles
-from tagloop.data.documents.reading import FORMATS
-from tagloop.data.documents.writing import FORMATS as OUTPUT_FORMATS
+from tagloop.data.formats import INPUT_FORMATS, OUTPUT_FORMATS
 from tagloop.data.splitting import WAYS
 from tagloop.errors import InputError
 from tagloop.files import read_json
@@ -37,7 +36,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     given.add_argument("--file", default="-", help="tag this file (default: -, standard input)")
     parser.add_argument("--output", default="-", help="file to write (default: -, standard output)")
     parser.add_argument(
-        "--input_format", choices=FORMATS, help="default: by the file's name; - is txt"
+        "--input_format", choices=INPUT_FORMATS, help="default: by the file's name; - is txt"
     )
     parser.add_argument(
         "--output_format",
@@ -104,8 +103,8 @@ def main(argv: list[str] | None = None) -> None:
             if not units[0]:
                 break
             tagged = gather_object([tagger(units[accelerator.process_index])])
-            how = {"task": tagger.task, "with_scores": options.scores}
-            on_main(accelerator, partial(files.write, tagged, **how))
+            shape = {"kind": tagger.kind, "with_scores": options.scores}
+            on_main(accelerator, partial(files.write, tagged, **shape))
         on_main(accelerator, stack.close)  # now the output is there, whole
 
 

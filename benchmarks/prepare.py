@@ -88,11 +88,13 @@ def measure(stage: str, tokenizer_folder: str) -> tuple[float, float, str | None
 
     from tagloop.data.words.corpus import load_corpus
     from tagloop.options.command_line import parse_config
+    from tagloop.tasks.tagging.kinds import read_choices
 
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     config = parse_config(["--train_file=train.conll", f"--model_name_or_path={tokenizer_folder}"])
     started, digest = time.perf_counter(), None
-    corpus = load_corpus(config, ["train"])  # all stages but the first find it done
+    choices = read_choices(config)
+    corpus = load_corpus(config, choices, ["train"])  # all stages but the first find it done
     if stage != "read":
         Path(stage).mkdir()
         started = time.perf_counter()

@@ -7,6 +7,7 @@ import pytest
 
 from tagloop.data.words.corpus import load_corpus
 from tagloop.errors import InputError
+from tagloop.tasks.tagging.kinds import read_choices
 
 SPLITS = ["train", "validation", "test", "predict"]
 
@@ -26,7 +27,8 @@ def build_options(**given) -> SimpleNamespace:
 
 
 def load(*splits: str, **given):
-    return load_corpus(build_options(**given), splits or SPLITS)
+    options = build_options(**given)
+    return load_corpus(options, read_choices(options), splits or SPLITS)
 
 
 def get_rows(dataset) -> list[tuple[list, list]]:

@@ -122,6 +122,15 @@ def test_rooms_and_functions_stay_small(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_data_knows_no_task(path):
+    """The folder of a task says what its data is; no reader asks which task it reads for."""
+    if floor_of(name_of(path)) == floor_of("tagloop.data") and "tagloop.data" in name_of(path):
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        named = {node.value for node in tree if isinstance(node, ast.Constant)} & TASKS.keys()
+        assert not named
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_every_public_parameter_has_a_type(path):
     module = import_module(name_of(path))
     own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]

@@ -11,8 +11,9 @@ from launches import HANG, REPO, launch
 
 import predict
 from tagloop.data.documents import files
-from tagloop.data.row import Reading
-from tagloop.data.words.readers import read_file
+from tagloop.data.row import Choices
+from tagloop.data.words.readers import read_source
+from tagloop.tasks.tagging.kinds import KINDS
 from tagloop.tasks.tagging.tagger import load_tagger
 
 TEXTS = [
@@ -221,6 +222,26 @@ def test_help_comes_before_slow_imports():
     assert done.stdout.endswith("[]\n")
 
 
+def test_tables_are_read_as_in_training(tag, tagger):
+    """The delimiter that the header has most of, lists as Python writes them, rows under "data"."""
+    words = ["Ann", "in", "Oslo"]
+    tags = json.dumps(tagger([words])[0].tags)
+    quoted = tags.replace('"', '""')
+    assert tag("a.csv", "id;tokens\n1;Ann in Oslo\n", "b.csv").splitlines() == [
+        "id;tokens;tags",
+        f'1;"[""Ann"", ""in"", ""Oslo""]";"{quoted}"',
+    ]
+    lists = f'tokens,id\n"{words}",1\n'
+    assert json.loads(tag("c.csv", lists, "d.jsonl")) == {
+        "tokens": words,
+        "id": "1",
+        "tags": json.loads(tags),
+    }
+    whole = json.dumps({"version": "1", "data": [{"tokens": words}, {"tokens": ["x"]}]}, indent=1)
+    rows = [json.loads(line) for line in tag("e.json", whole, "f.jsonl").splitlines()]
+    assert [row["tokens"] for row in rows] == [words, ["x"]]
+
+
 MISTAKES = [
     ("a.jsonl", '{"text": "a"}\n{"text": \n', "a.jsonl:2: not valid JSON"),
     ("a.jsonl", '{"text": "a"}\n["a"]\n', "a.jsonl:2: holds ['a'], not a row"),
@@ -232,6 +253,8 @@ MISTAKES = [
     ("a.csv", "id,text\n1,a,b\n", "a.csv:2: 3 cells, but the header has 2"),
     ("a.csv", 'id,text\n1,"a\n', "a.csv:2: not readable as CSV"),
     ("a.csv", "text,text\na,b\n", "a.csv:1: two columns are named 'text'"),
+    ("a.csv", "text,,\na,b,c\n", "a.csv:1: two columns are named ''"),
+    ("a.json", '[{"text": "a"},\n{"text"}]', "a.json:2: not valid JSON"),
     ("a.csv", "Sentence #,Word\n1,Ann\n,won\n", "a.csv: one word a row (column 'Word'"),
     ("a.csv", "sentence,word\n1,Ann\n1,won\n", "a.csv: one word a row (column 'word'"),
     ("a.docx", "x", "unknown format '.docx'"),
@@ -302,9 +325,9 @@ MANY = [text for text in TEXTS if text] + ["Ann\r", "x", "Bob in Oslo"]
 
 def read_back(path):
     """What train_loop.py would learn from it: words and tags."""
-    reading = Reading(task="ner")
-    rows = [(row.tokens, row.tags) for row in read_file(path, reading, tagged=True)]
-    return rows, reading.notes
+    found, sentences = read_source(path, "train", Choices(KINDS["ner"]))
+    rows = [(row.tokens, row.tags) for row in sentences]
+    return rows, found.notes
 
 
 @pytest.mark.parametrize("target", ANNOTATED)

@@ -1,32 +1,97 @@
-"""Rows as Arrow streams and flat arrays as .npy files, written piece by piece."""
+"""Flat arrays on disk: made of a dataset batch by batch, on one process or several.
 
-from collections.abc import Iterator
-from itertools import islice
+    dtypes = {"input_ids": np.int32, "offsets": np.int64}
+    counts = write_arrays(folder, dataset, encoder, dtypes, offsets=["offsets"])
+    arrays = map_arrays(folder, dtypes)
+
+Memory does not grow with the dataset, and the bytes written do not depend on the number of
+processes.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-BATCH = 1000  # rows
+from tagloop.data.arrow_files import BATCH
+from tagloop.errors import RunStopped
+
+BATCHES_AT_ONCE = 10  # of a process
+
+Arrays = dict[str, np.ndarray]
 
 
-def write_rows(path: Path, rows: Iterator[tuple], schema: pa.Schema) -> int:
-    """Write rows as the Arrow stream that `Dataset.from_file` maps; return their number."""
-    number = 0
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        while batch := list(islice(rows, BATCH)):
-            columns = zip(zip(*batch, strict=True), schema.types, strict=True)
-            arrays = [pa.array(column, type=type_) for column, type_ in columns]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
-            number += len(batch)
-    return number
+class Encoder(Protocol):
+    """Makes arrays of rows. It can be pickled, as other processes get a copy of it."""
+
+    def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
+        """The arrays of some rows, each of one dimension, and counts of what is worth a report.
+
+        In place of offsets an array has the lengths of its pieces.
+        """
+        ...
 
 
-def stored_rows(path: Path) -> Iterator[tuple]:
-    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as batches:
-        for batch in batches:
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+def write_arrays(
+    folder: Path,
+    dataset: datasets.Dataset,
+    encoder: Encoder,
+    dtypes: Mapping[str, npt.DTypeLike],
+    *,
+    offsets: Iterable[str],
+    num_workers: int = 1,
+    worth_processes: int = 0,
+) -> dict[str, int]:
+    """Encode the rows of a dataset; write each array as `<name>.npy`.
+
+    Args:
+        dtypes: of every array, by name.
+        offsets: names of the arrays that hold offsets: they begin with 0, and have one value more
+            than there are pieces.
+        num_workers: processes that encode.
+        worth_processes: rows; with fewer, one process does all.
+
+    Returns:
+        The encoder's counts, summed.
+
+    Raises:
+        RunStopped: a process was killed, most likely for want of memory.
+    """
+    if len(dataset) < worth_processes:
+        num_workers = 1
+    counts: Counter[str] = Counter()
+    ends = dict.fromkeys(offsets, 0)
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(ArrayFile(folder / f"{name}.npy", dtype))
+            for name, dtype in dtypes.items()
+        }
+        for name in ends:
+            files[name].append(np.zeros(1))
+        for arrays, counted in _encoded(encoder, dataset.with_format("arrow"), num_workers):
+            for name, values in arrays.items():
+                if name in ends:
+                    values = ends[name] + values.cumsum(dtype=np.int64)
+                    ends[name] = values[-1] if len(values) else ends[name]
+                files[name].append(values)
+            counts.update(counted)
+    return dict(counts)
+
+
+def map_arrays(folder: Path, names: Iterable[str]) -> Arrays:
+    """Arrays that `write_arrays` wrote, memory-mapped."""
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
 
 
 class ArrayFile:
@@ -57,3 +122,47 @@ class ArrayFile:
         """The length is known last; numpy pads the header so that one of any length fits."""
         facts = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length,)}
         np.lib.format.write_array_header_1_0(self.file, facts)
+
+
+# --- processes ---
+
+
+def _encoded(
+    encoder: Encoder, dataset: datasets.Dataset, num_workers: int
+) -> Iterator[tuple[Arrays, dict[str, int]]]:
+    """What the encoder makes of every batch, in order."""
+    starts = range(0, len(dataset), BATCH)
+    if num_workers == 1:
+        yield from (encoder.encode(dataset[start : start + BATCH]) for start in starts)
+        return
+    work = [(start, start + BATCH) for start in starts]
+    try:
+        with ProcessPoolExecutor(
+            num_workers,
+            # A fork would copy locks that the threads of the libraries may hold.
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(encoder, dataset),
+        ) as pool:
+            yield from pool.map(_encode_batch, work, chunksize=BATCHES_AT_ONCE)
+    except BrokenProcessPool as error:
+        raise RunStopped(
+            "a process that prepares data was killed, maybe for want of memory; give a smaller "
+            "--preprocessing_num_workers"
+        ) from error
+
+
+def _start_worker(encoder: Encoder, dataset: datasets.Dataset) -> None:
+    global _work
+    _work = encoder, dataset
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _encode_batch(rows: tuple[int, int]) -> tuple[Arrays, dict[str, int]]:
+    encoder, dataset = _work
+    return encoder.encode(dataset[slice(*rows)])

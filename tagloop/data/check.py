@@ -5,21 +5,25 @@
     report.problem("labels unseen in training", "dev.conll:7: B-CITY")
     print(report.text(colour=False, most=None))
 
-It reads row by row; it remembers a digest and the labels of every row, to find the same one again.
+A task subclasses `Survey`, which reads row by row; it remembers a digest and the labels of every
+row, to find the same one again.
 """
 
 import hashlib
 import json
 import os
 import random
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
+from tagloop.data.labels import labels_alike
 from tagloop.data.selection import select_rows
+from tagloop.errors import InputError
 from tagloop.options.config import Config
 from tagloop.streams import visible
 
@@ -27,6 +31,7 @@ COLOURS = ("36", "33", "35", "32", "34", "31")  # cyan, yellow, magenta, green, 
 MOST_PROBLEMS = 10  # of a kind on a terminal; a file or a pipe gets all
 MOST_LABELS = 60  # in a table; where there are more, they are most likely words
 DEFAULT_EXAMPLES = 3
+SAYS_NOTHING = "splits that say nothing"  # a kind of problem
 
 Piece = tuple[str, str | None]  # a part of a sentence, and the label that colours it
 
@@ -79,10 +84,10 @@ class Report:
                 for text, label in pieces
             ]
             lines += [f"  {place}", "    " + " ".join(shown)]
-        for kind, found in self.problems.items():
-            lines += ["", f"{kind}: {len(found):,}", *(f"  {line}" for line in found[:most])]
-            if most is not None and len(found) > most:
-                lines.append(f"  ... and {len(found) - most:,} more; `| less` gets them all")
+        for kind, problems in self.problems.items():
+            lines += ["", f"{kind}: {len(problems):,}", *(f"  {line}" for line in problems[:most])]
+            if most is not None and len(problems) > most:
+                lines.append(f"  ... and {len(problems) - most:,} more; `| less` gets them all")
         return "\n".join(lines)
 
 
@@ -98,11 +103,6 @@ def split_of_rows(totals: dict[str, int], config: Config) -> dict[str, np.ndarra
     for split, (stored, rows) in select_rows(totals, config).items():
         splits[stored][rows] = split
     return splits
-
-
-def num_examples(config: Config) -> int:
-    """How many to show."""
-    return DEFAULT_EXAMPLES if config.show_examples is None else config.show_examples
 
 
 def shortened(text: str, most: int = 60) -> str:
@@ -145,7 +145,7 @@ class RandomSample:
         self._number, self._shown, self._random = number, 0, random.Random(seed)
 
     def show(self, row: Any) -> None:
-        """It is kept, maybe in place of another."""
+        """Keep the row with the probability of a fair draw; it may replace an earlier one."""
         self._shown += 1
         if len(self.rows) < self._number:
             self.rows.append(row)
@@ -182,3 +182,159 @@ class Labels:
                     "labels unseen in training, which no model can learn",
                     f"{self.places[split, label]}: {label}, {times:,} times in {split}",
                 )
+
+
+@dataclass
+class SplitCounts:
+    """What was counted in one split.
+
+    Attributes:
+        rows: of the split.
+        without_label: rows, or parts of rows, that have no label.
+        repeated: rows with the same text and labels as a row before in this split.
+        sub_tokens: number of sub-tokens of every row, if there is a tokenizer.
+    """
+
+    rows: int = 0
+    without_label: int = 0
+    repeated: int = 0
+    sub_tokens: array = field(default_factory=lambda: array("i"))
+
+
+class Survey:
+    """--check_data of a task: two passes over the rows, and the report on them.
+
+    The first pass finds out how many rows can be read, the second looks at those that a run would
+    use. A task writes a subclass with its wording and the methods that raise NotImplementedError.
+
+    Attributes:
+        no_rows, no_labels: what is wrong with a split that has none.
+        in_two_splits, in_two_ways: problems with a text that is there twice.
+        between: what stands between the texts of a row in a message.
+        counts_type: of what is counted in a split.
+    """
+
+    no_rows: str
+    no_labels: str
+    in_two_splits: str
+    in_two_ways: str
+    between: str
+    counts_type = SplitCounts
+
+    def __init__(self, config: Config, sources: dict[str, Any], notes: list[str]):
+        self.config, self.sources, self.notes = config, sources, notes
+        self.report = Report()
+        self.totals: dict[str, int] = {}  # rows by split as stored
+        self.counts: dict[str, SplitCounts] = {}  # by split of the run
+        self.labels, self.repeats = Labels(), Repeats()
+        number = DEFAULT_EXAMPLES if config.show_examples is None else config.show_examples
+        self.sample = RandomSample(number, config.seed)
+
+    def run(self) -> Report:
+        """Both passes, and everything that can be said of the data without a model."""
+        self.read_splits()
+        self.prepare()
+        self.look_at_rows()
+        for split, counts in self.counts.items():
+            self.report_split(split, counts)
+        self.report_labels()
+        for row in self.sample.rows:
+            self.report_example(row)
+        for note in self.notes:
+            self.report.fact("note", note)
+        return self.report
+
+    # --- what a task writes ---
+
+    def rows(self, split: str) -> Iterator[Any]:
+        """The rows of a split as stored, from the first one on; each has a `place`."""
+        raise NotImplementedError
+
+    def texts_of(self, row: Any) -> list[str]:
+        """What two rows have in common that count as the same one."""
+        raise NotImplementedError
+
+    def labels_of(self, row: Any) -> Sequence[str | None]:
+        """The labels of a row, None where there is none; rows of equal text have equally many."""
+        raise NotImplementedError
+
+    def read_split(self, split: str) -> tuple[int, bool]:
+        """The first pass over a split: the number of rows, and whether any has a label.
+
+        Raises:
+            InputError: the split cannot be read.
+        """
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Between the passes: load what the second one needs."""
+
+    def look_at(self, stored: str, split: str, counts: Any, row: Any) -> None:
+        """The second pass: a row of a split as stored, which is of `split` in the run."""
+        raise NotImplementedError
+
+    def contradiction(self, row: Any, at: int, first: FirstSight) -> str:
+        """What to say of a row whose label number `at` is another one than in the first row."""
+        raise NotImplementedError
+
+    def report_split(self, split: str, counts: Any) -> None:
+        """Note the facts of a split."""
+        raise NotImplementedError
+
+    def report_example(self, row: Any) -> None:
+        """Note an example that was drawn: what look_at has shown to the sample."""
+        raise NotImplementedError
+
+    # --- what all tasks have in common ---
+
+    def read_splits(self) -> None:
+        """The first pass; what cannot be read or says nothing is a problem."""
+        for split in self.sources:
+            try:
+                total, has_labels = self.read_split(split)
+            except InputError as error:
+                self.report.problem(f"{split}: cannot be read", str(error))
+                continue
+            if total:
+                self.totals[split] = total
+            if not total or (not has_labels and split != "predict"):
+                fault = self.no_labels if total else self.no_rows
+                self.report.problem(SAYS_NOTHING, f"{self.name_of(split)}: {fault}"[:500])
+
+    def name_of(self, split: str) -> str:
+        """How messages name a split."""
+        return split
+
+    def look_at_rows(self) -> None:
+        """The second pass, over the rows that a run would use."""
+        split_of = split_of_rows(self.totals, self.config)
+        for stored in self.totals:
+            for split, row in zip(map(str, split_of[stored]), self.rows(stored), strict=True):
+                if split:
+                    counts = self.counts.setdefault(split, self.counts_type())
+                    counts.rows += 1
+                    self.look_at(stored, split, counts, row)
+
+    def compare(self, split: str, counts: SplitCounts, row: Any) -> None:
+        """Compare a row with the first row of the same text."""
+        texts, labels = self.texts_of(row), tuple(self.labels_of(row))
+        first = self.repeats.first(texts, FirstSight(split, row.place, labels))
+        if first is None:
+            return
+        pairs = enumerate(zip(first.labels, labels, strict=True))
+        others = [at for at, (old, new) in pairs if old != new and None not in (old, new)]
+        text = shortened(self.between.join(texts))
+        if first.split != split:
+            places = f"{row.place} ({split}): as {first.place} ({first.split})"
+            self.report.problem(self.in_two_splits, f"{places}: {text}")
+        if others:
+            line = self.contradiction(row, others[0], first)
+            self.report.problem(self.in_two_ways, f"{line}: {text}")
+        elif first.split == split:
+            counts.repeated += 1
+
+    def report_labels(self) -> None:
+        """Note how often each label is there, and labels that look alike."""
+        self.labels.report_to(self.report, [split for split in self.counts if split != "predict"])
+        for line in labels_alike(self.labels.counts):
+            self.report.problem("labels that look alike", line)

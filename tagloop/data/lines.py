@@ -1,6 +1,6 @@
-"""Bytes -> lines of text, and how messages show what was found there."""
+"""Bytes -> lines of text; what to do about files that are no text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tagloop.errors import InputError
@@ -23,24 +23,50 @@ FOREIGN = {  # how files begin that are no text, what they are, and what to do w
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, line) of a UTF-8 file, ends of line (LF, CRLF or CR) and BOM removed."""
+    """Yield number and line of a UTF-8 file, ends of line (LF, CRLF or CR) and BOM removed.
+
+    Raises:
+        InputError: the file is no text, or not UTF-8.
+    """
     head = read_head(path)
-    offset = 0
     with path.open("rb") as file:
         # bytes split at b"\n" only; a file without one may have the line ends of old Macs
         lines = file.read().splitlines(keepends=True) if is_cr_only(head) else file
-        for number, raw in enumerate(lines, start=1):
-            try:
-                line = raw.decode()
-            except UnicodeDecodeError as error:
-                raise not_utf8(path, number, offset + error.start, raw[error.start]) from error
-            offset += len(raw)
-            line = line.removeprefix("\ufeff") if number == 1 else line
-            yield number, line.removesuffix("\n").removesuffix("\r")
+        for number, line in decode_lines(lines, str(path)):
+            yield number, without_end(line)
+
+
+def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Yield number and line, with its end, of UTF-8 bytes that are split already; BOM removed.
+
+    Args:
+        name: of the file or the stream, for messages.
+
+    Raises:
+        InputError: the bytes are not UTF-8.
+    """
+    offset = 0
+    for number, raw in enumerate(lines, start=1):
+        try:
+            line = raw.decode()
+        except UnicodeDecodeError as error:
+            byte = raw[error.start]
+            raise not_utf8(Path(name), number, offset + error.start, byte) from error
+        offset += len(raw)
+        yield number, line.removeprefix("\ufeff") if number == 1 else line
+
+
+def without_end(line: str) -> str:
+    """A line without its end: LF, CRLF or CR."""
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def read_text(path: Path) -> str:
-    """The whole of a UTF-8 file, BOM removed."""
+    """The whole of a UTF-8 file, BOM removed.
+
+    Raises:
+        InputError: the file is no text, or not UTF-8.
+    """
     read_head(path)
     raw = path.read_bytes()
     try:
@@ -58,9 +84,9 @@ def read_head(path: Path) -> bytes:
     """
     with path.open("rb") as file:
         head = file.read(SNIFFED_BYTES)
-    for magic, (what, remedy) in FOREIGN.items():
+    for magic, (kind, remedy) in FOREIGN.items():
         if head.startswith(magic):
-            raise InputError(f"{path}: this is {what}; {remedy.replace('FILE', str(path))}")
+            raise InputError(f"{path}: this is {kind}; {remedy.replace('FILE', str(path))}")
     for encoding in ("utf-16-le", "utf-16-be"):  # without a byte order mark
         if b"\0" in head and _is_text(head[: len(head) // 2 * 2], encoding):
             raise InputError(
@@ -71,6 +97,7 @@ def read_head(path: Path) -> bytes:
 
 
 def is_cr_only(head: bytes) -> bool:
+    """Whether lines end as on old Macs, by a CR alone."""
     return b"\r" in head and b"\n" not in head
 
 
@@ -81,6 +108,7 @@ def _is_text(raw: bytes, encoding: str) -> bool:
 
 
 def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
+    """What to say of a byte that is no UTF-8; `offset` counts bytes from the file's beginning."""
     before = around = b""
     if path.is_file():  # a stream can be read only once
         with path.open("rb") as file:
@@ -101,4 +129,5 @@ def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
 
 
 def is_blank(line: str) -> bool:
+    """Whether a line, given without its end, holds spaces and tabs alone."""
     return not line.strip(" \t")

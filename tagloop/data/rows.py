@@ -14,7 +14,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from tagloop.data.arrays import write_rows
+from tagloop.data.arrow_files import write_rows
 from tagloop.data.selection import select_rows, take_rows
 from tagloop.data.sources import find_sources, source_key
 from tagloop.data.store import build_once, source_digest
@@ -27,11 +27,13 @@ from tagloop.options.config import Config
 class Rows:
     """The chosen columns of the splits that there are.
 
-    splits: every cell a string (a number as JSON writes it), null where there is none.
-    whole: the same before --max_train_samples and such, as the data has them.
-    columns: chosen name -> name in the data, as the first split has them.
-    class_names: chosen name -> names of its integers, for a ClassLabel column.
-    fingerprints: per split, a hash of its rows; paths and formats have no part in it.
+    Attributes:
+        splits: every cell a string (a number as JSON writes it), null where there is none.
+        whole: the same before --max_train_samples and such, as the data has them.
+        columns: chosen name -> name in the data, as the first split has them.
+        class_names: chosen name -> names of its integers, for a ClassLabel column.
+        fingerprints: per split, a hash of its rows; paths and formats have no part in it.
+        warnings: for the user; nothing in them stops a run.
     """
 
     splits: dict[str, datasets.Dataset]
@@ -65,15 +67,15 @@ class Rows:
         if name in self.class_names:
             return self.class_names[name]
         cells = {cell for dataset in self.whole.values() for cell in dataset.unique(name)}
-        found = {self.class_of(cell, name) for cell in cells} - {None}
-        if not found:
+        classes = {self.class_of(cell, name) for cell in cells} - {None}
+        if not classes:
             raise InputError(f"no row has a {name}; name its column with --{name}_column_name")
         try:
-            numbers = {text: float(text) for text in found}
+            numbers = {text: float(text) for text in classes}
         except ValueError:
-            return sorted(found)
+            return sorted(classes)
         are_integers = all(number.is_integer() for number in numbers.values())
-        return sorted(found, key=numbers.get) if are_integers else []
+        return sorted(classes, key=numbers.get) if are_integers else []
 
 
 def load_rows(
@@ -134,12 +136,12 @@ def load_rows(
 def _cells(table: Table, chosen: dict[str, str | None], digest: Any) -> Iterator[tuple]:
     """Yield the chosen cells of every row as strings; hash them on the way."""
     for place, row in table.rows():
-        cells = [text_of(row, column, place) for column in chosen.values()]
+        cells = [cell_text(row, column, place) for column in chosen.values()]
         digest.update(json.dumps(cells, separators=(",", ":")).encode() + b"\n")
         yield tuple(cells)
 
 
-def text_of(row: dict, column: str | None, place: str) -> str | None:
+def cell_text(row: dict, column: str | None, place: str) -> str | None:
     """A cell as a string, a number as JSON writes it; None where there is none.
 
     Raises:

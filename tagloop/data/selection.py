@@ -11,7 +11,14 @@ from tagloop.options.config import Config
 
 
 def select_rows(totals: dict[str, int], options: Config) -> dict[str, tuple[str, np.ndarray]]:
-    """Return (split it is stored in, row numbers in order) for every split of the run."""
+    """Return (split it is stored in, row numbers in order) for every split of the run.
+
+    Args:
+        totals: number of rows of every stored split.
+
+    Raises:
+        InputError: too few rows for --validation_fraction.
+    """
     rows = {split: (split, np.arange(total)) for split, total in totals.items()}
     if options.validation_fraction and "train" in rows and "validation" not in rows:
         total = totals["train"]

@@ -40,7 +40,12 @@ def find_sources(
 ) -> dict[str, Any]:
     """Return a file (Path), a datasets.Dataset or a list of dicts for each split there is.
 
-    `build_sample` makes the lists where the options name no data.
+    Args:
+        warnings: gains what the user should know.
+        build_sample: makes the lists where the options name no data.
+
+    Raises:
+        InputError: a file or a dataset cannot be read.
     """
     files = {
         split: existing_file(f"--{split}_file", getattr(options, f"{split}_file"))
@@ -48,14 +53,19 @@ def find_sources(
         if getattr(options, f"{split}_file")
     }
     if options.dataset_name:
-        found = _load_dataset(options, warnings)
+        splits = _load_dataset(options, warnings)
     else:
-        found = {} if files else build_sample()
-    found = {**found, **files}
-    return {split: found[split] for split in SPLITS if split in found}
+        splits = {} if files else build_sample()
+    splits = {**splits, **files}
+    return {split: splits[split] for split in SPLITS if split in splits}
 
 
 def existing_file(option: str, name: str) -> Path:
+    """The file that an option names; of brat a folder, too.
+
+    Raises:
+        InputError: it cannot be read, or is empty.
+    """
     path = Path(name)
     if path.exists() and is_brat(path):
         brat_files(path)
@@ -80,12 +90,12 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
         raise InputError(f"--dataset_name {name}: a file; give it as --train_file")
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-            found = datasets.load_from_disk(name)
+            splits = datasets.load_from_disk(name)
         elif folder.is_dir():
-            found = datasets.load_dataset(name, options.dataset_config_name)
+            splits = datasets.load_dataset(name, options.dataset_config_name)
         else:
             with offline_without_network():
-                found = _load_from_hub(options, warnings)
+                splits = _load_from_hub(options, warnings)
     except InputError:
         raise
     except Exception as error:  # whatever the library raises, the user can only change the name
@@ -97,16 +107,16 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
             remedy = "without a network, give a folder made by save_to_disk, or --train_file"
         raise InputError(f"--dataset_name {name}: cannot be loaded ({reason}); {remedy}") from error
 
-    if not isinstance(found, dict):
-        found = {"train": found}
+    if not isinstance(splits, dict):
+        splits = {"train": splits}
     named = {
-        split: next((found[name] for name in names if name in found), None)
+        split: next((splits[name] for name in names if name in splits), None)
         for split, names in HUB_SPLITS.items()
     }
     named = {split: dataset for split, dataset in named.items() if dataset is not None}
     if not named:
         raise InputError(
-            f"--dataset_name {name}: no split train, validation or test, only {', '.join(found)}; "
+            f"--dataset_name {name}: no split train, validation or test, only {', '.join(splits)}; "
             "save them as files and give --train_file and so on"
         )
     return named
@@ -130,7 +140,7 @@ def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict
     # The conversion has a folder per configuration, which need not be declared as configurations.
     for where in [{"name": config}] + [{"data_dir": config}] * bool(config):
         try:
-            found = datasets.load_dataset(name, **where, revision=PARQUET_CONVERSION, token=token)
+            splits = datasets.load_dataset(name, **where, revision=PARQUET_CONVERSION, token=token)
         except Exception as error:
             failure = error
         else:
@@ -138,7 +148,7 @@ def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict
                 f"{name}: its loading script is no longer supported; loaded the hub's parquet "
                 f"conversion (revision {PARQUET_CONVERSION})"
             )
-            return found
+            return splits
     reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
     if isinstance(failure, ConnectionError):
         reason += "; there is no network here, or HF_HUB_OFFLINE is set"
@@ -150,6 +160,7 @@ def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict
 
 
 def source_key(source: Any) -> list[str]:
+    """What decides the content of a source, for the key of prepared data."""
     if isinstance(source, Path):
         files = brat_files(source) if is_brat(source) else [source]
         return [*map(sha256_of, files), source.suffix.lower()]

@@ -68,7 +68,7 @@ def split_text(text: str, way: WordsWay) -> list[tuple[int, int]]:
     >>> split_text("Ann won.", "punctuation")
     [(0, 3), (4, 7), (7, 8)]
     """
-    return [found.span() for found in _pattern(way).finditer(text)]
+    return [word.span() for word in _pattern(way).finditer(text)]
 
 
 def find_words(text: str, words: Sequence[str]) -> list[tuple[int, int]] | None:

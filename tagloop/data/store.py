@@ -36,6 +36,9 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
     `build` fills a temporary folder, which is synced and gets its name only when `build` returns: a
     build that fails or is killed leaves none. A folder whose files have not the sizes they were
     written with (a full disk, a copy that broke off) is built again.
+
+    Raises:
+        InputError: the cache cannot be written; and what `build` raises.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     root = cache_root()
@@ -100,16 +103,16 @@ def source_digest(builder: str) -> str:
             and that of every module of the package that it imports, directly or through others.
             The options are left out: the values that matter are in the key of what is built.
     """
-    digest, found, waiting = hashlib.sha256(), set(), [builder]
+    digest, modules, waiting = hashlib.sha256(), set(), [builder]
     while waiting:
         path = _source_of(module := waiting.pop())
-        if module in found or path is None or module.startswith("tagloop.options"):
+        if module in modules or path is None or module.startswith("tagloop.options"):
             continue
-        found.add(module)
+        modules.add(module)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module:
                 waiting += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
-    for module in sorted(found):
+    for module in sorted(modules):
         digest.update(module.encode() + _source_of(module).read_bytes())
     return digest.hexdigest()
 

@@ -10,6 +10,7 @@ from tagloop.data.documents.reading import Document, Entity, Tagged
 from tagloop.data.documents.writing import Writer
 from tagloop.data.splitting import split_text
 from tagloop.data.words import schemes
+from tagloop.tasks.tagging.kinds import KINDS
 
 ROWS = [
     (["Ann", "Lee", "won", "."], ["B-PER", "I-PER", "O", "O"]),
@@ -333,7 +334,8 @@ def test_ten_thousand_records_come_back_as_they_were(target, records, tmp_path):
     files = [(tmp_path / n).open("w", encoding="utf-8", newline="") for n in (name, "a.ann")]
     writer = Writer(files[0], target, files[1])
     for record in records:
-        writer.write(Document("txt", record.text, {"text": record.text}), record)
+        document = Document("txt", record.text, {"text": record.text})
+        writer.write(document, record, kind=KINDS["ner"])
     writer.close()
     for file in files:
         file.close()

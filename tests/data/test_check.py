@@ -174,6 +174,26 @@ def test_texts_and_their_classes(trained, tmp_path, capfd):
     assert "numbers from 0.5 to 1.25, mean 0.875" in text
 
 
+def test_numbers_and_words_as_labels_are_classes(tmp_path, capfd):
+    train, dev = tmp_path / "train.csv", tmp_path / "dev.csv"
+    train.write_text("text,label\nIt rained,0.5\nIt snowed,1.25\n")
+    dev.write_text("text,label\nGoal,sport\nIt hailed,0.5\n")
+    given = ["--task_name=classification", f"--train_file={train}", f"--validation_file={dev}"]
+    assert f"{dev}:2: sport, 1 times in validation" in check(capfd, *given, code=1)
+
+
+def test_words_to_tag_are_read_as_training_is(tmp_path, capfd):
+    """Where a training file has its tags, even if it cannot be read to its end."""
+    train, words = tmp_path / "train.conll", tmp_path / "words.conll"
+    train.write_text("Ann NN B-NP B-PER\nwon VB B-VP O\n")
+    words.write_text("Bob NN B-NP B-PER\n")
+    given = [f"--train_file={train}", f"--predict_file={words}"]
+    line = "predict: words from column 0, tags from column 3"
+    assert line in check(capfd, *given, code=0)
+    train.write_text("Ann O\nwon O\nUlm\n")
+    assert "predict: words from column 0\n" in check(capfd, *given, code=1)
+
+
 @pytest.mark.slow
 def test_real_data(corpora, capfd):
     """As in the papers on it: CoNLL-2003's two slips, and sentences that are in several splits."""

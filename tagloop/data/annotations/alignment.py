@@ -7,21 +7,21 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tagloop.data.annotations.tools import Record, Span
-from tagloop.data.row import Reading, Row
+from tagloop.data.annotations.spans import Record, Span
+from tagloop.data.row import Choices, Found, Row
 from tagloop.data.splitting import WordsWay, split_text
 from tagloop.errors import InputError
 from tagloop.wording import count, shown
 
 WAY: WordsWay = "punctuation"
-NAMED = 3  # spans in a message
+SHOWN = 3  # faults in a message
 REMEDY = (
     "correct them, or give --misaligned widen (takes the whole words) or --misaligned drop "
     "(leaves the span out, its words without a gold tag)"
 )
 
 
-class Marked(NamedTuple):
+class MarkedWords(NamedTuple):
     """Words [first, end) and the span they are marked by."""
 
     first: int
@@ -29,36 +29,40 @@ class Marked(NamedTuple):
     span: Span
 
 
-class Named:
-    """How many there are, and the first of them."""
+class FirstFew:
+    """How many faults there are, and the first few of them."""
 
     def __init__(self) -> None:
         self.total, self.first = 0, []
 
     def add(self, text: str) -> None:
+        """Count a fault."""
         self.total += 1
-        if len(self.first) < NAMED:
+        if len(self.first) < SHOWN:
             self.first.append(text)
 
     def __str__(self) -> str:
-        more = f"; and {self.total - NAMED} more" if self.total > NAMED else ""
+        more = f"; and {self.total - SHOWN} more" if self.total > SHOWN else ""
         return "; ".join(self.first) + more
 
 
-def read_annotated(records: Iterable[Record], reading: Reading, tagged: bool) -> Iterator[Row]:
-    """Yield a row for every record; `tagged=False`: without tags.
+def read_annotated(
+    records: Iterable[Record], choices: Choices, found: Found, *, tagged: bool
+) -> Iterator[Row]:
+    """Yield a row for every record, with tags in IOB2; `tagged=False`: without tags.
+
+    What did not fit is told in found.notes, after the last record.
 
     Raises:
-        InputError: after the last record, all spans that cut a word, unless reading.misaligned
-            says what becomes of them.
+        InputError: the tags that are wanted mark no spans; after the last record, all spans that
+            cut a word, unless choices.misaligned says what becomes of them.
     """
-    reading.scheme = "IOB2"
-    cut, overlapping, renamed = Named(), Named(), {}
+    cut, overlapping, renamed = FirstFew(), FirstFew(), {}
     for record in records:
-        if tagged and reading.task == "pos":
+        if tagged and not choices.kind.has_spans:
             raise InputError(
-                f"{record.place}: spans of characters, but --task_name pos needs a tag for every "
-                "word; for spans give --task_name ner"
+                f"{record.place}: spans of characters, but --task_name {choices.kind.name} needs a "
+                "tag for every word; give the --task_name of a task whose tags mark spans"
             )
         offsets = split_text(record.text, WAY)
         tokens = [record.text[start:end] for start, end in offsets]
@@ -68,7 +72,7 @@ def read_annotated(records: Iterable[Record], reading: Reading, tagged: bool) ->
             words = find_marked(offsets, span)
             if fault := _fault(record.text, offsets, words):
                 cut.add(fault)
-                if reading.misaligned != "widen":
+                if choices.misaligned != "widen":
                     tags[words.first : words.end] = [None] * (words.end - words.first)
                     continue
             if words.first < words.end:
@@ -85,38 +89,41 @@ def read_annotated(records: Iterable[Record], reading: Reading, tagged: bool) ->
                 renamed[span.label] = label
             tags[first:end] = [f"B-{label}", *[f"I-{label}"] * (end - first - 1)]
         yield Row(tokens, tags, record.document, record.place)
-    _report(reading, cut, overlapping, renamed)
+    _report(choices, found, cut, overlapping, renamed)
 
 
-def _report(reading: Reading, cut: Named, overlapping: Named, renamed: dict[str, str]) -> None:
+def _report(
+    choices: Choices, found: Found, cut: FirstFew, overlapping: FirstFew, renamed: dict[str, str]
+) -> None:
     """Raise, or note for the user, what did not fit."""
-    what = f"{count(cut.total, 'span')} of characters {'does' if cut.total == 1 else 'do'} not mark"
-    if cut.total and reading.misaligned == "error":
-        raise InputError(f"{cut}. {what} whole words: {REMEDY}")
+    spans = f"{count(cut.total, 'span')} of characters"
+    fault = f"{spans} {'does' if cut.total == 1 else 'do'} not mark whole words"
+    if cut.total and choices.misaligned == "error":
+        raise InputError(f"{cut}. {fault}: {REMEDY}")
     if cut.total:
-        done = {"widen": "widened to them", "drop": "left out, without gold tags"}
-        done = done[reading.misaligned]
-        reading.notes.append(f"{what} whole words, {done} (--misaligned): {cut}")
+        changes = {"widen": "widened to them", "drop": "left out, without gold tags"}
+        change = changes[choices.misaligned]
+        found.notes.append(f"{fault}, {change} (--misaligned): {cut}")
     if overlapping.total:
-        reading.notes.append(
+        found.notes.append(
             f"{count(overlapping.total, 'span')} left out, overlapping a longer one: {overlapping}"
         )
     if renamed:
         pairs = ", ".join(f"{label!r} is {name}" for label, name in sorted(renamed.items()))
-        reading.notes.append(f"labels are written without blanks: {pairs}")
+        found.notes.append(f"labels are written without blanks: {pairs}")
 
 
-def find_marked(offsets: list[tuple[int, int]], span: Span) -> Marked:
+def find_marked(offsets: list[tuple[int, int]], span: Span) -> MarkedWords:
     """The words that a span touches.
 
     >>> find_marked([(0, 3), (4, 7)], Span(1, 4, "PER", "a.jsonl:1"))[:2]
     (0, 1)
     """
     first = bisect_right(offsets, span.start, key=lambda word: word[1])
-    return Marked(first, max(first, bisect_left(offsets, (span.end, -1))), span)
+    return MarkedWords(first, max(first, bisect_left(offsets, (span.end, -1))), span)
 
 
-def _fault(text: str, offsets: list[tuple[int, int]], words: Marked) -> str | None:
+def _fault(text: str, offsets: list[tuple[int, int]], words: MarkedWords) -> str | None:
     """Why a span does not mark whole words; blanks at its ends are no reason."""
     first, end, span = words
     if first == end or span.start == span.end:
@@ -135,14 +142,16 @@ def _shown(text: str, span: Span, with_place: bool = True) -> str:
     return f"{place}{shown(text[span.start : span.end])} ({span.label}, {where})"
 
 
-def keep_longest(marked: list[Marked]) -> tuple[list[Marked], list[tuple[Marked, Marked]]]:
+def keep_longest(
+    marked: list[MarkedWords],
+) -> tuple[list[MarkedWords], list[tuple[MarkedWords, MarkedWords]]]:
     """Of those that share a word the longest, by the characters it marked, then the first one.
 
     Returns:
         What is kept, in order; and each other with the kept one it shares a word with. One that
         says the same as another is not among them.
     """
-    owners: dict[int, Marked] = {}
+    owners: dict[int, MarkedWords] = {}
     kept, others = [], []
 
     for words in sorted(marked, key=lambda words: words.span.start - words.span.end):

@@ -11,14 +11,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from tagloop.data.annotations.tools import (
-    Mark,
-    Record,
-    Span,
-    spans_of,
-)
+from tagloop.data.annotations.spans import Mark, Record, Span, spans_of
 from tagloop.data.lines import read_lines, read_text
-from tagloop.data.row import Reading
+from tagloop.data.row import Found
 from tagloop.errors import InputError
 from tagloop.wording import count
 
@@ -35,7 +30,11 @@ def is_brat(path: Path) -> bool:
 
 
 def brat_files(path: Path) -> list[Path]:
-    """Every file that `path` (see is_brat) stands for, in order: a text, its marks, the next."""
+    """Every file that `path` (see is_brat) stands for, in order: a text, its marks, the next.
+
+    Raises:
+        InputError: marks without a text beside them.
+    """
     marks = sorted(path.rglob(f"*{MARKS}")) if path.is_dir() else [path.with_suffix(MARKS)]
     for name in marks:
         if not name.with_suffix(TEXT).is_file():
@@ -45,19 +44,20 @@ def brat_files(path: Path) -> list[Path]:
     return [name.with_suffix(suffix) for name in marks for suffix in (TEXT, MARKS)]
 
 
-def read_brat(path: Path, reading: Reading, tagged: bool) -> Iterator[Record]:
+def read_brat(path: Path, found: Found, *, tagged: bool) -> Iterator[Record]:
     """Yield the sentences of all documents with their spans; lines without a word are none.
+
+    Texts that are left out are counted in found.notes.
 
     Raises:
         InputError: file:line of a mark that cannot be read or does not fit its text.
     """
-    reading.taken = "text from .txt, spans from .ann (brat)"
     files = brat_files(path)
     pairs = zip(files[::2], files[1::2], strict=True)
     if path.is_dir():
         without = sum(1 for name in path.rglob(f"*{TEXT}") if name not in files)
         if without:
-            reading.notes.append(f"{count(without, 'text')} left out: no .ann beside it")
+            found.notes.append(f"{count(without, 'text')} left out: no .ann beside it")
     for number, (text_file, marks_file) in enumerate(pairs):
         text = read_text(text_file)
         spans = _read_marks(marks_file, text, _has_bom(text_file)) if tagged else []
@@ -89,10 +89,10 @@ def _bound_spans(path: Path, text: str) -> list[Span]:
         if not line.startswith("T"):
             continue
         place, columns = f"{path}:{number}", line.split("\t", 2)
-        found = _BOUND.fullmatch(columns[1]) if len(columns) > 1 else None
-        if not found:
+        bound = _BOUND.fullmatch(columns[1]) if len(columns) > 1 else None
+        if not bound:
             raise InputError(f"{place}: {line!r:.60}, but brat writes: T1, tab, PER 0 3, tab, Ann")
-        label, pieces = found[1], [[int(n) for n in p.split()] for p in found[2].split(";")]
+        label, pieces = bound[1], [[int(n) for n in p.split()] for p in bound[2].split(";")]
         start, end = pieces[0][0], pieces[-1][1]
         words = columns[2] if len(columns) > 2 and len(pieces) == 1 else None
         span = spans_of(text, [Mark(start, end, label, words)], place)[0]

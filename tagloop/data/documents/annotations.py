@@ -4,7 +4,6 @@ from typing import Any
 
 from tagloop.data.documents.reading import Tagged
 
-TOOLS = ("doccano", "label_studio", "prodigy", "brat")
 # What a row of other data holds that a tool would take for its own; and what tasks hold.
 WORDS = {"text", "tokens", "words", "tags", "scores", "entities", "spans", "label", "labels"}
 WORDS |= {"relations"}  # between entities that are replaced

@@ -12,19 +12,14 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from tagloop.data.documents.reading import (
-    SUFFIXES,
-    Document,
-    Tagged,
-    guess_format,
-    read_documents,
-)
+from tagloop.data.documents.reading import Document, Tagged, read_documents
 from tagloop.data.documents.writing import Writer, check_formats
+from tagloop.data.formats import format_by_name
 from tagloop.data.lines import read_head
+from tagloop.data.row import TagKind
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import whole_file
 
-BRAT = {".ann": "brat"}
 UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
 
 
@@ -61,7 +56,7 @@ class DocumentFiles:
             self.source = kind or "txt"
             self.documents = read_documents(sys.stdin.buffer, "standard input", self.source, column)
         else:
-            self.source, self.name = kind or guess_format(source), source
+            self.source, self.name = kind or format_by_name(source, is_output=False), source
             self.file: BufferedReader = self._opened("--file", Path(source).open, "rb")
             if Path(source).is_file():
                 read_head(Path(source))
@@ -84,7 +79,7 @@ class DocumentFiles:
             InputError: it cannot be written, or the input cannot become such a file.
         """
         default = "jsonl" if self.source == "txt" else self.source
-        target = kind or (default if name == "-" else guess_format(name, SUFFIXES | BRAT))
+        target = kind or (default if name == "-" else format_by_name(name, is_output=True))
         check_formats(self.source, target)
         marks, path, has_bom = None, Path(name), False
         if target == "brat":
@@ -128,15 +123,15 @@ class DocumentFiles:
 
     def _finish(self, error: type[BaseException] | None, *_: object) -> None:
         if error is None:
-            with self._told():
+            with self._naming_a_closed_pipe():
                 self.writer.close()
                 self.output.flush()
 
     def _opened(
-        self, option: str, opening: Callable[..., AbstractContextManager], *how: Any
+        self, option: str, opening: Callable[..., AbstractContextManager], *arguments: Any
     ) -> Any:
         try:
-            return self.stack.enter_context(opening(*how))
+            return self.stack.enter_context(opening(*arguments))
         except OSError as error:
             raise InputError(f"{option} {error.filename}: {error.strerror}") from None
 
@@ -153,23 +148,22 @@ class DocumentFiles:
             if characters > UNIT_CHARACTERS:
                 return
 
-    def write(self, tagged: list[list[Tagged]], *, task: str, with_scores: bool) -> None:
-        """Write the documents that were read last, with their tags.
+    def write(self, tagged: list[list[Tagged]], *, kind: TagKind, with_scores: bool) -> None:
+        """Write the documents that were read last, with their tags, which are of this kind.
 
         Raises:
             RunStopped: nobody reads the standard output any more.
         """
-        options = {"task": task, "with_scores": with_scores}
-        with self._told():
+        with self._naming_a_closed_pipe():
             for unit, results in zip(self.units, tagged, strict=True):
                 for document, result in zip(unit, results, strict=True):
-                    self.writer.write(document, result, **options)
+                    self.writer.write(document, result, kind=kind, with_scores=with_scores)
             self.output.flush()
         if self.bar.total:
             self.bar.update(self.file.tell() - self.bar.n)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _naming_a_closed_pipe(self) -> Iterator[None]:
         try:
             yield
         except BrokenPipeError:

@@ -1,33 +1,27 @@
-"""Files to tag -> documents, one at a time; formatting.py writes them with their tags.
+"""Files to tag -> documents, one at a time; writing.py writes them with their tags.
 
 for document in read_documents(file, "in.conll", "conll"):
     document.content
 """
 
-import csv
 import itertools
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
-from tagloop.data.annotations.tools import named, text_of
-from tagloop.data.lines import SNIFFED_LINES, is_blank, not_utf8
-from tagloop.data.row import DOCUMENT_START, Reading
-from tagloop.data.words.columns import layout_of
+from tagloop.data.annotations.tools import marked_text
+from tagloop.data.formats import NAMED
+from tagloop.data.lines import SNIFFED_LINES, decode_lines, is_blank
+from tagloop.data.parsing import Lines, json_row, parse_csv, parse_json, parse_list
+from tagloop.data.row import DOCUMENT_START
+from tagloop.data.words.column_layout import layout_of_words
 from tagloop.data.words.tags import numbers_sentences
 from tagloop.errors import InputError
-from tagloop.wording import count, require_whole, shown
+from tagloop.wording import require_whole, shown
 
-SUFFIXES = {
-    ".txt": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".conll": "conll",
-    ".iob": "conll", ".iob2": "conll", ".bio": "conll", ".conllu": "conllu", ".csv": "csv",
-    ".tsv": "tsv",
-}  # fmt: skip
-FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
 TEXT_COLUMNS = ("tokens", "words", "text", "sentence")
+WORD = "\0"  # marks a line of a column file that is a word
 
 
 class Entity(TypedDict):
@@ -69,12 +63,14 @@ class Document:
         content: what is tagged: a text, words, or a text and its words.
         source: a row's keys and values, or the lines with what each is (WORD or a fixed tag).
         ending: of the line of a text.
+        delimiter: of the cells of a CSV.
     """
 
     kind: str
     content: str | list[str] | tuple[str, list[str]]
     source: dict[str, Any] | list[tuple[str, str | None]]
     ending: str = "\n"
+    delimiter: str = ","
 
     @property
     def size(self) -> int:
@@ -84,24 +80,6 @@ class Document:
         return 6 * len(self.content) if isinstance(self.content, list) else len(self.content[0])
 
 
-WORD = "\0"
-
-
-def guess_format(name: str, suffixes: Mapping[str, str] = SUFFIXES) -> str:
-    """The format of a file, by the ending of its name.
-
-    Raises:
-        InputError: an ending that is not known.
-    """
-    suffix = Path(name).suffix.lower()
-    if suffix not in suffixes:
-        raise InputError(
-            f"{name}: unknown format {suffix!r}; known are {' '.join(suffixes)}, or say which it "
-            "is: --input_format or --output_format; --help lists them"
-        )
-    return suffixes[suffix]
-
-
 def read_documents(
     file: BinaryIO, name: str, kind: str, column: str | None = None
 ) -> Iterator[Document]:
@@ -109,47 +87,35 @@ def read_documents(
 
     Args:
         name: of the file, for messages.
-        kind: one of FORMATS.
+        kind: one of formats.INPUT_FORMATS.
         column: of the words or the text: a name, or for conll its index; None: as --predict_file
             finds it, in rows the first of TEXT_COLUMNS that is there.
 
     Raises:
         InputError: file:line of what cannot be read.
     """
-    lines = _lines(file, name)
-    if kind == "txt":
+    lines = decode_lines(file, name)
+    holds = NAMED[kind].holds
+    if holds == "texts":
         for _, line in lines:
             text = line.rstrip("\r\n")
             yield Document(kind, text, {"text": text}, ending=line[len(text) :])
-    elif kind in ("conll", "conllu"):
+    elif holds == "columns":
         yield from _read_columns(lines, name, column, kind)
-    else:
-        json_rows = kind == "jsonl"
-        rows = _json_rows(lines, name) if json_rows else _csv_rows(lines, name, kind, column)
-        for place, row in rows:
+    elif kind == "jsonl":
+        for place, item in parse_json(lines, name):
+            row = json_row(item, place)
             yield Document(kind, _content(row, column, place), row)
-
-
-def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """(number, line with its end); split at LF alone, since U+2028 and the like are text."""
-    offset = 0
-    for number, raw in enumerate(file, start=1):
-        try:
-            line = raw.decode()
-        except UnicodeDecodeError as error:
-            byte = raw[error.start]
-            raise not_utf8(Path(name), number, offset + error.start, byte) from error
-        offset += len(raw)
-        yield number, line.removeprefix("\ufeff") if number == 1 else line
+    else:
+        yield from _read_csv(lines, name, column, kind)
 
 
 def _read_columns(
     lines: Iterator[tuple[int, str]], name: str, column: str | None, kind: str
 ) -> Iterator[Document]:
     head = list(itertools.islice(lines, SNIFFED_LINES))
-    reading = Reading(task="ner", text_column=column)
-    sniffed = [line.rstrip("\r\n") for _, line in head]
-    layout = layout_of(sniffed, Path(name), reading, tagged=False, conllu=kind == "conllu")
+    first = [line.rstrip("\r\n") for _, line in head]
+    layout = layout_of_words(first, Path(name), column, conllu=kind == "conllu")
     words: list[str] = []
     source: list[tuple[str, str | None]] = []
     for number, line in itertools.chain(head, lines):
@@ -169,80 +135,20 @@ def _read_columns(
         yield Document(kind, words, source)
 
 
-def _json_rows(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[str, dict]]:
-    for place, item in _json_items(lines, name):
-        row = named(item)
-        if not isinstance(row, dict):
-            raise InputError(
-                f'{place}: holds {shown(row)}, not a row; write {{"text": "..."}} or '
-                '{"tokens": ["...", "..."]}'
-            )
-        yield place, row
-
-
-def _json_items(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[str, Any]]:
-    """What stands on each line, or in one array; that is read whole."""
-    written = ((number, line) for number, line in lines if not is_blank(line.rstrip("\r\n")))
-    is_first = True
-    for number, line in written:
-        place = f"{name}:{number}"
-        if is_first and line.lstrip().startswith("[") and not _is_pair(line):
-            items = _parsed(line + "".join(line for _, line in written), place)
-            yield from ((f"{name}[{number}]", item) for number, item in enumerate(items))
-        else:
-            yield place, _parsed(line, place)
-        is_first = False
-
-
-def _is_pair(line: str) -> bool:
-    """Whether a line is a list by itself, as of spaCy's training data."""
-    try:
-        return isinstance(named(json.loads(line)), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _parsed(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", type(error).__name__)
-        raise InputError(
-            f"{place}: not valid JSON ({reason}); write one object a line, or one array of objects"
-        ) from None
-
-
-def _csv_rows(
-    lines: Iterable[tuple[int, str]], name: str, kind: str, column: str | None
-) -> Iterator[tuple[str, dict]]:
-    csv.field_size_limit(2**31 - 1)
-    delimiter = "\t" if kind == "tsv" else ","
-    reader = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        place = f"{name}:{reader.line_num + 1}"
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise InputError(f"{place}: not readable as CSV ({error}); check quotes") from None
+def _read_csv(lines: Lines, name: str, column: str | None, kind: str) -> Iterator[Document]:
+    table = parse_csv(lines, name, tabs=kind == "tsv")
+    if table.header.count("") > 1:  # a row that is written again must keep all its columns
+        raise InputError(f"{table.place}: two columns are named {''!r}; rename one")
+    _refuse_one_word_a_row(table.header, column, name)
+    for place, cells in table.rows:
         if cells is None:
-            return
-        if header is None:
-            header = cells
-            if twice := [key for key, times in Counter(header).items() if times > 1]:
-                raise InputError(f"{place}: two columns are named {twice[0]!r}; rename one")
-            _refuse_one_word_a_row(header, column, name)
-        elif cells:
-            if len(cells) != len(header):
-                raise InputError(
-                    f"{place}: {count(len(cells), 'cell')}, but the header has {len(header)} "
-                    f"({', '.join(header)}); quote cells that hold the delimiter {delimiter!r}"
-                )
-            row: dict[str, Any] = dict(zip(header, cells, strict=True))
-            for words in ("tokens", "words"):
-                if words in row:
-                    row[words] = _listed(row[words])
-            yield place, row
+            continue
+        row: dict[str, Any] = dict(cells)
+        for words in ("tokens", "words"):
+            if words in row:
+                row[words] = parse_list(row[words], place, words, is_text=True)
+        content = _content(row, column, place)
+        yield Document(kind, content, row, delimiter=table.delimiter)
 
 
 def _refuse_one_word_a_row(header: list[str], column: str | None, name: str) -> None:
@@ -256,19 +162,11 @@ def _refuse_one_word_a_row(header: list[str], column: str | None, name: str) -> 
         )
 
 
-def _listed(cell: str) -> list:
-    try:
-        items = json.loads(cell) if cell.startswith("[") else None
-    except ValueError:
-        items = None
-    return items if isinstance(items, list) else [word for word in cell.split(" ") if word]
-
-
 def _content(row: dict, column: str | None, place: str) -> str | list[str] | tuple[str, list[str]]:
     """What is tagged of a row: its words if it has them, else its text."""
     names = [key for key in ((column,) if column else TEXT_COLUMNS) if key in row]
     if not names and isinstance(row.get("data"), dict):  # a task of Label Studio
-        return text_of(place, row, column)
+        return marked_text(place, row, column)
     name = next((key for key in names if _is_words(row[key])), None)
     name = name or next((key for key in names if key != "tokens"), next(iter(names), None))
     if name is None:

@@ -1,7 +1,7 @@
 """Documents and their tags -> files, in the format they came in or another one.
 
     writer = Writer(file, "conll")
-    writer.write(document, tagged)
+    writer.write(document, tagged, kind=kind)
     writer.close()
 
 What was in the input stays: lines, columns and comments of column files, other keys of rows.
@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from tagloop.data.documents import annotations
-from tagloop.data.documents.reading import FORMATS as READABLE
 from tagloop.data.documents.reading import WORD, Document, Tagged
+from tagloop.data.formats import TOOLS
+from tagloop.data.row import TagKind
 from tagloop.errors import InputError
 
 # Any input can become these; the others keep what only an input of the same format has.
-FROM_ANY = ("jsonl", "conll", "txt", *annotations.TOOLS)
-FORMATS = (*READABLE, *annotations.TOOLS)
+FROM_ANY = ("jsonl", "conll", "txt", *TOOLS)
 
 
 class Writer:
@@ -28,7 +28,7 @@ class Writer:
 
     Args:
         output: to write to; for brat the text.
-        target: one of FORMATS.
+        target: one of formats.OUTPUT_FORMATS.
         marks: the other file of brat.
         length: characters that stand in brat's text before what is written.
     """
@@ -39,29 +39,30 @@ class Writer:
         self.length, self.number = length, 0  # characters and entities in brat's files
 
     def write(
-        self, document: Document, tagged: Tagged, *, task: str = "ner", with_scores: bool = False
+        self, document: Document, tagged: Tagged, *, kind: TagKind, with_scores: bool = False
     ) -> None:
-        """Write a document with its tags.
+        """Write a document with its tags, which are of this kind.
 
         Raises:
             InputError: tags that mark no spans, for a format of spans.
         """
-        if self.target in annotations.TOOLS and task == "pos":
+        if self.target in TOOLS and not kind.has_spans:
             raise InputError(
                 f"--output_format {self.target}: for spans, but this model gives every word a tag "
-                f"of its own; take {', '.join(n for n in FROM_ANY if n not in annotations.TOOLS)}"
+                f"of its own; take {', '.join(n for n in FROM_ANY if n not in TOOLS)}"
             )
-        options = {"task": task, "with_scores": with_scores}
         if self.target == "brat":
             text, marks = annotations.to_brat(tagged, document.ending, self.length, self.number)
             self.marks.write(marks)
             self.length, self.number = self.length + len(text), self.number + len(tagged.entities)
         else:
-            text = format_document(document, tagged, self.target, **options)
+            text = format_document(
+                document, tagged, self.target, kind=kind, with_scores=with_scores
+            )
         if not text:
             return
         if self.is_empty:
-            self.output.write(format_header(document, self.target, **options))
+            self.output.write(format_header(document, self.target, with_scores=with_scores))
         elif self.target == "label_studio":
             self.output.write(",\n")
         self.output.write(text)
@@ -74,7 +75,11 @@ class Writer:
 
 
 def check_formats(source: str, target: str) -> None:
-    """Refuse an output that only an input of the same format can give."""
+    """Refuse an output that only an input of the same format can give.
+
+    Raises:
+        InputError: input of the format `source` cannot become the format `target`.
+    """
     if target != source and target not in FROM_ANY:
         raise InputError(
             f"--output_format {target}: only for input of the same format, this is {source}; "
@@ -82,30 +87,28 @@ def check_formats(source: str, target: str) -> None:
         )
 
 
-def format_header(
-    document: Document, target: str, *, task: str = "ner", with_scores: bool = False
-) -> str:
+def format_header(document: Document, target: str, *, with_scores: bool = False) -> str:
     """What comes before the first document: the names of a CSV's columns, ..."""
-    del task
     if target == "label_studio":
         return "[\n"
     if target not in ("csv", "tsv"):
         return ""
     nothing = Tagged("", [], [], [], [])
-    return _csv_line(_tagged_row(document, nothing, with_scores).keys(), target)
+    names = _tagged_row(document, nothing, with_scores).keys()
+    return _csv_line(names, _delimiter(document, target))
 
 
 def format_document(
-    document: Document, tagged: Tagged, target: str, *, task: str = "ner", with_scores: bool = False
+    document: Document, tagged: Tagged, target: str, *, kind: TagKind, with_scores: bool = False
 ) -> str:
-    """A document with its tags, as text of one of FORMATS.
+    """A document with its tags, as text of one of formats.OUTPUT_FORMATS but brat.
 
-    conll gets a column more, conllu `NER=tag` (the task's name) in MISC. Rows gain tags and, if
-    they have a text, tokens and entities; those of an earlier tagging are replaced. txt is the
-    tags of a document on a line.
+    conll gets a column more, conllu `KIND=tag` (the name of the kind of tags) in MISC. Rows gain
+    tags and, if they have a text, tokens and entities; those of an earlier tagging are replaced.
+    txt is the tags of a document on a line.
     """
     if target == document.kind == "conllu":
-        return _with_misc(document.source, tagged.tags, f"{task.upper()}=")
+        return _with_misc(document.source, tagged.tags, f"{kind.name.upper()}=")
     if target == document.kind == "conll":
         return _with_column(document.source, tagged.tags)
     if isinstance(document.source, list) and not tagged.tags:
@@ -115,7 +118,7 @@ def format_document(
     if target == "conll":
         pairs = zip(tagged.tokens, tagged.tags, strict=True)
         return "".join(f"{_unspaced(word)} {tag}\n" for word, tag in pairs) + "\n"
-    if target in annotations.TOOLS:
+    if target in TOOLS:
         row = annotations.to_row(target, document.source, tagged)
         return json.dumps(row, ensure_ascii=False) + "\n" * (target != "label_studio")
     row = _tagged_row(document, tagged, with_scores)
@@ -123,7 +126,7 @@ def format_document(
         cells = [
             json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for v in row.values()
         ]
-        return _csv_line(cells, target)
+        return _csv_line(cells, _delimiter(document, target))
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
@@ -169,9 +172,14 @@ def _unspaced(word: str) -> str:
     return "".join("_" if letter.isspace() else letter for letter in word) or "_"
 
 
-def _csv_line(cells: Iterable[Any], target: str) -> str:
+def _delimiter(document: Document, target: str) -> str:
+    """What separates the cells of a CSV: as in the input, if that has the same format."""
+    if target == document.kind:
+        return document.delimiter
+    return "\t" if target == "tsv" else ","
+
+
+def _csv_line(cells: Iterable[Any], delimiter: str) -> str:
     text = io.StringIO()
-    csv.writer(text, delimiter="\t" if target == "tsv" else ",", lineterminator="\n").writerow(
-        cells
-    )
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(cells)
     return text.getvalue()

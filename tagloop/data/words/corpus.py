@@ -1,6 +1,6 @@
 """Hub / JSON / CSV / parquet / CoNLL / CoNLL-U / saved dataset -> words and tags, memory-mapped.
 
-    corpus = load_corpus(options, ["train", "validation"])
+    corpus = load_corpus(config, choices, ["train", "validation"])
     corpus.splits["train"][0]  # {"tokens": ["EU", ...], "tags": ["B-ORG", ...], "document": 0}
 
 Each source is read once per machine, a thousand rows at a time: the first pass stores the tags as
@@ -10,25 +10,22 @@ they are and finds their scheme, the second stores them as IOB2. `readers.py` kn
 import hashlib
 import itertools
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
 
-from tagloop.data.arrays import stored_rows, write_rows
-from tagloop.data.row import IGNORED, Reading, Row
+from tagloop.data.arrow_files import stored_rows, write_rows
+from tagloop.data.labels import labels_alike
+from tagloop.data.row import NO_GOLD_TAG, Choices, Found, Row
 from tagloop.data.selection import select_rows, take_rows
-from tagloop.data.sources import existing_file, find_sources, source_key
+from tagloop.data.sources import find_sources, source_key
 from tagloop.data.store import build_once, source_digest
-from tagloop.data.tables import open_table
 from tagloop.data.words import readers, schemes
-from tagloop.data.words.sentences import read_sentences
-from tagloop.data.words.tags import read_names
 from tagloop.errors import InputError
 from tagloop.options.config import Config
 
@@ -43,13 +40,14 @@ RAW_SCHEMA = RAW_SCHEMA.append(pa.field("lines", pa.list_(pa.int32())))
 class Corpus:
     """Words and tags of the splits that were asked for and exist.
 
-    splits: memory-mapped, columns `tokens` (strings), `tags` (strings, IOB2 for ner and chunk, null
-        where a word has no gold tag), `document` (index, counts -DOCSTART- lines).
-    labels: the tags of train, validation and test, asked for or not, sorted.
-    scheme: the one found or given; None for pos, or if there are no tags.
-    fingerprints: per split, a hash of its rows; paths and formats have no part in it.
-    columns: what was taken for words and tags, by split ("words from column 0, tags ...").
-    warnings: for the user; nothing in them stops a run.
+    Attributes:
+        splits: memory-mapped, columns `tokens` (strings), `tags` (strings, spans in IOB2, null
+            where a word has no gold tag), `document` (index, counts -DOCSTART- lines).
+        labels: the tags of train, validation and test, asked for or not, sorted.
+        scheme: the one found or given; None for tags that mark no spans, or if there are no tags.
+        fingerprints: per split, a hash of its rows; paths and formats have no part in it.
+        columns: what was taken for words and tags, by split ("words from column 0, tags ...").
+        warnings: for the user; nothing in them stops a run.
     """
 
     splits: dict[str, datasets.Dataset]
@@ -60,31 +58,31 @@ class Corpus:
     warnings: list[str]
 
 
-def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
+def load_corpus(config: Config, choices: Choices, splits: Sequence[str]) -> Corpus:
     """Load the splits named in `splits`, every process for itself; the first one does the work.
 
     Labels and scheme come from all the data, whatever is asked for and however few rows are
     selected: they are the same in every run and in every process.
+
+    Raises:
+        InputError: no such data, a row that cannot be read, or tags of no scheme.
     """
     warnings: list[str] = []
-    sources = find_sources(options, warnings)
-    reading = build_reading(options)
-    reading_key = [reading.task, reading.text_column, reading.label_column, reading.names]
-    reading_key.append(reading.misaligned)
+    sources = find_sources(config, warnings)
     key = {
         "sources": {split: source_key(source) for split, source in sources.items()},
-        "reading": [*reading_key, options.label_scheme],
+        "choices": [*astuple(choices), config.label_scheme],
         "code": source_digest("tagloop.data.words.corpus"),
         "versions": [datasets.__version__, pa.__version__],
     }
     folder = build_once(
-        "corpus", key, lambda unfinished: _build(unfinished, sources, reading, options.label_scheme)
+        "corpus", key, lambda unfinished: _build(unfinished, sources, choices, config.label_scheme)
     )
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     warnings += facts["warnings"] + _label_warnings(facts["labels"])
 
     loaded, fingerprints, columns = {}, {}, {}
-    for split, (source, rows) in select_rows(facts["rows"], options).items():
+    for split, (source, rows) in select_rows(facts["rows"], config).items():
         if split in splits:
             columns[split] = facts["columns"][source]
             loaded[split], fingerprints[split] = take_rows(
@@ -95,38 +93,27 @@ def load_corpus(options: Config, splits: Sequence[str]) -> Corpus:
     return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings)
 
 
-def build_reading(options: Config) -> Reading:
-    """The user's choices; a --labels_file is read. Raises InputError."""
-    names_file = options.labels_file and existing_file("--labels_file", options.labels_file)
-    return Reading(
-        task=options.task_name,
-        text_column=options.text_column_name,
-        label_column=options.label_column_name,
-        names=read_names(names_file) if names_file else None,
-        misaligned=options.misaligned,
-    )
-
-
-def _build(folder: Path, sources: dict[str, Any], reading: Reading, scheme: str | None) -> None:
+def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str | None) -> None:
     """Write `<split>.arrow` and facts.json into `folder`."""
-    has_scheme = reading.task != "pos"
+    has_scheme = choices.kind.has_spans
     detector = schemes.SchemeDetector() if has_scheme and scheme is None else None
     rows, columns, known, warnings, any_tags = {}, {}, {}, [], False
+    before: list[Found] = []
     for split, source in sources.items():
-        reading.taken, reading.notes, reading.scheme = "", [], None
+        found, sentences = readers.read_source(source, split, choices, [*before])
+        before.append(found)
         rows[split], has_tags = _write_raw(
-            folder / f"{split}.raw", read_split(split, source, reading), reading, detector
+            folder / f"{split}.raw", sentences, None if found.scheme else detector
         )
-        known[split] = reading.scheme
-        columns[split] = reading.taken
-        warnings += [f"{split}: {note}" for note in reading.notes]
+        known[split], columns[split] = found.scheme, found.columns
+        warnings += [f"{split}: {note}" for note in found.notes]
         where = f"{split} ({source})" if isinstance(source, Path) else split
         if not rows[split]:
             raise InputError(f"{where}: no sentences; check the file, or leave the split out")
         if split == "train" and not has_tags:
             raise InputError(
-                f"{where}: no word has a gold tag (all are {IGNORED}, null or _; {columns[split]}):"
-                " nothing to learn; check --label_column_name and --task_name"
+                f"{where}: no word has a gold tag (all are {NO_GOLD_TAG}, null or _; "
+                f"{columns[split]}): nothing to learn; check --label_column_name and --task_name"
             )
         any_tags |= has_tags and known[split] is None
     if detector is not None and any_tags:
@@ -162,20 +149,12 @@ def _naming(columns: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        taken = "; ".join(f"{split}: {text}" for split, text in columns.items())
-        raise InputError(f"{error} What was read: {taken}.") from error
-
-
-def read_split(split: str, source: Any, reading: Reading) -> Iterator[Row]:
-    """Yield the sentences of a split with their tags as they are, and where each stands."""
-    is_tagged = split != "predict"
-    if isinstance(source, Path):
-        return readers.read_file(source, reading, is_tagged)
-    return read_sentences(open_table(source, split), reading, is_tagged)
+        texts = "; ".join(f"{split}: {text}" for split, text in columns.items())
+        raise InputError(f"{error} What was read: {texts}.") from error
 
 
 def _write_raw(
-    path: Path, rows: Iterable[Row], reading: Reading, detector: schemes.SchemeDetector | None
+    path: Path, rows: Iterable[Row], detector: schemes.SchemeDetector | None
 ) -> tuple[int, bool]:
     """Write rows as they are, show their tags to the detector; return (rows, any gold tag)."""
     variety = Variety()
@@ -184,7 +163,7 @@ def _write_raw(
         for row in rows:
             if any(tag is not None for tag in row.tags):
                 variety.add(row)
-                if detector is not None and reading.scheme is None:
+                if detector is not None:
                     detector.add(row.tags, row.place_of)
             yield row
 
@@ -210,7 +189,11 @@ class Variety:
             self._words.update(row.tokens)
 
     def check(self, where: str) -> None:
-        """Raise InputError if the tags are most likely words."""
+        """Find words taken for tags in what was added, `where` in messages.
+
+        Raises:
+            InputError: the tags are most likely words.
+        """
         if len(self.tags) > max(self.USUAL, len(self._words)):
             raise InputError(
                 f"{where}: {len(self.tags):,} different tags for {len(self._words):,} different "
@@ -244,17 +227,3 @@ def _label_warnings(labels: dict[str, list[str]]) -> list[str]:
                 + ", ".join(unseen)
             )
     return sorted(warnings + labels_alike(labels))
-
-
-def labels_alike(labels: dict[str, Iterable[str]]) -> list[str]:
-    """A remark on every group of labels, of any split, that are most likely meant as one."""
-    spellings = defaultdict(set)
-    for label in set().union(*labels.values()):
-        spellings[label.strip().casefold()].add(label)
-    return [
-        "labels that differ only in case or space: "
-        + ", ".join(map(repr, sorted(alike)))
-        + "; is that meant?"
-        for alike in spellings.values()
-        if len(alike) > 1
-    ]

@@ -112,7 +112,11 @@ class SchemeDetector:
         return "IOB2" if prefix == "B" else "IOB1"
 
     def result(self) -> str:
-        """The scheme of all sentences so far; "IOB2" when there are no spans at all."""
+        """The scheme of all sentences so far; "IOB2" when there are no spans at all.
+
+        Raises:
+            InputError: no scheme explains the tags.
+        """
         if self._first_plain is not None:
             return self._plain_scheme(*self._first_plain)
         counts, first = self._counts, self._first
@@ -256,12 +260,12 @@ def illegal_transitions(tags: Sequence[str | None], scheme: str) -> list[tuple[i
     >>> illegal_transitions(["O", "I-PER", "I-LOC"], "IOB2")
     [(1, 'I-PER after O continues nothing'), (2, 'I-LOC after I-PER continues nothing')]
     """
-    found: list[tuple[int, str]] = []
+    faults: list[tuple[int, str]] = []
     closes = scheme in ("IOBES", "BILOU", "BMES")  # the last word of a span has a prefix of its own
     previous: str | None = "O"
     for index, tag in enumerate([*tags, "O"] if scheme != "IO" else []):
         if tag not in (None, "O") and not (is_span_tag(tag) and tag[0] in _PREFIXES[scheme]):
-            found.append((index, f"{tag} is no tag of {scheme}"))
+            faults.append((index, f"{tag} is no tag of {scheme}"))
             tag = None
         if tag is not None and previous is not None:
             before = previous if index else "the beginning"
@@ -269,14 +273,14 @@ def illegal_transitions(tags: Sequence[str | None], scheme: str) -> list[tuple[i
             continues = previous != "O" and previous[2:] == tag[2:] and (is_open or not closes)
             if scheme == "IOB1":
                 if tag[0] == "B" and not continues:
-                    found.append((index, f"{tag} after {before} parts no spans"))
+                    faults.append((index, f"{tag} after {before} parts no spans"))
             elif tag[0] in "IMEL" and not continues:
-                found.append((index, f"{tag} after {before} continues nothing"))
+                faults.append((index, f"{tag} after {before} continues nothing"))
             elif is_open and tag[0] not in "IMEL":
                 after = tag if index < len(tags) else "the end"
-                found.append((min(index, len(tags) - 1), f"{previous} before {after} has no end"))
+                faults.append((min(index, len(tags) - 1), f"{previous} before {after} has no end"))
         previous = tag
-    return found
+    return faults
 
 
 def continuation(tag: str) -> str:

@@ -1,19 +1,16 @@
 """Tables -> rows of words and tags: a list of words in each row, or one word a row."""
 
-import ast
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from tagloop.data.annotations.alignment import read_annotated
-from tagloop.data.annotations.tools import read_records, tool_of
 from tagloop.data.lines import SNIFFED_LINES
-from tagloop.data.row import DOCUMENT_START, Reading, Row
+from tagloop.data.parsing import parse_list
+from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
 from tagloop.data.tables import Table
 from tagloop.data.words.schemes import is_span_tag
-from tagloop.data.words.tags import Tagger, numbers_sentences
+from tagloop.data.words.tags import TagReader, numbers_sentences
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
 
@@ -30,26 +27,44 @@ class Cells(NamedTuple):
     lines: list[int] | None  # of the words, where each stands on a line of its own
 
 
-def read_sentences(table: Table, reading: Reading, tagged: bool) -> Iterator[Row]:
-    """Yield the sentences of a table; a row with the words -DOCSTART- alone begins a document.
+def read_sentences(
+    table: Table, choices: Choices, *, tagged: bool, before: Sequence[Found] = ()
+) -> Sentences:
+    """The sentences of a table; a row with the words -DOCSTART- alone begins a document.
 
     It stays a row, without a gold tag, so that predictions have a line for every row.
+
+    Args:
+        tagged: every word needs a tag.
+        before: found in the tagged splits that were read before, in order.
+
+    Raises:
+        InputError: the table has no column that is wanted, or a row cannot be read.
     """
     if not table.columns:
-        for place, row in table.rows():
-            raise InputError(
-                f"{place}: no columns; name them, for example tokens and {reading.task}_tags"
-                if not row
-                else f"{place}: the first row has no columns, this one has {', '.join(row)}"
-            )
-        return
-    if tool := _annotation_tool(table, reading):
-        reading.taken = f"text and spans of {tool}"
-        yield from read_annotated(read_records(table.rows(), reading, tagged), reading, tagged)
-        return
-    text, label = find_columns(table, reading, tagged)
-    reading.taken = f"words from {text!r}" + (f", tags from {label!r}" if label else "")
-    tagger = Tagger(reading, table.class_names(label) if label else None, tagged)
+        _refuse_no_columns(table, choices)
+        return Sentences(Found(), iter(()))
+    text, label = find_columns(table, choices, tagged=tagged, before=before)
+    columns = f"words from {text!r}" + (f", tags from {label!r}" if label else "")
+    names = table.class_names(label) if label else None
+    found = Found(columns, label_column=label if tagged else None)
+    read_tag = TagReader(choices, names, tagged, columns)
+    return Sentences(found, _rows(table, text, label, read_tag, tagged))
+
+
+def _refuse_no_columns(table: Table, choices: Choices) -> None:
+    """Raise InputError unless the table has no rows either."""
+    for place, row in table.rows():
+        raise InputError(
+            f"{place}: no columns; name them, for example tokens and {choices.kind.column_names[0]}"
+            if not row
+            else f"{place}: the first row has no columns, this one has {', '.join(row)}"
+        )
+
+
+def _rows(
+    table: Table, text: str, label: str | None, read_tag: TagReader, tagged: bool
+) -> Iterator[Row]:
     document = -1
     for place, tokens, tags, lines in _sentences(table, text, label, tagged):
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
@@ -76,71 +91,55 @@ def read_sentences(table: Table, reading: Reading, tagged: bool) -> Iterator[Row
             row = row._replace(tags=[None])
         else:
             document = max(document, 0)
-            row.tags.extend(tagger(tag, place) for tag in tags)
+            row.tags.extend(read_tag(tag, place) for tag in tags)
         yield row._replace(document=document)
 
 
-def find_columns(table: Table, reading: Reading, tagged: bool) -> tuple[str, str | None]:
-    """Return the text and the tag column: as given, else by the usual names, else first and second.
+def find_columns(
+    table: Table, choices: Choices, *, tagged: bool, before: Sequence[Found] = ()
+) -> tuple[str, str | None]:
+    """The text and the tag column: as given, else by the usual names, else first and second.
 
     Names and order as in transformers' run_ner_no_trainer.py, and a few more names before the
     order decides. Untagged data never takes a column by its position: it might be anything.
+
+    Raises:
+        InputError: there is no such column.
     """
-    task, where, columns = reading.task, table.where, table.columns
-    there = f"the columns there: {', '.join(columns)}"
+    where, columns = table.where, table.columns
+    known = f"the columns there: {', '.join(columns)}"
     for option, chosen in (
-        ("--text_column_name", reading.text_column),
-        ("--label_column_name", reading.label_column if tagged else None),
+        ("--text_column_name", choices.text_column),
+        ("--label_column_name", choices.label_column if tagged else None),
     ):
         if chosen is not None and chosen not in columns:
-            raise InputError(f"{where}: no column {chosen!r} ({option}); {there}")
+            raise InputError(f"{where}: no column {chosen!r} ({option}); {known}")
     by_order = [name for name in columns if name.strip() and name != "Unnamed: 0"] or columns
-    text = reading.text_column or _usual(columns, WORDS) or by_order[0]
-    usual = [f"{task}_tags", task] + ["upos"] * (task == "pos")
-    usual += TAGS if tagged else ()
-    if reading.label_column:
-        usual = [reading.label_column]
-    elif reading.found_label and not tagged:
-        usual = [reading.found_label]
-    label = _usual([name for name in columns if name != text], usual)
+    text = choices.text_column or usual_column(columns, WORDS) or by_order[0]
+    usual = choices.kind.column_names + (TAGS if tagged else ())
+    earlier = [found.label_column for found in before if found.label_column]
+    if choices.label_column:
+        usual = (choices.label_column,)
+    elif earlier and not tagged:
+        usual = (earlier[-1],)
+    label = usual_column([name for name in columns if name != text], usual)
     if label is None and tagged:
         label = by_order[1] if len(by_order) > 1 else text
         if label == text:
             raise InputError(
-                f"{where}: no column with tags for the task {task}; {there}; "
+                f"{where}: no column with tags for the task {choices.kind.name}; {known}; "
                 "give --label_column_name, or pass untagged text as --predict_file"
             )
     if label is not None and (label == "O" or is_span_tag(label)) and table.has_text_cells:
-        raise InputError(f"{where}: a tag in place of a column's name: {there}; write a header")
-    if tagged:
-        reading.found_label = label
+        raise InputError(f"{where}: a tag in place of a column's name: {known}; write a header")
     return text, label
 
 
-def _usual(columns: list[str], names: Any) -> str | None:
+def usual_column(columns: list[str], names: Sequence[str]) -> str | None:
     """The column with the first of these names: spelled so, else in another case."""
     exact = next((name for name in names if name in columns), None)
     folded = {column.strip().casefold(): column for column in columns}
     return exact or next((folded[name] for name in names if name in folded), None)
-
-
-def _annotation_tool(table: Table, reading: Reading) -> str | None:
-    """Whose export a table is, as the first row that tells shows; None for rows with words."""
-    for place, row in islice(table.rows(), 0 if table.has_text_cells else SNIFFED_LINES):
-        chosen = reading.text_column or _usual(list(row), WORDS)
-        words = row.get(chosen) if chosen else None
-        if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return None
-        tool = tool_of(row)
-        if tool == "spaCy 2":
-            raise InputError(
-                f"{place}: this is the JSON of spaCy 2; convert it with its own `spacy convert`, "
-                'or write rows like {"text": "Ann won", "spans": [{"start": 0, "end": 3, "label": '
-                '"PER"}]}'
-            )
-        if tool:
-            return tool
-    return None
 
 
 def _sentences(table: Table, text: str, label: str | None, tagged: bool) -> Iterator[Cells]:
@@ -151,12 +150,13 @@ def _sentences(table: Table, text: str, label: str | None, tagged: bool) -> Iter
     for place, row in table.rows(columns):
         for name in columns if tagged else [text]:
             if name not in row:
-                there = ", ".join(row) or "none"
-                raise InputError(f"{place}: no column {name!r}; the columns there: {there}")
+                known = ", ".join(row) or "none"
+                raise InputError(f"{place}: no column {name!r}; the columns there: {known}")
         tokens, tags = row[text], row.get(label)
         if table.has_text_cells:
-            tokens = _listed(tokens, place, text, is_text=True)
-            tags = tags if tags is None else _listed(tags, place, label, is_text=False)
+            tokens = parse_list(tokens, place, text, is_text=True)
+            if tags is not None:
+                tags = parse_list(tags, place, label, is_text=False)
         yield Cells(place, tokens, tags, None)
 
 
@@ -226,34 +226,3 @@ def _gathered(words: list, tags: list, places: list[str]) -> Cells:
 def _sentence_column(table: Table, text: str, label: str | None) -> str | None:
     others = [name for name in table.columns if name not in (text, label)]
     return next(filter(numbers_sentences, others), None)
-
-
-# --- cells ---
-
-
-def _listed(cell: str, place: str, column: str, is_text: bool) -> list:
-    """Return the list that a cell of a CSV holds: of JSON, of Python, or of words with spaces."""
-    if cell.startswith("["):
-        items = _parsed(cell)
-        if isinstance(items, list):
-            if not is_text or not items or any(isinstance(item, str) for item in items):
-                return items
-        elif cell[1:2] in ('"', "'"):
-            raise InputError(
-                f"{place}: column {column!r} is neither a JSON list nor one of Python; write lists "
-                "by json.dumps, or words separated by single spaces"
-            )
-    return [item for item in cell.split(" ") if item]
-
-
-def _parsed(cell: str) -> Any:
-    try:
-        return json.loads(cell)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        items = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
-    # What Python itself wrote comes out the same; "['a' 'b']" of numpy would be ['ab'].
-    return items if repr(items) == cell.strip() else None

@@ -1,36 +1,47 @@
-"""What a cell means as a tag, and how to read: the user's choices and what was found."""
+"""Cells -> tags; names of integer tags; names of columns that number sentences."""
 
 import re
 from pathlib import Path
 from typing import Any
 
 from tagloop.data.lines import read_lines
-from tagloop.data.row import IGNORED, Reading
+from tagloop.data.row import NO_GOLD_TAG, Choices
 from tagloop.errors import InputError
 
 SENTENCES = {"sentence", "sentenceid", "sentenceno", "sentencenumber", "sentenceidx", "sentid"}
 SENTENCES |= {"sentno", "sentidx", "sent"}
 
 
-class Tagger:
-    """Turns what a source holds as a tag into a string or None."""
+class TagReader:
+    """Turns what a source holds as the tag of a word into a string, or None for no gold tag.
 
-    def __init__(self, reading: Reading, names: list[str] | None, tagged: bool):
-        self.task, self.names, self.tagged = reading.task, reading.names or names, tagged
-        self.reading = reading
+    Args:
+        names: of integer tags, where the source has them; those of the user go before.
+        tagged: every word must have a tag, or say that it has no gold tag.
+        columns: what was taken for words and tags, for messages.
+    """
+
+    def __init__(self, choices: Choices, names: list[str] | None, tagged: bool, columns: str):
+        self.kind, self.names = choices.kind, choices.names or names
+        self.tagged, self.columns = tagged, columns
         self.known: dict[str, str | None] = {}
 
     def __call__(self, tag: Any, place: str) -> str | None:
+        """The tag of a word.
+
+        Raises:
+            InputError: `tag` is no tag; the message begins with `place`.
+        """
         if tag is None:
             return None
         if isinstance(tag, str):
             if tag not in self.known:
                 is_integer = re.fullmatch(r"0|-?[1-9][0-9]*", tag)
-                self.known[tag] = self._name(int(tag) if is_integer else tag, place)
+                self.known[tag] = self._read(int(tag) if is_integer else tag, place)
             return self.known[tag]
-        return self._name(tag, place)
+        return self._read(tag, place)
 
-    def _name(self, tag: Any, place: str) -> str | None:
+    def _read(self, tag: Any, place: str) -> str | None:
         if isinstance(tag, str):
             if tag.strip(" "):
                 return _without_space(tag, place)
@@ -39,23 +50,29 @@ class Tagger:
             raise InputError(f"{place}: the tag is empty; write a tag for every word")
         if not isinstance(tag, int) or isinstance(tag, bool):
             raise InputError(f"{place}: the tag {tag!r} is neither a string nor an integer")
-        if tag == IGNORED:
+        if tag == NO_GOLD_TAG:
             return None
+        return self._name_of(tag, place)
+
+    def _name_of(self, tag: int, place: str) -> str:
         if self.names is not None:
             if 0 <= tag < len(self.names):
                 return _without_space(self.names[tag], place)
             raise InputError(
                 f"{place}: the tag {tag}, but there are only {len(self.names)} names "
-                f"(0 to {len(self.names) - 1}); complete --labels_file, or write {IGNORED} for none"
+                f"(0 to {len(self.names) - 1}); complete --labels_file, or write {NO_GOLD_TAG} for "
+                "none"
             )
-        if self.task != "pos":
+        if self.kind.has_spans:
             raise InputError(
-                f"{place}: the integer tag {tag} has no name, and {self.task} needs names to find "
-                "spans; give --labels_file with one name a line, the first line naming 0, or "
-                f"another --label_column_name (taken now: {self.reading.taken})"
+                f"{place}: the integer tag {tag} has no name, and {self.kind.name} needs names to "
+                "find spans; give --labels_file with one name a line, the first line naming 0, or "
+                f"another --label_column_name (taken now: {self.columns})"
             )
         if tag < 0:
-            raise InputError(f"{place}: the tag {tag}; only {IGNORED} may stand for no gold tag")
+            raise InputError(
+                f"{place}: the tag {tag}; only {NO_GOLD_TAG} may stand for no gold tag"
+            )
         return str(tag)
 
 
@@ -70,7 +87,11 @@ def _without_space(tag: str, place: str) -> str:
 
 
 def read_names(path: Path) -> list[str]:
-    """Return the names of integer tags: the first line names 0."""
+    """The names of integer tags, from a file with a name a line; the first line names 0.
+
+    Raises:
+        InputError: the file has no names, an empty line, or a name twice.
+    """
     lines = [(number, line.strip(" \t")) for number, line in read_lines(path)]
     while lines and not lines[-1][1]:
         lines.pop()

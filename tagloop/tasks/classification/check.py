@@ -8,42 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.data.check import (
-    FirstSight,
-    Labels,
-    RandomSample,
-    Repeats,
-    Report,
-    num_examples,
-    shortened,
-    split_of_rows,
-)
-from tagloop.data.rows import text_of
+from tagloop.data.check import FirstSight, Report, SplitCounts, Survey
+from tagloop.data.rows import cell_text
 from tagloop.data.sources import find_sources
 from tagloop.data.tables import open_table
-from tagloop.data.words.corpus import labels_alike
-from tagloop.errors import InputError
 from tagloop.models.tokenizers import longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.classification.task import choose_columns
-
-
-class _Row(NamedTuple):
-    place: str
-    texts: list[str]  # one or two
-    label: str | None
-
-
-@dataclass
-class _Split:
-    """What was counted in one split."""
-
-    rows: int = 0
-    without_label: int = 0
-    repeated: int = 0  # the same texts and label as a row before, in this split
-    sub_tokens: array = field(default_factory=lambda: array("i"))
-    numbers: array = field(default_factory=lambda: array("d"))
 
 
 def check_task(config: Config) -> Report:
@@ -52,126 +24,122 @@ def check_task(config: Config) -> Report:
     Raises:
         InputError: an option is wrong, or names no data.
     """
-    report, notes = Report(), []
-    sources = find_sources(config, notes, build_sample_texts)
-    totals, classes = _survey(config, sources, report)
-    labels, repeats, drawn = Labels(), Repeats(), RandomSample(num_examples(config), config.seed)
-    rows = _rows(config, "train", sources) if "train" in totals else ()
-    words = (" ".join(row.texts).split() for row in rows)
-    tokenizer = tokenizer_at_hand(config, words, report.fact, pre_split=False)
-    split_of, splits = split_of_rows(totals, config), {}
-    for stored in totals:
-        rows = _rows(config, stored, sources)
-        for split, row in zip(map(str, split_of[stored]), rows, strict=True):
-            if not split:
-                continue
-            counted = splits.setdefault(split, _Split())
-            counted.rows += 1
-            _compare(report, repeats, counted, split, row)
-            if not any(map(str.strip, row.texts)):
-                report.problem("rows without text", f"{row.place}: no text")
-            if tokenizer is not None:
-                ids = tokenizer(*row.texts, truncation=False, verbose=False)["input_ids"]
-                counted.sub_tokens.append(len(ids))
-            if row.label is None:
-                counted.without_label += 1
-            elif classes:
-                labels.add(split, row.label, row.place)
-                drawn.show(row)
-            else:
-                counted.numbers.append(float(row.label))
-                drawn.show(row)
-    for split, counted in splits.items():
-        _say(config, report, split, counted, tokenizer)
-    if classes:
-        labels.report_to(report, [split for split in splits if split != "predict"])
-        for line in labels_alike(labels.counts):
-            report.problem("labels that look alike", line)
-    for row in drawn.rows:
-        report.example(row.place, [(f"[{row.label}]", row.label), (" | ".join(row.texts), None)])
-    for note in notes:
-        report.fact("note", note)
-    return report
+    notes: list[str] = []
+    return TextSurvey(config, find_sources(config, notes, build_sample_texts), notes).run()
 
 
-def _rows(config: Config, split: str, sources: dict[str, Any]) -> Iterator[_Row]:
-    table = open_table(sources[split], split)
-    chosen = choose_columns(config, table, split)
-    names = table.class_names(chosen["label"]) if chosen["label"] else None
-    columns = [column for column in chosen.values() if column is not None]
-    for place, row in table.rows(columns):
-        cells = {name: text_of(row, column, place) for name, column in chosen.items()}
-        label = (cells["label"] or "").strip()
-        if names and label:
-            label = names[int(label)] if label != "-1" else ""
-        texts = [cells["text"] or ""]
-        yield _Row(place, texts + ([cells["pair"] or ""] if chosen["pair"] else []), label or None)
+class TextRow(NamedTuple):
+    """A row: one or two texts, and a label if it has one."""
+
+    place: str
+    texts: list[str]
+    label: str | None
 
 
-def _survey(config: Config, sources: dict[str, Any], report: Report) -> tuple[dict[str, int], bool]:
-    """Rows by split as far as they can be read, and whether labels are classes."""
-    totals, labels = {}, set()
-    for split in sources:
-        total, found = 0, set()
+@dataclass
+class TextCounts(SplitCounts):
+    """What was counted in one split; `numbers` are labels that are no classes."""
+
+    numbers: array = field(default_factory=lambda: array("d"))
+
+
+class TextSurvey(Survey):
+    """See `tagloop.data.check.Survey`."""
+
+    no_rows, no_labels = "no rows", "no row has a label"
+    in_two_splits = "the same text in two splits"
+    in_two_ways = "the same text, labelled in two ways"
+    between = " | "
+    counts_type = TextCounts
+
+    def __init__(self, config: Config, sources: dict[str, Any], notes: list[str]):
+        super().__init__(config, sources, notes)
+        self.seen_labels: set[str] = set()
+        self.has_classes = True  # else labels are numbers
+        self.tokenizer: PreTrainedTokenizerFast | None = None
+
+    def rows(self, split: str) -> Iterator[TextRow]:
+        table = open_table(self.sources[split], split)
+        chosen = choose_columns(self.config, table, split)
+        names = table.class_names(chosen["label"]) if chosen["label"] else None
+        columns = [column for column in chosen.values() if column is not None]
+        for place, row in table.rows(columns):
+            cells = {name: cell_text(row, column, place) for name, column in chosen.items()}
+            label = (cells["label"] or "").strip()
+            if names and label:
+                label = names[int(label)] if label != "-1" else ""
+            texts = [cells["text"] or ""] + ([cells["pair"] or ""] if chosen["pair"] else [])
+            yield TextRow(place, texts, label or None)
+
+    def texts_of(self, row: TextRow) -> list[str]:
+        return row.texts
+
+    def labels_of(self, row: TextRow) -> list[str | None]:
+        return [row.label]
+
+    def read_split(self, split: str) -> tuple[int, bool]:
+        total, labels = 0, set()
+        for row in self.rows(split):
+            total += 1
+            labels |= {row.label} - {None}
+        self.seen_labels |= labels
+        return total, bool(labels)
+
+    def prepare(self) -> None:
         try:
-            for row in _rows(config, split, sources):
-                total += 1
-                found |= {row.label} - {None}
-        except InputError as error:
-            report.problem(f"{split}: cannot be read", str(error))
-            continue
-        if total:
-            totals[split] = total
-        if not total or (not found and split != "predict"):
-            what = "no row has a label" if total else "no rows"
-            report.problem("splits that say nothing", f"{split}: {what}")
-        labels |= found
-    try:
-        return totals, all(float(label).is_integer() for label in labels)
-    except ValueError:  # nan or a word
-        return totals, True
+            numbers = [float(label) for label in self.seen_labels]
+            self.has_classes = all(number.is_integer() for number in numbers)
+        except ValueError:  # a word
+            self.has_classes = True
+        rows = self.rows("train") if "train" in self.totals else ()
+        words = (" ".join(row.texts).split() for row in rows)
+        self.tokenizer = tokenizer_at_hand(self.config, words, self.report.fact, pre_split=False)
 
+    def look_at(self, stored: str, split: str, counts: TextCounts, row: TextRow) -> None:
+        if split != "predict":
+            self.compare(split, counts, row)
+        if not any(map(str.strip, row.texts)):
+            self.report.problem("rows without text", f"{row.place}: no text")
+        if self.tokenizer is not None:
+            ids = self.tokenizer(*row.texts, truncation=False, verbose=False)["input_ids"]
+            counts.sub_tokens.append(len(ids))
+        if row.label is None:
+            counts.without_label += 1
+            return
+        if self.has_classes:
+            self.labels.add(split, row.label, row.place)
+        else:
+            counts.numbers.append(float(row.label))
+        self.sample.show(row)
 
-def _compare(report: Report, repeats: Repeats, counted: _Split, split: str, row: _Row) -> None:
-    """With the first row of the same texts."""
-    if split == "predict":
-        return
-    first = repeats.first(row.texts, FirstSight(split, row.place, (row.label,)))
-    if first is None:
-        return
-    text = shortened(" | ".join(row.texts))
-    if first.split != split:
-        where = f"{row.place} ({split}): as {first.place} ({first.split})"
-        report.problem("the same text in two splits", f"{where}: {text}")
-    if None not in (row.label, *first.labels) and row.label != first.labels[0]:
-        what = f"{row.place}: {row.label}, but {first.labels[0]} for the same text at {first.place}"
-        report.problem("the same text, labelled in two ways", f"{what}: {text}")
-    elif first.split == split:
-        counted.repeated += 1
-
-
-def _say(
-    config: Config,
-    report: Report,
-    split: str,
-    counted: _Split,
-    tokenizer: PreTrainedTokenizerFast | None,
-) -> None:
-    report.fact(split, f"{counted.rows:,} rows")
-    if counted.without_label and split != "predict":
-        report.fact("", f"{counted.without_label:,} of them have no label")
-    if counted.repeated:
-        report.fact("", f"{counted.repeated:,} rows repeat another one, label and all")
-    if counted.numbers:
-        values = np.array(counted.numbers)
-        report.fact(
-            "", f"numbers from {values.min():g} to {values.max():g}, mean {values.mean():g}"
+    def contradiction(self, row: TextRow, at: int, first: FirstSight) -> str:
+        return (
+            f"{row.place}: {row.label}, but {first.labels[at]} for the same text at {first.place}"
         )
-    if tokenizer is not None:
-        lengths = np.array(counted.sub_tokens)
-        text = f"{np.median(lengths):.0f} sub-tokens (median), the longest {lengths.max():,}"
-        limit = config.max_length or longest_input(tokenizer)
-        if limit is not None:
-            cut = int((lengths > limit).sum())
-            text += f"; {cut:,} texts are longer than {limit} and lose their end"
-        report.fact("", text)
+
+    def report_split(self, split: str, counts: TextCounts) -> None:
+        self.report.fact(split, f"{counts.rows:,} rows")
+        if counts.without_label and split != "predict":
+            self.report.fact("", f"{counts.without_label:,} of them have no label")
+        if counts.repeated:
+            self.report.fact("", f"{counts.repeated:,} rows repeat another one, label and all")
+        if counts.numbers:
+            values = np.array(counts.numbers)
+            text = f"numbers from {values.min():g} to {values.max():g}, mean {values.mean():g}"
+            self.report.fact("", text)
+        if self.tokenizer is not None:
+            lengths = np.array(counts.sub_tokens)
+            text = f"{np.median(lengths):.0f} sub-tokens (median), the longest {lengths.max():,}"
+            limit = self.config.max_length or longest_input(self.tokenizer)
+            if limit is not None:
+                cut = int((lengths > limit).sum())
+                text += f"; {cut:,} texts are longer than {limit} and lose their end"
+            self.report.fact("", text)
+
+    def report_labels(self) -> None:
+        if self.has_classes:
+            super().report_labels()
+
+    def report_example(self, row: TextRow) -> None:
+        label = (f"[{row.label}]", row.label)
+        self.report.example(row.place, [label, (" | ".join(row.texts), None)])

@@ -1,22 +1,31 @@
 """Texts, or pairs of them, -> rows of sub-token ids with a label each, built once per machine."""
 
 import json
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import tokenizers
 import torch
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
+from tagloop.data.arrays import Arrays, map_arrays, write_arrays
+from tagloop.data.arrow_files import BATCH
 from tagloop.data.store import build_once, source_digest
 from tagloop.models.tokenizers import tokenizer_digest
 
-BATCH = 1000  # rows
+WORTH_PROCESSES = 100_000  # rows; a process takes 3 s to start, so many texts more than 10 s
+ARRAY_TYPES = {
+    "input_ids": np.int32,
+    "type_ids": np.int8,
+    "num_words": np.int32,
+    "offsets": np.int64,
+}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,6 +96,7 @@ def encode_texts(
     max_length: int,
     pad_to_max_length: bool,
     pad_to_multiple_of: int,
+    num_workers: int = 1,
 ) -> tuple[LabelledRows, int]:
     """Tokenize a split; texts that are too long lose their end, the longer of a pair first.
 
@@ -96,6 +106,7 @@ def encode_texts(
         read_label: a cell of `label` -> class id or number, None for no label.
         is_class: labels are class ids; else they are numbers.
         max_length: sub-tokens of a row, special tokens included.
+        num_workers: processes that tokenize; they change no byte.
 
     Returns:
         The rows, and how many lost their end.
@@ -108,13 +119,20 @@ def encode_texts(
     }
 
     def build(folder: Path) -> None:
-        _write_rows(folder, dataset, tokenizer, max_length)
+        encoder = TextEncoder(tokenizer, max_length, _has_pairs(dataset))
+        counts = write_arrays(
+            folder,
+            dataset.select_columns(["text", "pair"]),
+            encoder,
+            ARRAY_TYPES,
+            offsets=["offsets"],
+            num_workers=num_workers,
+            worth_processes=WORTH_PROCESSES,
+        )
+        (folder / "facts.json").write_text(json.dumps(counts), encoding="utf-8")
 
     folder = build_once("texts", key, build)
-    arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r")
-        for name in ("input_ids", "type_ids", "num_words", "offsets")
-    }
+    arrays: dict[str, np.ndarray | None] = map_arrays(folder, ARRAY_TYPES)
     if "token_type_ids" not in tokenizer.model_input_names:
         arrays["type_ids"] = None
     cells = dataset["label"][:]
@@ -134,24 +152,38 @@ def encode_texts(
     return rows, json.loads((folder / "facts.json").read_text(encoding="utf-8"))["cut"]
 
 
-def _write_rows(
-    folder: Path, dataset: datasets.Dataset, tokenizer: PreTrainedTokenizerFast, max_length: int
-) -> None:
-    ids, types, words, offsets, cut = array("i"), array("b"), array("i"), array("q", [0]), 0
-    has_pairs = any(cell is not None for cell in dataset["pair"])
-    for batch in dataset.iter(BATCH):
-        texts = [text or "" for text in batch["text"]]
-        pairs = [pair or "" for pair in batch["pair"]] if has_pairs else None
-        for encoding in tokenizer(
-            texts, pairs, truncation=True, max_length=max_length, verbose=False
-        ).encodings:
-            ids.extend(encoding.ids)
-            types.extend(encoding.type_ids)
-            offsets.append(len(ids))
-            cut += bool(encoding.overflowing)
+@dataclass(frozen=True)
+class TextEncoder:
+    """How a table of texts becomes rows of sub-tokens.
+
+    Attributes:
+        max_length: sub-tokens of a row, special tokens included.
+        has_pairs: some rows have two texts; the others then have an empty second one.
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    max_length: int
+    has_pairs: bool
+
+    def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
+        """The arrays of some rows, and how many lost their end; see `data.arrays.Encoder`."""
+        texts = [text or "" for text in table["text"].to_pylist()]
+        pairs = [pair or "" for pair in table["pair"].to_pylist()] if self.has_pairs else None
+        encodings = self.tokenizer(
+            texts, pairs, truncation=True, max_length=self.max_length, verbose=False
+        ).encodings
+        ids = [encoding.ids for encoding in encodings]
+        type_ids = [encoding.type_ids for encoding in encodings]
         whole = texts if pairs is None else map(" ".join, zip(texts, pairs, strict=True))
-        words.extend(len(text.split()) for text in whole)
-    flat = {"input_ids": ids, "type_ids": types, "num_words": words, "offsets": offsets}
-    for name, values in flat.items():
-        np.save(folder / f"{name}.npy", np.frombuffer(values, values.typecode))
-    (folder / "facts.json").write_text(json.dumps({"cut": cut}), encoding="utf-8")
+        arrays = {
+            "input_ids": np.fromiter(chain.from_iterable(ids), np.int32),
+            "type_ids": np.fromiter(chain.from_iterable(type_ids), np.int8),
+            "num_words": np.array([len(text.split()) for text in whole]),
+            "offsets": np.array([len(row) for row in ids]),
+        }
+        return arrays, {"cut": sum(bool(encoding.overflowing) for encoding in encodings)}
+
+
+def _has_pairs(dataset: datasets.Dataset) -> bool:
+    batches = dataset.select_columns(["pair"]).with_format("arrow").iter(BATCH)
+    return any(batch["pair"].null_count < len(batch) for batch in batches)

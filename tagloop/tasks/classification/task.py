@@ -181,6 +181,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
             is_class=bool(labels),
             max_length=max_input_length(config, head, model_config, tokenizer),
             pad_to_max_length=config.pad_to_max_length, pad_to_multiple_of=pad_to_multiple_of,
+            num_workers=config.preprocessing_num_workers or 1,
         )  # fmt: skip
         if cut:
             warnings.append(f"{split}: {cut:,} texts lost their end; the model takes no more")

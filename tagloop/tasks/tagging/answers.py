@@ -17,6 +17,7 @@ from tagloop.errors import InputError
 from tagloop.outcome.record import Outcome
 from tagloop.pages.answers import Answers
 from tagloop.pages.sentences import Sentence, Span, surface
+from tagloop.tasks.tagging.kinds import read_choices
 
 SPAN_NAMES = {"ner": "entity", "chunk": "chunk", "pos": "word"}
 PLURALS = {"entity": "entities", "chunk": "chunks", "word": "words"}
@@ -106,7 +107,7 @@ def _read_corpus(outcome: Outcome) -> Corpus | None:
         return None
     split = outcome.predictions.split if outcome.predictions else "test"
     try:
-        return load_corpus(outcome.config, ["train", split])
+        return load_corpus(outcome.config, read_choices(outcome.config), ["train", split])
     except Exception as error:  # moved or damaged since: the page does without
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         outcome.notes.append(f"the data of the run cannot be read again: {reason}")

@@ -1,6 +1,5 @@
 """--check_data for tagging: what a corpus holds and what is wrong, before any model loads."""
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,25 +7,11 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.data.check import (
-    FirstSight,
-    Labels,
-    Piece,
-    RandomSample,
-    Repeats,
-    Report,
-    num_examples,
-    shortened,
-    split_of_rows,
-)
-from tagloop.data.row import DOCUMENT_START, Reading, Row
+from tagloop.data.check import SAYS_NOTHING, FirstSight, Piece, Report, SplitCounts, Survey
+from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
 from tagloop.data.sources import find_sources
-from tagloop.data.words.corpus import (
-    Variety,
-    build_reading,
-    labels_alike,
-    read_split,
-)
+from tagloop.data.words.corpus import Variety
+from tagloop.data.words.readers import read_source
 from tagloop.data.words.schemes import (
     SchemeDetector,
     illegal_transitions,
@@ -37,35 +22,110 @@ from tagloop.errors import InputError
 from tagloop.models.tokenizers import WordPieces, longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.tasks.tagging.alignment import cut_windows, resolve_stride
+from tagloop.tasks.tagging.kinds import read_choices
 
 NOTHING = "words that are nothing to the tokenizer (they count as unknown ones)"
 
 
+def check_task(config: Config) -> Report:
+    """Everything that can be said of the data without a model.
+
+    Raises:
+        InputError: an option is wrong, or names no data.
+    """
+    choices, notes = read_choices(config), []
+    return TagSurvey(config, find_sources(config, notes), notes, choices).run()
+
+
 @dataclass
-class _Split:
-    """What was counted in one split."""
+class TagCounts(SplitCounts):
+    """What was counted in one split.
 
-    sentences: int = 0
+    Attributes:
+        words: of all sentences.
+        documents: their numbers.
+        windows: of all sentences; cut: sentences that become several.
+        longest: words of the longest sentence, and where it stands.
+    """
+
     words: int = 0
-    without_tag: int = 0
     documents: set[int] = field(default_factory=set)
-    repeated: int = 0  # the same words and tags as a sentence before, in this split
-    sub_tokens: array = field(default_factory=lambda: array("i"))  # of every sentence
     windows: int = 0
-    cut: int = 0  # sentences that become several windows
-    longest: tuple[int, str] = (0, "")  # in words, and where
+    cut: int = 0
+    longest: tuple[int, str] = (0, "")
 
 
-class _Check:
-    """One pass over the data, once scheme and sizes are known."""
+class TagSurvey(Survey):
+    """See `tagloop.data.check.Survey`."""
 
-    def __init__(self, config: Config, report: Report, schemes: dict[str, str | None]):
-        self.config, self.report, self.schemes = config, report, schemes  # by split as stored
-        self.splits: dict[str, _Split] = {}
-        self.labels, self.repeats = Labels(), Repeats()
-        self.drawn = RandomSample(num_examples(config), config.seed)
+    no_rows, no_labels = "no sentences", "no word has a gold tag"
+    in_two_splits = "the same sentence in two splits"
+    in_two_ways = "the same sentence, annotated in two ways"
+    between = " "
+    counts_type = TagCounts
+
+    def __init__(self, config: Config, sources: dict[str, Any], notes: list[str], choices: Choices):
+        super().__init__(config, sources, notes)
+        self.choices = choices
+        self.found: dict[str, Found] = {}  # by split as stored
+        detects = choices.kind.has_spans and config.label_scheme is None
+        self.detector = SchemeDetector() if detects else None
+        self.has_unknown_scheme = False  # there are tags whose scheme the format does not say
+        self.schemes: dict[str, str | None] = {}  # by split as stored
         self.pieces_of: WordPieces | None = None
         self.budget: int | None = None  # sub-tokens in a window, special tokens not counted
+
+    def name_of(self, split: str) -> str:
+        return f"{split} ({self.sources[split]})"
+
+    def rows(self, split: str) -> Iterator[Row]:
+        return self._read(split).rows
+
+    def _read(self, split: str) -> Sentences:
+        before = [found for name, found in self.found.items() if name != split]
+        return read_source(self.sources[split], split, self.choices, before)
+
+    def texts_of(self, row: Row) -> list[str]:
+        return row.tokens
+
+    def labels_of(self, row: Row) -> list[str | None]:
+        return row.tags
+
+    def read_split(self, split: str) -> tuple[int, bool]:
+        found, rows = self._read(split)
+        self.found[split] = found
+        total, variety = 0, Variety()
+        for row in rows:
+            total += 1
+            if any(tag is not None for tag in row.tags):
+                variety.add(row)
+                if self.detector is not None and found.scheme is None:
+                    self.detector.add(row.tags, row.place_of)
+        if split != "predict":
+            variety.check(split)
+        if total:
+            self.report.fact("read", f"{split}: {found.columns or 'words and tags'}")
+        for note in found.notes:
+            self.report.fact("", note)
+        self.has_unknown_scheme |= bool(variety.tags) and found.scheme is None
+        return total, bool(variety.tags)
+
+    def prepare(self) -> None:
+        scheme = self.config.label_scheme
+        if self.detector is not None and self.has_unknown_scheme:
+            try:
+                scheme = self.detector.result()
+            except InputError as error:
+                self.report.problem("no scheme fits the tags", str(error))
+        known = {split: self.found[split].scheme for split in self.totals}
+        for name in dict.fromkeys(filter(None, [*known.values(), scheme])):
+            self.report.fact("scheme", name + ("" if name == "IOB2" else ", trained as IOB2"))
+        self.schemes = {split: known[split] or scheme for split in self.totals}
+
+        words = (row.tokens for row in self.rows("train")) if "train" in self.totals else ()
+        tokenizer = tokenizer_at_hand(self.config, words, self.report.fact, pre_split=True)
+        if tokenizer is not None:
+            self.use(tokenizer)
 
     def use(self, tokenizer: PreTrainedTokenizerFast) -> None:
         """Count sub-tokens, too."""
@@ -74,59 +134,33 @@ class _Check:
         if limit is not None:
             self.budget = max(limit - tokenizer.num_special_tokens_to_add(), 1)
 
-    def add(self, stored: str, split: str, row: Row) -> None:
-        """Look at one sentence of a split as stored, which is of this split in training."""
-        counted = self.splits.setdefault(split, _Split())
-        counted.sentences += 1
-        counted.words += len(row.tokens)
-        counted.documents.add(row.document)
-        if len(row.tokens) > counted.longest[0]:
-            counted.longest = (len(row.tokens), row.place)
+    def look_at(self, stored: str, split: str, counts: TagCounts, row: Row) -> None:
+        counts.words += len(row.tokens)
+        counts.documents.add(row.document)
+        if len(row.tokens) > counts.longest[0]:
+            counts.longest = (len(row.tokens), row.place)
         if self.pieces_of is not None:
-            self._count_sub_tokens(counted, row)
+            self._count_sub_tokens(counts, row)
         if split != "predict" and row.tokens and row.tokens != [DOCUMENT_START]:
-            self._compare(split, counted, row)
-            self._count_labels(split, counted, row, self.schemes[stored])
+            self.compare(split, counts, row)
+            self._count_labels(split, counts, row, self.schemes[stored])
 
-    def _count_sub_tokens(self, counted: _Split, row: Row) -> None:
+    def _count_sub_tokens(self, counts: TagCounts, row: Row) -> None:
         sizes = [len(pieces) for pieces in self.pieces_of(row.tokens)]
         for index, size in enumerate(sizes):
             if size == 0:
                 self.report.problem(NOTHING, f"{row.place_of(index)}: {row.tokens[index]!a}")
-        counted.sub_tokens.append(sum(sizes))
+        counts.sub_tokens.append(sum(sizes))
         if self.budget is not None and sizes:
             sizes = [min(max(size, 1), self.budget) for size in sizes]
             stride = resolve_stride(self.config.stride, self.budget)
             windows = len(cut_windows(sizes, budget=self.budget, stride=stride))
-            counted.windows += windows
-            counted.cut += windows > 1
+            counts.windows += windows
+            counts.cut += windows > 1
 
-    def _compare(self, split: str, counted: _Split, row: Row) -> None:
-        """With the first sentence of the same words."""
-        first = self.repeats.first(row.tokens, FirstSight(split, row.place, tuple(row.tags)))
-        if first is None:
-            return
-        pairs = enumerate(zip(first.labels, row.tags, strict=True))
-        other = [at for at, (old, new) in pairs if old != new and None not in (old, new)]
-        text = shortened(" ".join(row.tokens))
-        if first.split != split:
-            self.report.problem(
-                "the same sentence in two splits",
-                f"{row.place} ({split}): as {first.place} ({first.split}): {text}",
-            )
-        if other:
-            at = other[0]
-            self.report.problem(
-                "the same sentence, annotated in two ways",
-                f"{row.place_of(at)}: {row.tokens[at]} is {row.tags[at]}, but {first.labels[at]} "
-                f"in the same sentence at {first.place}: {text}",
-            )
-        elif first.split == split:
-            counted.repeated += 1
-
-    def _count_labels(self, split: str, counted: _Split, row: Row, scheme: str | None) -> None:
+    def _count_labels(self, split: str, counts: TagCounts, row: Row, scheme: str | None) -> None:
         tags = row.tags
-        counted.without_tag += tags.count(None)
+        counts.without_label += tags.count(None)
         if scheme is not None:
             for index, fault in illegal_transitions(tags, scheme):
                 self.report.problem("illegal transitions", f"{row.place_of(index)}: {fault}")
@@ -138,121 +172,55 @@ class _Check:
             if tag is not None:
                 self.labels.add(split, tag, row.place_of(index))
         if any(tag not in (None, "O") for tag in tags):
-            self.drawn.show((row.place, row.tokens, tags))
+            self.sample.show((row.place, row.tokens, tags))
 
+    def contradiction(self, row: Row, at: int, first: FirstSight) -> str:
+        return (
+            f"{row.place_of(at)}: {row.tokens[at]} is {row.tags[at]}, but {first.labels[at]} "
+            f"in the same sentence at {first.place}"
+        )
 
-def check_task(config: Config) -> Report:
-    """Everything that can be said of the data without a model.
-
-    Raises:
-        InputError: an option is wrong, or names no data.
-    """
-    report, reading, notes = Report(), build_reading(config), []
-    sources = find_sources(config, notes)
-    totals, schemes = _survey(config, sources, reading, report)
-    check = _Check(config, report, schemes)
-    words = (row.tokens for row in _rows("train", sources, reading)) if "train" in totals else ()
-    tokenizer = tokenizer_at_hand(config, words, report.fact, pre_split=True)
-    if tokenizer is not None:
-        check.use(tokenizer)
-    split_of = split_of_rows(totals, config)
-    for stored in totals:
-        for split, row in zip(split_of[stored], _rows(stored, sources, reading), strict=True):
-            if split:
-                check.add(stored, str(split), row)
-    _say(check, report)
-    for note in notes:
-        report.fact("note", note)
-    return report
-
-
-def _rows(split: str, sources: dict[str, Any], reading: Reading) -> Iterator[Row]:
-    return read_split(split, sources[split], reading)
-
-
-def _survey(
-    config: Config, sources: dict[str, Any], reading: Reading, report: Report
-) -> tuple[dict[str, int], dict[str, str | None]]:
-    """Sentences and scheme by split as far as they can be read; what cannot is a problem."""
-    detects = config.task_name != "pos" and config.label_scheme is None
-    detector, totals, known, any_tags = SchemeDetector(), {}, {}, False
-    for split in sources:
-        reading.taken, reading.notes, reading.scheme = "", [], None
-        total, has_tags, variety = 0, False, Variety()
-        try:
-            for row in _rows(split, sources, reading):
-                total += 1
-                if any(tag is not None for tag in row.tags):
-                    has_tags = True
-                    variety.add(row)
-                    if detects and reading.scheme is None:
-                        detector.add(row.tags, row.place_of)
-            if split != "predict":
-                variety.check(split)
-        except InputError as error:
-            report.problem(f"{split}: cannot be read", str(error))
-            continue
-        if total:
-            totals[split], known[split] = total, reading.scheme
-            report.fact("read", f"{split}: {reading.taken or 'words and tags'}")
-        for note in reading.notes:
-            report.fact("", note)
-        if not total or (not has_tags and split != "predict"):
-            what = "no word has a gold tag" if total else "no sentences"
-            report.problem("splits that say nothing", f"{split} ({sources[split]}): {what}"[:500])
-        any_tags |= has_tags and reading.scheme is None
-    scheme = config.label_scheme
-    if detects and any_tags:
-        try:
-            scheme = detector.result()
-        except InputError as error:
-            report.problem("no scheme fits the tags", str(error))
-    for found in dict.fromkeys(filter(None, [*known.values(), scheme])):
-        report.fact("scheme", found + ("" if found == "IOB2" else ", trained as IOB2"))
-    return totals, {split: known[split] or scheme for split in totals}
-
-
-def _say(check: _Check, report: Report) -> None:
-    """Sizes, labels, sub-tokens, and the sentences that were drawn."""
-    for split, counted in check.splits.items():
-        size, place = counted.longest
-        text = f"{counted.sentences:,} sentences, {counted.words:,} words"
-        if len(counted.documents) > 1:
-            text += f", {len(counted.documents):,} documents"
+    def report_split(self, split: str, counts: TagCounts) -> None:
+        size, place = counts.longest
+        text = f"{counts.rows:,} sentences, {counts.words:,} words"
+        if len(counts.documents) > 1:
+            text += f", {len(counts.documents):,} documents"
         if size:
             text += f"; the longest sentence has {size:,} words ({place})"
-        report.fact(split, text)
-        if counted.without_tag and split != "predict":
-            share = counted.without_tag / counted.words
-            report.fact("", f"{counted.without_tag:,} words ({share:.1%}) have no gold tag")
-        if counted.repeated:
-            report.fact("", f"{counted.repeated:,} sentences repeat another one, tags and all")
-        if counted.words and check.pieces_of is not None:
-            report.fact("", _sub_tokens(check, counted))
-    tagged = [split for split in check.splits if split != "predict"]
-    trained = check.labels.counts.get("train")
-    if trained and not trained.keys() - {"O"}:
-        report.problem("splits that say nothing", "train: every gold tag is O")
-    if check.labels.counts:
-        check.labels.report_to(report, tagged)
-        for line in labels_alike(check.labels.counts):
-            report.problem("labels that look alike", line)
-    for place, tokens, tags in check.drawn.rows:
-        report.example(place, _pieces(tokens, tags, has_spans=any(check.schemes.values())))
+        self.report.fact(split, text)
+        if counts.without_label and split != "predict":
+            share = counts.without_label / counts.words
+            self.report.fact("", f"{counts.without_label:,} words ({share:.1%}) have no gold tag")
+        if counts.repeated:
+            self.report.fact("", f"{counts.repeated:,} sentences repeat another one, tags and all")
+        if counts.words and self.pieces_of is not None:
+            self.report.fact("", _sub_tokens(counts, self.budget))
+
+    def report_labels(self) -> None:
+        trained = self.labels.counts.get("train")
+        if trained and not trained.keys() - {"O"}:
+            self.report.problem(SAYS_NOTHING, "train: every gold tag is O")
+        if self.labels.counts:
+            super().report_labels()
+
+    def report_example(self, row: tuple[str, list[str], list[str | None]]) -> None:
+        place, tokens, tags = row
+        has_spans = any(self.schemes.values())
+        self.report.example(place, _pieces(tokens, tags, has_spans=has_spans))
 
 
-def _sub_tokens(check: _Check, counted: _Split) -> str:
-    lengths = np.array(counted.sub_tokens)
+def _sub_tokens(counts: TagCounts, budget: int | None) -> str:
+    lengths = np.array(counts.sub_tokens)
     text = (
-        f"{lengths.sum() / counted.words:.2f} sub-tokens a word; a sentence has "
+        f"{lengths.sum() / counts.words:.2f} sub-tokens a word; a sentence has "
         f"{np.median(lengths):.0f} (median), 99% have at most {np.percentile(lengths, 99):.0f}, "
         f"the longest has {lengths.max():,}"
     )
-    if check.budget is None:
+    if budget is None:
         return text
     return (
-        f"{text}; {counted.windows:,} windows of at most {check.budget} beside special tokens, "
-        f"{counted.cut:,} sentences are cut"
+        f"{text}; {counts.windows:,} windows of at most {budget} beside special tokens, "
+        f"{counts.cut:,} sentences are cut"
     )
 
 

@@ -3,17 +3,9 @@
     encoder = build_encoder(tokenizer, template, ...)
     facts = encode_sentences(folder, dataset, encoder)  # one .npy file an array
 
-A distinct word is tokenized once, all else is arithmetic on arrays. Memory does not grow with the
-corpus, and the bytes written do not depend on the number of processes.
+A distinct word is tokenized once, all else is arithmetic on arrays.
 """
 
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,14 +17,11 @@ import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX
-from tagloop.data.arrays import ArrayFile
+from tagloop.data.arrays import Arrays, write_arrays
 from tagloop.data.words import schemes
-from tagloop.errors import RunStopped
 from tagloop.models.tokenizers import Template, WordPieces
 from tagloop.tasks.tagging import alignment
 
-BATCH = 1000  # sentences
-BATCHES_AT_ONCE = 10  # of a process
 WORTH_PROCESSES = 2_000_000  # sentences; a process takes 3 s to start, a million sentences 8 s
 ARRAY_TYPES = {
     "input_ids": np.int32,
@@ -44,10 +33,8 @@ ARRAY_TYPES = {
     "references": np.int16,
     "sentence_offsets": np.int64,
 }
-OFFSETS = ("offsets", "word_offsets", "sentence_offsets")  # a batch has lengths instead
+OFFSETS = ("offsets", "word_offsets", "sentence_offsets")
 FACTS = ("words_without_sub_tokens", "words_shortened", "sentences_cut")
-
-Arrays = dict[str, np.ndarray]
 
 
 def encode_sentences(
@@ -65,22 +52,16 @@ def encode_sentences(
     Raises:
         RunStopped: a process was killed, most likely for want of memory.
     """
-    facts, ends = dict.fromkeys(FACTS, 0), dict.fromkeys(OFFSETS, 0)
-    with ExitStack() as stack:
-        files = {
-            name: stack.enter_context(ArrayFile(folder / f"{name}.npy", dtype))
-            for name, dtype in ARRAY_TYPES.items()
-        }
-        for name in OFFSETS:
-            files[name].append(np.zeros(1))
-        for arrays, seen in _encoded(encoder, dataset.with_format("arrow"), num_workers):
-            for name, values in arrays.items():
-                if name in OFFSETS:
-                    values = ends[name] + values.cumsum(dtype=np.int64)
-                    ends[name] = values[-1] if len(values) else ends[name]
-                files[name].append(values)
-            facts = {name: facts[name] + seen[name] for name in FACTS}
-    return facts
+    counts = write_arrays(
+        folder,
+        dataset,
+        encoder,
+        ARRAY_TYPES,
+        offsets=OFFSETS,
+        num_workers=num_workers,
+        worth_processes=WORTH_PROCESSES,
+    )
+    return dict.fromkeys(FACTS, 0) | counts
 
 
 def build_encoder(
@@ -255,46 +236,3 @@ def _sums(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     totals = np.concatenate([[0], values.cumsum()])
     behind = counts.cumsum()
     return totals[behind] - totals[behind - counts]
-
-
-# --- processes ---
-
-
-def _encoded(
-    encoder: Encoder, dataset: datasets.Dataset, num_workers: int
-) -> Iterator[tuple[Arrays, dict[str, int]]]:
-    """What `Encoder.encode` makes of every batch, in order."""
-    starts = range(0, len(dataset), BATCH)
-    if num_workers == 1 or len(dataset) < WORTH_PROCESSES:
-        yield from (encoder.encode(dataset[start : start + BATCH]) for start in starts)
-        return
-    try:
-        with ProcessPoolExecutor(
-            num_workers,
-            # A fork would copy locks that the threads of the libraries may hold.
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(encoder, dataset),
-        ) as pool:
-            yield from pool.map(_encode_batch, starts, chunksize=BATCHES_AT_ONCE)
-    except BrokenProcessPool as error:
-        raise RunStopped(
-            "a process that prepares data was killed, maybe for want of memory; give a smaller "
-            "--preprocessing_num_workers"
-        ) from error
-
-
-def _start_worker(encoder: Encoder, dataset: datasets.Dataset) -> None:
-    global _work
-    _work = encoder, dataset
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _encode_batch(start: int) -> tuple[Arrays, dict[str, int]]:
-    encoder, dataset = _work
-    return encoder.encode(dataset[start : start + BATCH])

@@ -32,6 +32,7 @@ from tagloop.tasks import TASKS
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.decoding import decode
 from tagloop.tasks.tagging.encoding import build_encoder
+from tagloop.tasks.tagging.kinds import KINDS
 from tagloop.tasks.tagging.predictions import logits_of_words
 from tagloop.tasks.tagging.windows import Windows
 from tagloop.wording import shown
@@ -56,7 +57,7 @@ class Tagger:
         mixed_precision: str,
     ):
         self.model, self.tokenizer = model, tokenizer
-        self.words, self.task = words, task
+        self.words, self.task, self.kind = words, task, KINDS[task]
         self.max_length, self.batch_size = max_length, batch_size
         self.mixed_precision = mixed_precision
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]

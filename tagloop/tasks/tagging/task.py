@@ -28,6 +28,7 @@ from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.card import describe_card
 from tagloop.tasks.tagging.decoding import decode
+from tagloop.tasks.tagging.kinds import read_choices
 from tagloop.tasks.tagging.predictions import logits_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
 from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
@@ -194,7 +195,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     Raises:
         InputError: bad data, or options that do not fit it.
     """
-    corpus = load_corpus(config, SPLITS)
+    corpus = load_corpus(config, read_choices(config), SPLITS)
     metric = choose_metric(config, known_metrics(config, corpus.labels))
     tokenizer = load_tokenizer(
         config, corpus.splits["train"]["tokens"] if config.uses_sample_model else [], pre_split=True

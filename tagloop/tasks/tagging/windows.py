@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
+from tagloop.data.arrays import map_arrays
 from tagloop.data.store import build_once, source_digest
 from tagloop.models.tokenizers import Template, probe_template, tokenizer_digest
 from tagloop.tasks.tagging.alignment import resolve_stride
@@ -128,7 +129,7 @@ def load_windows(
     """
     template = probe_template(tokenizer)
     budget = max_length - template.num_special
-    how = {
+    options = {
         "label2id": label2id,
         "budget": budget,
         "stride": resolve_stride(stride, budget),
@@ -138,17 +139,17 @@ def load_windows(
         "corpus": fingerprint,
         "tokenizer": [tokenizers.__version__, tokenizer_digest(tokenizer)],
         "code": source_digest("tagloop.tasks.tagging.encoding"),
-        **how,
+        **options,
     }
 
     def build(folder: Path) -> None:
-        encoder = build_encoder(tokenizer, template, **how)
+        encoder = build_encoder(tokenizer, template, **options)
         facts = encode_sentences(folder, dataset, encoder, num_workers=num_workers)
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
     folder = build_once("windows", key, build)
     return Windows(
-        **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAY_TYPES},
+        **map_arrays(folder, ARRAY_TYPES),
         facts=json.loads((folder / "facts.json").read_text(encoding="utf-8")),
         template=template,
         pad_token_id=tokenizer.pad_token_id or 0,  # The mask hides padding, so any id will do.

@@ -20,12 +20,13 @@ from launches import HANG, wait_until
 from loading import get_fault, get_rows, load, write
 
 from tagloop.data import store
-from tagloop.data.row import Reading
+from tagloop.data.row import Choices
 from tagloop.data.store import build_once, source_digest
 from tagloop.data.words import readers
 from tagloop.errors import InputError
+from tagloop.tasks.tagging.kinds import KINDS
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 # Tokens that a careless reader loses: "#", U+0085, U+2028, a no-break space, a lone selector.
 ROWS = [
     (["#Berlin", "greets", "the", "EU", "Bank"], ["B-LOC", "O", "O", "B-ORG", "I-ORG"]),
@@ -775,7 +776,7 @@ def test_rows_are_never_all_in_memory(name, sentences, tmp_path):
     del rows, content
     tracemalloc.start()
     try:
-        number = sum(1 for _ in readers.read_file(file, Reading("ner"), True))
+        number = sum(1 for _ in readers.read_source(file, "train", Choices(KINDS["ner"])).rows)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -936,7 +937,7 @@ def test_unwritable_cache(tmp_path, monkeypatch):
 
 def test_warm_cache_reads_no_rows(tmp_path, monkeypatch):
     first = load("train", train_file=write(tmp_path / "a.conll", "warm B-LOC\n"))
-    monkeypatch.setattr(readers, "read_file", None)
+    monkeypatch.setattr(readers, "read_source", None)
     again = load("train", train_file=write(tmp_path / "b.conll", "warm B-LOC\n"))
     assert again.fingerprints == first.fingerprints
     assert again.splits["train"].cache_files == first.splits["train"].cache_files

@@ -13,6 +13,7 @@ import pytest
 import tiny
 from tokenizers import pre_tokenizers
 
+from tagloop.data import arrays
 from tagloop.errors import RunStopped
 from tagloop.models.tokenizers import WordPieces, probe_template, tokenize_words
 from tagloop.tasks.tagging import encoding
@@ -72,7 +73,7 @@ def expected(folder, columns, tokenizer, **how) -> tuple[dict[str, bytes], dict[
 @pytest.mark.parametrize("every", [False, True])
 @pytest.mark.parametrize(("budget", "stride"), [(1000, 250), (30, 7), (9, 0), (8, 4), (1, 0)])
 def test_files_are_those_of_the_slow_way(tmp_path, monkeypatch, name, every, budget, stride):
-    monkeypatch.setattr(encoding, "BATCH", 17)
+    monkeypatch.setattr(arrays, "BATCH", 17)
     tokenizer, columns = tokenizer_of(name), corpus(budget, 150, longest=30)
     how = options(budget=budget, stride=stride, label_all_tokens=every)
     files, facts = encode(tmp_path / "fast", columns, tokenizer, **how)
