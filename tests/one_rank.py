@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
 from tagloop.checkpoints import save as checkpoint_saving
-from tagloop.data import store
+from tagloop.data.storage import store
 from tagloop.errors import InputError
 from tagloop.tasks.tagging import task, windows
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from tagloop.data.labels import labels_alike
-from tagloop.data.selection import select_rows
+from tagloop.data.storage.selection import select_rows
 from tagloop.errors import InputError
 from tagloop.options.config import Config
 from tagloop.streams import visible

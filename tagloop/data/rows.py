@@ -14,10 +14,10 @@ from typing import Any
 import datasets
 import pyarrow as pa
 
-from tagloop.data.arrow_files import write_rows
-from tagloop.data.selection import select_rows, take_rows
 from tagloop.data.sources import find_sources, source_key
-from tagloop.data.store import build_once, source_digest
+from tagloop.data.storage.arrow_files import write_rows
+from tagloop.data.storage.selection import select_rows, take_rows
+from tagloop.data.storage.store import build_once, source_digest
 from tagloop.data.tables import Table, open_table
 from tagloop.errors import InputError
 from tagloop.options.config import Config

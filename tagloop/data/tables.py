@@ -13,7 +13,6 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tagloop.data.arrow_files import BATCH
 from tagloop.data.formats import table_format
 from tagloop.data.lines import read_head, read_lines, read_text
 from tagloop.data.parsing import (
@@ -25,6 +24,7 @@ from tagloop.data.parsing import (
     parse_json_array,
     parse_json_lines,
 )
+from tagloop.data.storage.arrow_files import BATCH
 from tagloop.errors import InputError
 
 Rows = Iterator[tuple[str, dict]]

@@ -14,9 +14,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
-from tagloop.data.arrays import Arrays, map_arrays, write_arrays
-from tagloop.data.arrow_files import BATCH
-from tagloop.data.store import build_once, source_digest
+from tagloop.data.storage.arrays import Arrays, map_arrays, write_arrays
+from tagloop.data.storage.arrow_files import BATCH
+from tagloop.data.storage.store import build_once, source_digest
 from tagloop.models.tokenizers import tokenizer_digest
 
 WORTH_PROCESSES = 100_000  # rows; a process takes 3 s to start, so many texts more than 10 s

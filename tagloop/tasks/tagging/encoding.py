@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX
-from tagloop.data.arrays import Arrays, write_arrays
+from tagloop.data.storage.arrays import Arrays, write_arrays
 from tagloop.data.words import schemes
 from tagloop.models.tokenizers import Template, WordPieces
 from tagloop.tasks.tagging import alignment

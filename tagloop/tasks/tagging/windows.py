@@ -18,8 +18,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
-from tagloop.data.arrays import map_arrays
-from tagloop.data.store import build_once, source_digest
+from tagloop.data.storage.arrays import map_arrays
+from tagloop.data.storage.store import build_once, source_digest
 from tagloop.models.tokenizers import Template, probe_template, tokenizer_digest
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.encoding import ARRAY_TYPES, build_encoder, encode_sentences

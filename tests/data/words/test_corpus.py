@@ -19,9 +19,9 @@ import pytest
 from launches import HANG, wait_until
 from loading import get_fault, get_rows, load, write
 
-from tagloop.data import store
 from tagloop.data.row import Choices
-from tagloop.data.store import build_once, source_digest
+from tagloop.data.storage import store
+from tagloop.data.storage.store import build_once, source_digest
 from tagloop.data.words import readers
 from tagloop.errors import InputError
 from tagloop.tasks.tagging.kinds import KINDS
@@ -856,7 +856,7 @@ def test_transformers_fixture(corpora):
 BUILD_SLOWLY = """
 import sys, time
 from pathlib import Path
-from tagloop.data.store import build_once
+from tagloop.data.storage.store import build_once
 def build(folder):
     with open(sys.argv[1], "a") as log:
         log.write("built\\n")
@@ -944,7 +944,9 @@ def test_warm_cache_reads_no_rows(tmp_path, monkeypatch):
 
 
 def test_the_digest_of_a_builder_is_that_of_all_that_it_imports(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "tagloop" / "data" / "store.py"))
+    monkeypatch.setattr(
+        store, "__file__", str(tmp_path / "tagloop" / "data" / "storage" / "store.py")
+    )
     (tmp_path / "tagloop" / "data").mkdir(parents=True)
     for name, text in {
         "builder": "from tagloop.data import parts\n",

@@ -13,7 +13,7 @@ import pytest
 import tiny
 from tokenizers import pre_tokenizers
 
-from tagloop.data import arrays
+from tagloop.data.storage import arrays
 from tagloop.errors import RunStopped
 from tagloop.models.tokenizers import WordPieces, probe_template, tokenize_words
 from tagloop.tasks.tagging import encoding

@@ -120,7 +120,7 @@ def source_digest(builder: str) -> str:
 def _source_of(module: str) -> Path | None:
     """The file of a module of this package; None if there is no such module."""
     package, *inner = module.split(".")
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parent.parent.parent
     if package != root.name:
         return None
     path = root.joinpath(*inner)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tagloop.data.arrow_files import BATCH
+from tagloop.data.storage.arrow_files import BATCH
 from tagloop.errors import RunStopped
 
 BATCHES_AT_ONCE = 10  # of a process

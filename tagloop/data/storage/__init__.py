@@ -1,0 +1,1 @@
+"""Prepared data on the disk: built once per machine, and mapped into memory."""
