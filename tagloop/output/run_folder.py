@@ -28,6 +28,7 @@ from tagloop.checkpoints.save import how_many
 from tagloop.errors import InputError
 from tagloop.files import (
     read_json,
+    remove,
     replace_files,
     write_json,
     write_text,
@@ -38,7 +39,18 @@ from tagloop.output.card import is_own_card, write_card
 from tagloop.output.environment import describe_environment
 from tagloop.output.hub import check_upload
 from tagloop.output.lock import LOCK, PATIENCE, Lock
-from tagloop.output.own_files import CARD, RECORD, is_leftover, is_own_file
+from tagloop.output.own_files import (
+    CARD,
+    EVALUATION,
+    RECORD,
+    check_checkpoints,
+    check_content,
+    contents,
+    evaluation_of,
+    is_leftover,
+    is_own_file,
+    is_own_model,
+)
 from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
@@ -58,8 +70,7 @@ def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
     def take() -> Path:
         lock, folder = _lock(config)
         locks.append(lock)
-        if config.do_train:
-            _check_content(config, folder)
+        check_content(config, folder)
         check_upload(config, folder)
         return folder
 
@@ -74,7 +85,7 @@ def _lock(config: Config) -> tuple[Lock, Path]:
     """Lock --output_dir, or the first of runs/TASK-1, runs/TASK-2, ... that holds nothing."""
     for number in itertools.count(1):
         folder = Path(config.output_dir or f"runs/{config.task_name}-{number}")
-        if config.output_dir is None and folder.exists() and _contents(config, folder):
+        if config.output_dir is None and folder.exists() and contents(config, folder):
             continue
         try:
             patience = PATIENCE if config.output_dir else 0
@@ -87,46 +98,25 @@ def _lock(config: Config) -> tuple[Lock, Path]:
             raise InputError(
                 f"--output_dir {folder}: cannot be written: {error.strerror}"
             ) from None
-        if config.output_dir is None and _contents(config, folder):  # ended before it was locked
+        if config.output_dir is None and contents(config, folder):  # ended before it was locked
             lock.release()
             continue
         return lock, folder
 
 
-def _check_content(config: Config, folder: Path) -> None:
-    """Refuse a folder whose files this run would mix with its own."""
-    found = _contents(config, folder)
-    if config.resume_from_checkpoint and not holds_run(folder):
-        # A scheduler's log or notes may lie there before the first start.
-        predictions = prediction_files_of(config.task_name)
-        if taken := [name for name in found if is_own_file(name, predictions)]:
-            raise InputError(
-                f"--output_dir {folder}: holds something else than a run ({taken[0]}); name the "
-                "folder of the run, or a new one"
-            )
-    elif found and not (config.overwrite_output_dir or config.resume_from_checkpoint):
-        raise InputError(
-            f"--output_dir {folder}: is not empty, it holds {found[0]}; name another folder, "
-            "replace the run in it with --overwrite_output_dir, or go on with "
-            "--resume_from_checkpoint auto"
-        )
-
-
-def _contents(config: Config, folder: Path) -> list[str]:
-    """Names in a folder, without what an interrupted write or a killed run left of its own."""
-    predictions = prediction_files_of(config.task_name)
-    return sorted(p.name for p in folder.iterdir() if not is_leftover(p.name, predictions))
-
-
 def start(run: Run, earlier: EarlierRun | None) -> None:
     """Record what will be trained; an overwritten run goes first. Main process only."""
     if not run.config.do_train:
+        is_other_run = holds_run(run.folder) and not is_own_model(run.config, run.folder)
+        if run.config.overwrite_output_dir and is_other_run:
+            _clear(run)
         return
+    check_checkpoints(run)
     if run.config.overwrite_output_dir:
         _clear(run)
     for path in list(run.folder.iterdir()):
         if is_leftover(path.name, run.task.prediction_files) and path.name != LOCK:
-            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+            remove(path)
     checkpoint = earlier.checkpoint if earlier else None
     kept = []
     if checkpoint:
@@ -199,7 +189,13 @@ def finish(
     for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
-    everything = {} if run.config.do_train else read_json(run.folder / "all_results.json")
+    everything = {}
+    if not run.config.do_train:
+        evaluation, is_own = evaluation_of(run), is_own_model(run.config, run.folder)
+        if is_own or read_json(run.folder / EVALUATION) == evaluation:
+            everything = read_json(run.folder / "all_results.json")
+        if not is_own:
+            write_json(run.folder / EVALUATION, evaluation)
     for part, each in scores.items():
         named = {f"{part}_{name}": value for name, value in each.values.items()}
         write_json(run.folder / f"{part}_results.json", named)
