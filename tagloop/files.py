@@ -88,6 +88,15 @@ def read_json(path: Path) -> dict:
     return values if isinstance(values, dict) else {}
 
 
+def real_path(path: Path) -> Path:
+    """The absolute path without links. One in a circle of links stays as it is.
+
+    Raises:
+        OSError: the working directory is gone, and the path is relative.
+    """
+    return Path(os.path.realpath(path))
+
+
 def is_plain(path: Path) -> bool:
     """True for a file that is no link, device, pipe or folder."""
     try:
