@@ -13,6 +13,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -20,6 +21,14 @@ from safetensors import SafetensorError
 
 # A full disk is an OSError, a SafetensorError or, from torch.save, a RuntimeError.
 WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file as it was written."""
+
+    size: int  # bytes
+    sha256: str  # hex digest
 
 
 def sha256_of(path: Path) -> str:
@@ -225,14 +234,14 @@ def replace_files(folder: Path, write: Callable[[Path], None], *, name: str) -> 
     return known
 
 
-def find_damage(folder: Path, known: dict[str, dict]) -> str | None:
+def find_damage(folder: Path, known: dict[str, FileFacts]) -> str | None:
     """What is wrong with files that sync_files described; None if all are as they were."""
     for name, facts in known.items():
         path = folder / name
         if Path(name).name != name or path.is_symlink() or not path.is_file():
             return f"{name!r} is missing or no plain file in the folder"
-        if path.stat().st_size != facts["size"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {facts['size']}"
-        if sha256_of(path) != facts["sha256"]:
+        if path.stat().st_size != facts.size:
+            return f"{name} has {path.stat().st_size} bytes instead of {facts.size}"
+        if sha256_of(path) != facts.sha256:
             return f"{name} is not as it was written (sha256 differs)"
     return None

@@ -14,9 +14,11 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tagloop.files import (
+    FileFacts,
     find_damage,
     is_plain,
     read_json,
@@ -24,6 +26,7 @@ from tagloop.files import (
     sync_files,
     write_text,
 )
+from tagloop.records import known_fields, read_record
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"(step|epoch)_\d+")
@@ -31,6 +34,15 @@ MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
 MOMENTS, OPTIMIZER, OLD_OPTIMIZER = "optimizer.safetensors", "optimizer.json", "optimizer.pt"
 # What JSON that somebody else wrote may raise; "[" 100,000 times or 1e999, for two.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What every manifest says, whatever the checkpoint contains. The fields are its keys."""
+
+    format_version: int
+    step: int
+    files: dict[str, FileFacts]
 
 
 class DamagedCheckpoint(Exception):
@@ -68,12 +80,13 @@ def verify(folder: Path) -> dict:
         if (folder / MANIFEST).is_symlink():
             raise DamagedCheckpoint(f"{MANIFEST} is a link")
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        version, files = manifest["format_version"], manifest["files"]
+        version = manifest["format_version"]
         if version != FORMAT_VERSION:
             raise DamagedCheckpoint(f"is of format {version}; this tagloop reads {FORMAT_VERSION}")
         if manifest.pop("sha256") != _digest(manifest):
             raise DamagedCheckpoint(f"{MANIFEST} is not as it was written (sha256 differs)")
-        if damage := find_damage(folder, files):
+        header = read_record(known_fields(manifest, Header), Header)
+        if damage := find_damage(folder, header.files):
             raise DamagedCheckpoint(damage)
     except OSError as error:
         raise DamagedCheckpoint(f"{Path(error.filename).name}: {error.strerror}") from None

@@ -39,6 +39,7 @@ from tagloop.checkpoints.checkpoint import (
     DamagedCheckpoint,
     verify,
 )
+from tagloop.checkpoints.identity import check_identity
 from tagloop.errors import InputError, NotFinite
 from tagloop.files import parse_json, read_json, write_json
 from tagloop.models.saving import write_model
@@ -240,8 +241,8 @@ def _parse_facts(manifest: dict) -> Facts:
         if isinstance(manifest.get("state"), dict):
             manifest = manifest | {"state": upgrade_state(manifest["state"])}
         facts = read_record(known_fields(manifest, Facts), Facts)
-        facts.identity["options"], facts.identity["model"]
-    except (ValueError, KeyError) as error:
+        check_identity(facts.identity)
+    except (ValueError, OverflowError, RecursionError) as error:
         raise DamagedCheckpoint(f"{MANIFEST} is damaged: {error}") from None
     if facts.state.step != facts.step or facts.global_batch_size < 1:
         raise DamagedCheckpoint(f"{MANIFEST} contradicts itself")

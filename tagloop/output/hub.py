@@ -7,10 +7,11 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from tagloop.checkpoints.resume import RUN_RECORD
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import is_plain, read_json, real_path
 from tagloop.options.config import Config
-from tagloop.output.own_files import CARD, RECORD, RESULTS
+from tagloop.output.own_files import CARD, RESULTS
 from tagloop.run import Run
 
 
@@ -44,7 +45,7 @@ def shared_files(folder: Path) -> list[str]:
     All else stays here: run.json and the report tell paths, predictions.* and the report quote
     the data, and the folder may hold files of the user's.
     """
-    names = [*read_json(folder / RECORD)["model_files"], CARD, *RESULTS]
+    names = [*read_json(folder / RUN_RECORD)["model_files"], CARD, *RESULTS]
     return [name for name in names if is_plain(folder / name)]
 
 

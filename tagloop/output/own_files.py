@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tagloop.checkpoints.checkpoint import NAME, is_ours
-from tagloop.checkpoints.resume import holds_run
+from tagloop.checkpoints.resume import RUN_RECORD, holds_run
 from tagloop.errors import InputError
 from tagloop.files import is_plain, read_json
 from tagloop.models.saving import is_model_file
@@ -16,7 +16,6 @@ from tagloop.run import Run
 from tagloop.tasks.task import prediction_files_of
 
 CARD = "README.md"
-RECORD = "run.json"
 EVALUATION = "evaluation.json"  # which model was scored where nothing was trained
 PAGES = ("metrics.jsonl", "report.html", EVALUATION)
 RESULTS = tuple(f"{part}_results.json" for part in ("all", "train", "eval", "test"))
@@ -28,7 +27,7 @@ def is_own_file(name: str, prediction_files: tuple[str, ...]) -> bool:
     Args:
         prediction_files: those of the task.
     """
-    return name in (RECORD, *PAGES, *RESULTS, *prediction_files) or is_model_file(name)
+    return name in (RUN_RECORD, *PAGES, *RESULTS, *prediction_files) or is_model_file(name)
 
 
 def is_leftover(name: str, prediction_files: tuple[str, ...]) -> bool:

@@ -23,7 +23,7 @@ from tagloop.checkpoints.checkpoint import (
     is_ours,
     prune,
 )
-from tagloop.checkpoints.resume import EarlierRun, holds_run, is_at_home
+from tagloop.checkpoints.resume import RUN_RECORD, EarlierRun, holds_run, is_at_home
 from tagloop.checkpoints.save import how_many
 from tagloop.errors import InputError
 from tagloop.files import (
@@ -42,7 +42,6 @@ from tagloop.output.lock import LOCK, PATIENCE, Lock
 from tagloop.output.own_files import (
     CARD,
     EVALUATION,
-    RECORD,
     check_checkpoints,
     check_content,
     contents,
@@ -127,7 +126,7 @@ def start(run: Run, earlier: EarlierRun | None) -> None:
         kept = _lines_until(
             run.state.step, (run.folder if at_home else checkpoint.parent) / "metrics.jsonl"
         )
-    write_json(run.folder / RECORD, _record(run) | {"finished": False})
+    write_json(run.folder / RUN_RECORD, _record(run) | {"finished": False})
     # A resumed run writes again what came after its checkpoint.
     write_text(run.folder / "metrics.jsonl", "".join(kept))
 
@@ -141,12 +140,15 @@ def _clear(run: Run) -> None:
             run.say(f"{folder}: is left; it has no manifest of a checkpoint")
     if is_own_card(run.folder / CARD):
         (run.folder / CARD).unlink()
-    task_name = read_json(run.folder / RECORD).get("options", {}).get("task_name")
-    predictions = prediction_files_of(task_name if task_name in TASKS else run.config.task_name)
+    options = read_json(run.folder / RUN_RECORD).get("options")
+    task_name = options.get("task_name") if isinstance(options, dict) else None
+    if not isinstance(task_name, str) or task_name not in TASKS:
+        task_name = run.config.task_name
+    predictions = prediction_files_of(task_name)
     for path in list(run.folder.iterdir()):
-        if is_own_file(path.name, predictions) and path.name != RECORD:
+        if is_own_file(path.name, predictions) and path.name != RUN_RECORD:
             path.unlink()
-    (run.folder / RECORD).unlink(missing_ok=True)  # last: until then it is known for a run
+    (run.folder / RUN_RECORD).unlink(missing_ok=True)  # last: until then it is known for a run
 
 
 def _lines_until(step: int, path: Path) -> list[str]:
@@ -207,7 +209,7 @@ def finish(
         record = _record(run)
         write_card(run, scores, record["environment"])
         outcome = {"finished": True, "results": everything, "model_files": model_files}
-        write_json(run.folder / RECORD, record | outcome)
+        write_json(run.folder / RUN_RECORD, record | outcome)
         if not run.config.checkpointing_steps:  # only the best model or a signal needed any
             for folder in filter(is_ours, checkpoint_folders(run.folder)):
                 shutil.rmtree(folder)
