@@ -17,7 +17,12 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args
 
-from tagloop.errors import InputError, report_error, say_interrupted
+from tagloop.errors import (
+    InputError,
+    report_error,
+    require_working_directory,
+    say_interrupted,
+)
 from tagloop.options.config import SECRETS, Config
 from tagloop.options.config_file import read_config_file
 from tagloop.options.renamed import RENAMED
@@ -54,6 +59,7 @@ def parse_config(argv: list[str] | None = None) -> Config:
     Raises:
         InputError: every unknown option and wrong type at once; else all failed checks at once.
     """
+    require_working_directory()
     arguments = sys.argv[1:] if argv is None else list(argv)
     given = _read_command_line(arguments)
     if "config" in given:

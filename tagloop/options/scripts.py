@@ -1,9 +1,9 @@
 """What the scripts beside train_loop.py have in common: their command line."""
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from tagloop.errors import InputError
+from tagloop.errors import InputError, require_working_directory
 
 
 class ScriptParser(argparse.ArgumentParser):
@@ -12,6 +12,11 @@ class ScriptParser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str | None):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(prog=prog, description=description, formatter_class=formatter)
+
+    def parse_args(self, *arguments: Any, **options: Any) -> argparse.Namespace:
+        """As argparse has it. Raises InputError, also where the working directory is gone."""
+        require_working_directory()
+        return super().parse_args(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from checkpoint_files import rewrite
-from launches import SMALL, read_json
+from launches import REPO, SMALL, read_json
 
 import train_loop
 from tagloop.checkpoints import checkpoint
@@ -184,3 +186,33 @@ def test_pruning_takes_no_folder_of_somebody_else(finished, tmp_path):
     (folder / "step_1" / "manifest.json").write_text('{"step": 1}')
     checkpoint.prune(folder, keep=1, spare=[], say=print)
     assert {path.name for path in folder.iterdir()} == {"step_1", "step_4"}
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_folder_that_is_lost_in_mid_run_is_named(tmp_path, monkeypatch, step, capfd):
+    """The lock cannot be given back then, which is not the error to be told."""
+    folder, real_step = tmp_path / "run", train_loop.train_step
+
+    def lose_folder(run, update):
+        if run.state.step == step:
+            folder.rename(tmp_path / "elsewhere")
+            folder.write_text("a file now")
+        return real_step(run, update)
+
+    monkeypatch.setattr(train_loop, "train_step", lose_folder)
+    error = refused(capfd, *TINY, f"--output_dir={folder}", code=3)
+    assert str(folder) in error
+    assert "Not a directory" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("script", ["train_loop.py", "export.py", "predict.py", "report.py"])
+def test_a_deleted_working_directory_is_named(tmp_path, script):
+    command = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} {REPO / script} x"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: the working directory was deleted; cd into one that is there"
+    ]
