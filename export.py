@@ -9,16 +9,18 @@ written (exit code 3). A task that cannot be exported is refused. predict.py rea
 """
 
 import argparse
+import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tagloop.errors import InputError, RunStopped
-from tagloop.files import read_json, replace_files, write_json
+from tagloop.files import read_json, real_path, replace_files, write_json
 from tagloop.options.config import Config
 from tagloop.options.lists import options_about
 from tagloop.options.scripts import ScriptParser, run_script
+from tagloop.records import known_fields, read_record
 from tagloop.streams import leave, write_line
 from tagloop.tasks import task_module
 
@@ -35,9 +37,9 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--validation_file", help="default: the validation data of the run")
     options = parser.parse_args(argv)
     if options.output is None:
-        name = f"{options.model_dir.resolve().name}-onnx" + "-int8" * options.int8
-        options.output = options.model_dir.resolve().parent / name
-    if (options.output / "model.safetensors").exists():
+        folder = real_path(options.model_dir)
+        options.output = folder.parent / (f"{folder.name}-onnx" + "-int8" * options.int8)
+    if os.path.exists(options.output / "model.safetensors"):
         raise InputError(f"--output {options.output}: holds another model; name another folder")
     return options
 
@@ -49,11 +51,15 @@ def config_of(folder: Path, validation_file: str | None, export_format: str) -> 
         InputError: no run lies there, it has no validation data, or models of its task cannot be
             exported in this format.
     """
-    if not (folder / "config.json").is_file():
+    if not os.path.isfile(folder / "config.json"):
         raise InputError(
             f"{folder}: holds no config.json; name the output folder of a run that has ended"
         )
     options = read_json(folder / "run.json").get("options")
+    try:
+        options = options and vars(read_record(known_fields(options, Config), Config))
+    except ValueError as error:
+        raise InputError(f"{folder / 'run.json'}: is damaged: option {error}") from None
     if options is None and validation_file is None:
         raise InputError(f"{folder}: holds no run.json that names its data; give --validation_file")
     about_data = options_about("data")

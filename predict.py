@@ -13,9 +13,12 @@ these annotation tools import.
 """
 
 import argparse
+import signal
+import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from tagloop.data.documents.files import DocumentFiles
 from tagloop.data.formats import INPUT_FORMATS, OUTPUT_FORMATS
@@ -76,6 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     from tagloop.processes.launch import build_accelerator, closing_group
 
     load_tagger = task_module(task_of(options.model_dir), "tagger").load_tagger
+    signal.signal(signal.SIGTERM, stop)
     accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
     with closing_group(), ExitStack() as stack:
         # The main process alone reads and writes.
@@ -106,6 +110,11 @@ def main(argv: list[str] | None = None) -> None:
             shape = {"kind": tagger.kind, "with_scores": options.scores}
             on_main(accelerator, partial(files.write, tagged, **shape))
         on_main(accelerator, stack.close)  # now the output is there, whole
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    """End the process for a signal in such a way that files that are not whole are deleted."""
+    sys.exit(128 + number)
 
 
 def cli(argv: list[str] | None = None) -> int:

@@ -51,6 +51,18 @@ class Interrupted(Preempted):
     exit_code = EXIT_INTERRUPTED
 
 
+def require_working_directory() -> None:
+    """Refuse to start where no library can be loaded: torch ends the process there.
+
+    Raises:
+        InputError: the working directory was deleted.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise InputError("the working directory was deleted; cd into one that is there") from None
+
+
 def report_error(error: BaseException) -> int:
     """One message for all processes of a machine if they met the same error; the exit code."""
     if isinstance(error, KeyboardInterrupt):  # not in training, which stops by itself

@@ -3,19 +3,23 @@
     facts = read_record(json.loads(text), Facts)
 
 The fields' annotations are the rules: int, float, str, bool, None, Any, unions of them, list[...],
-dict[str, ...] and further dataclasses. A field with a default may be missing.
+dict[str, ...], Literal (its type alone) and further dataclasses. A field with a default may be
+missing.
 """
 
 import dataclasses
 import math
 import types
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
 
 
-def read_record(values: object, kind: type[Record]) -> Record:
+def read_record(values: object, kind: type[Record], place: str = "") -> Record:
     """A dataclass made of JSON values, each compared with the annotation of its field.
+
+    Args:
+        place: where the values stand, for the message.
 
     Raises:
         ValueError: a value is missing, unknown or of another type; names the field, not the value.
@@ -30,7 +34,7 @@ def read_record(values: object, kind: type[Record]) -> Record:
     Traceback (most recent call last):
     ValueError: x is no int
     """
-    return _convert(values, kind, "")
+    return _convert(values, kind, place)
 
 
 def known_fields(values: object, kind: type) -> object:
@@ -47,6 +51,8 @@ def _convert(value: object, kind: Any, place: str) -> Any:
         return value
     if origin in (Union, types.UnionType):
         return _convert_to_one_of(value, arguments, kind, place)
+    if origin is Literal:  # another version may have had further choices
+        return _convert(value, type(arguments[0]), place)
     if dataclasses.is_dataclass(kind):
         return _convert_to_dataclass(value, kind, place)
     if (origin or kind) is dict and isinstance(value, dict):
@@ -55,7 +61,7 @@ def _convert(value: object, kind: Any, place: str) -> Any:
     if (origin or kind) is list and isinstance(value, list):
         inner = arguments[0] if arguments else Any
         return [_convert(each, inner, f"{place}[{i}]") for i, each in enumerate(value)]
-    if kind is float and type(value) in (int, float) and math.isfinite(value):
+    if kind is float and type(value) in (int, float) and _is_finite(value):
         return value
     if kind in (int, str, bool, types.NoneType) and type(value) is kind:
         return value
@@ -66,7 +72,7 @@ def _convert_to_one_of(value: object, kinds: tuple, union: Any, place: str) -> A
     for kind in kinds:
         try:
             return _convert(value, kind, place)
-        except (ValueError, OverflowError):
+        except ValueError:
             continue
     raise ValueError(f"{place} is no {_name(union)}")
 
@@ -84,6 +90,13 @@ def _convert_to_dataclass(value: object, kind: type, place: str) -> Any:
     return kind(
         **{name: _convert(each, hints[name], _join(place, name)) for name, each in value.items()}
     )
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _join(place: str, name: str) -> str:

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from launches import HANG, REPO, launch
@@ -478,3 +480,32 @@ def test_annotation_formats_without_texts_or_spans(trained, tmp_path, capsys):
     (pos / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert run(pos, "--text", "Ann", "--output_format", "doccano") == 2
     assert "--output_format doccano: for spans, but" in capsys.readouterr().err
+
+
+def test_an_output_that_is_replaced_keeps_its_mode(trained, tmp_path):
+    output = tmp_path / "out.jsonl"
+    output.write_text("old")
+    output.chmod(0o600)
+    predict.main([str(trained), "--text", "Ann Lee .", "--output", str(output)])
+    assert "Ann Lee ." in output.read_text()
+    assert output.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+def test_a_signal_leaves_the_output_as_it_was_and_nothing_beside_it(trained, tmp_path):
+    output = tmp_path / "out.jsonl"
+    output.write_text("old")
+    command = [sys.executable, "predict.py", trained, "--output", output]
+    process = subprocess.Popen(
+        command, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob("tmp-*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert list(tmp_path.glob("tmp-*")), "the output is being written"
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert b"Traceback" not in error
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.jsonl": "old"}

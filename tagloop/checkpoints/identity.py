@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -10,6 +11,7 @@ from tagloop.errors import InputError
 from tagloop.options.config import Config
 from tagloop.options.lists import options_to_share
 from tagloop.processes.agree import on_all
+from tagloop.records import known_fields, read_record
 from tagloop.tasks.task import Task
 
 
@@ -20,6 +22,18 @@ def build_identity(config: Config, task: Task, accelerator: Accelerator) -> dict
         **task.identity,
         "precision": accelerator.mixed_precision,
     }
+
+
+def check_identity(identity: dict[str, Any]) -> None:
+    """Refuse an identity, read from a file, that build_identity cannot have made.
+
+    Raises:
+        ValueError: names what is of another type.
+    """
+    for name in ("options", "model"):
+        if not isinstance(identity.get(name), dict):
+            raise ValueError(f"identity.{name} is no JSON object")
+    read_record(known_fields(identity["options"], Config), Config, "identity.options")
 
 
 def require_same(accelerator: Accelerator, identity: dict) -> None:

@@ -2,26 +2,59 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tagloop.checkpoints.checkpoint import (
-    UNREADABLE,
     DamagedCheckpoint,
     checkpoint_folders,
     step_of,
 )
-from tagloop.checkpoints.identity import check_same_run
+from tagloop.checkpoints.identity import check_identity, check_same_run
 from tagloop.checkpoints.state import Facts, load_training_state, load_weights, read_facts
 from tagloop.errors import (
     InputError,
     RunStopped,
 )
-from tagloop.files import find_damage, read_json
+from tagloop.files import FileFacts, find_damage, parse_json
 from tagloop.options.config import Config
 from tagloop.processes.agree import on_main
+from tagloop.records import known_fields, read_record
 from tagloop.run import Run
 from tagloop.training.progress import TrainState
+
+RUN_RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.json says of a run, as far as a resume needs it. The fields are its keys."""
+
+    identity: dict[str, Any]
+    global_batch_size: int
+    finished: bool = False
+    results: dict[str, Any] = field(default_factory=dict)  # all_results.json
+    model_files: dict[str, FileFacts] | None = None
+
+
+def read_run_record(folder: Path) -> RunRecord | None:
+    """run.json of an output folder; None if there is none.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        values = parse_json(folder / RUN_RECORD)
+        record = read_record(known_fields(values, RunRecord), RunRecord)
+        check_identity(record.identity)
+    except FileNotFoundError:
+        return None
+    except (OSError, RecursionError) as error:
+        raise ValueError(type(error).__name__) from None
+    if record.global_batch_size < 1:
+        raise ValueError("global_batch_size is below 1")
+    return record
 
 
 @dataclass(frozen=True)
@@ -47,13 +80,17 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
         return None
     by_itself = config.resume_from_checkpoint == "auto"
     found = find_checkpoint(config.resume_from_checkpoint, folder, say)
-    record = read_json(folder / "run.json")
-    has_begun = isinstance(record.get("identity"), dict) and "global_batch_size" in record
-    if found is None and not has_begun:
-        if (folder / "run.json").exists():
-            raise InputError(f"{folder / 'run.json'}: is damaged; put it back, or delete it")
+    try:
+        record = read_run_record(folder)
+    except ValueError as error:
+        if found is None:
+            raise InputError(
+                f"{folder / RUN_RECORD}: is damaged ({error}); put it back, or delete it"
+            ) from None
+        record = None
+    if found is None and record is None:
         return None
-    finished = by_itself and has_begun and record.get("finished") is True
+    finished = by_itself and record is not None and record.finished
     if finished and (damage := _find_model_damage(folder, record)):
         if found is None:
             raise InputError(
@@ -63,7 +100,7 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
         say(f"{folder}: this run was finished, but {damage}; it goes on from {found[0].name}")
         finished = False
     if found is None:
-        begun = Facts(0, TrainState(), record["global_batch_size"], record["identity"])
+        begun = Facts(0, TrainState(), record.global_batch_size, record.identity)
     checkpoint, facts = found or (None, begun)
     if checkpoint and not by_itself:
         _check_place(folder, checkpoint, facts.step)
@@ -78,7 +115,7 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
         identity=facts.identity,
         global_batch_size=facts.global_batch_size,
         finished=finished,
-        results=record.get("results", {}),
+        results=record.results if record else {},
         checkpoint=checkpoint,
         state=facts.state,
     )
@@ -140,15 +177,14 @@ def _find_best_damage(folder: Path) -> str | None:
     return None
 
 
-def _find_model_damage(folder: Path, record: dict) -> str | None:
+def _find_model_damage(folder: Path, record: RunRecord) -> str | None:
     """What is wrong with the model that a finished run published; None if it is whole."""
-    known = record.get("model_files")
-    if known is None:  # by a version that did not note them
+    if record.model_files is None:  # by a version that did not note them
         return None if any(folder.glob("model*.safetensors")) else "model.safetensors is missing"
     try:
-        return find_damage(folder, known)
-    except (OSError, *UNREADABLE):
-        return "run.json does not tell its model's files"
+        return find_damage(folder, record.model_files)
+    except (OSError, ValueError):
+        return f"{RUN_RECORD} does not tell its model's files"
 
 
 def is_at_home(checkpoint: Path, folder: Path) -> bool:
@@ -158,7 +194,7 @@ def is_at_home(checkpoint: Path, folder: Path) -> bool:
 
 def holds_run(folder: Path) -> bool:
     """True if a run was begun in a folder."""
-    return (folder / "run.json").exists() or bool(checkpoint_folders(folder))
+    return (folder / RUN_RECORD).exists() or bool(checkpoint_folders(folder))
 
 
 def _check_place(folder: Path, checkpoint: Path, step: int) -> None:

@@ -29,7 +29,17 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from tagloop.checkpoints.checkpoint import MANIFEST, NAME, DamagedCheckpoint, verify
+from tagloop.checkpoints.checkpoint import (
+    MANIFEST,
+    MOMENTS,
+    NAME,
+    OLD_OPTIMIZER,
+    OPTIMIZER,
+    WEIGHTS,
+    DamagedCheckpoint,
+    verify,
+)
+from tagloop.checkpoints.identity import check_identity
 from tagloop.errors import InputError, NotFinite
 from tagloop.files import parse_json, read_json, write_json
 from tagloop.models.saving import write_model
@@ -40,8 +50,6 @@ from tagloop.run import Run
 from tagloop.training.progress import TrainState, upgrade_state
 from tagloop.training.vocabulary import ROWS
 
-WEIGHTS = "model.safetensors"
-MOMENTS, OPTIMIZER, OLD_OPTIMIZER = "optimizer.safetensors", "optimizer.json", "optimizer.pt"
 CONTENT = (WEIGHTS, MOMENTS, OPTIMIZER)
 COMPILED = "_orig_mod."  # torch.compile puts this into names of parameters; checkpoints lack it
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -233,8 +241,8 @@ def _parse_facts(manifest: dict) -> Facts:
         if isinstance(manifest.get("state"), dict):
             manifest = manifest | {"state": upgrade_state(manifest["state"])}
         facts = read_record(known_fields(manifest, Facts), Facts)
-        facts.identity["options"], facts.identity["model"]
-    except (ValueError, KeyError) as error:
+        check_identity(facts.identity)
+    except (ValueError, OverflowError, RecursionError) as error:
         raise DamagedCheckpoint(f"{MANIFEST} is damaged: {error}") from None
     if facts.state.step != facts.step or facts.global_batch_size < 1:
         raise DamagedCheckpoint(f"{MANIFEST} contradicts itself")

@@ -8,7 +8,12 @@ Precedence: defaults < sample defaults < --config FILE < command line.
 import dataclasses
 import sys
 
-from tagloop.errors import InputError, report_error, say_interrupted
+from tagloop.errors import (
+    InputError,
+    report_error,
+    require_working_directory,
+    say_interrupted,
+)
 from tagloop.options.checks import find_problems
 from tagloop.options.config import FIELDS, Config
 from tagloop.options.parsing import read_options
@@ -34,6 +39,7 @@ def parse_config(argv: list[str] | None = None) -> Config:
     Raises:
         InputError: every unknown option and wrong type at once; else all failed checks at once.
     """
+    require_working_directory()
     given = read_options(sys.argv[1:] if argv is None else list(argv))
     config = Config(**given)
     if config.uses_sample_model:

@@ -2,9 +2,15 @@
 
 import argparse
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from tagloop.errors import InputError, Preempted, RunStopped, report_error
+from tagloop.errors import (
+    InputError,
+    Preempted,
+    RunStopped,
+    report_error,
+    require_working_directory,
+)
 from tagloop.streams import open_streams
 
 
@@ -14,6 +20,11 @@ class ScriptParser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str | None):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(prog=prog, description=description, formatter_class=formatter)
+
+    def parse_args(self, *arguments: Any, **options: Any) -> argparse.Namespace:
+        """As argparse has it. Raises InputError, also where the working directory is gone."""
+        require_working_directory()
+        return super().parse_args(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""

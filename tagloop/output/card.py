@@ -1,6 +1,7 @@
 """The model card: README.md of the output folder, for people and, in its head, for the hub."""
 
 import hashlib
+import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -8,13 +9,14 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from tagloop.files import write_text
+from tagloop.files import real_path, write_text
 from tagloop.options.config import FIELDS, Config
 from tagloop.options.lists import options_about
 from tagloop.options.settle import settle
 from tagloop.output.hub import name_of
 from tagloop.output.own_files import CARD
 from tagloop.run import Run
+from tagloop.streams import visible
 from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.task import Scores
 
@@ -95,13 +97,13 @@ def _metadata(run: Run, facts: CardFacts, scores: dict[str, Scores]) -> ModelCar
         pipeline_tag=facts.pipeline_tag,
         tags=["tagloop", config.task_name],
         metrics=sorted({result.metric_type for result in found}) or None,
-        model_name=name_of(config, run.folder).rpartition("/")[2],
+        model_name=visible(name_of(config, run.folder).rpartition("/")[2]),
         eval_results=found or None,
     )
 
 
 def _on_hub(name: str | None) -> bool:
-    return bool(name) and bool(HUB_NAME.fullmatch(name)) and not Path(name).exists()
+    return bool(name) and bool(HUB_NAME.fullmatch(name)) and not os.path.exists(name)
 
 
 def _source(config: Config, split: str) -> str:
@@ -111,7 +113,7 @@ def _source(config: Config, split: str) -> str:
         return f"{config.validation_fraction:g} of {_source(config, 'train')}"
     if file or config.dataset_name:
         name = file or config.dataset_name
-        return name if _on_hub(name) and not file else Path(name).resolve().name
+        return name if _on_hub(name) and not file else visible(real_path(Path(name)).name)
     return "tagloop's sample corpus"
 
 
@@ -150,7 +152,7 @@ def _body(run: Run, facts: CardFacts, scores: dict[str, Scores], environment: di
 
 
 def _usage(facts: CardFacts, name: str) -> list[str]:
-    values = {"{model}": repr(name), "{folder}": shlex.quote(name)}
+    values = {"{model}": repr(name), "{folder}": _shell_word(name)}
     return [re.sub(r"{model}|{folder}", lambda m: values[m[0]], line) for line in facts.usage]
 
 
@@ -162,9 +164,9 @@ def _training(run: Run, environment: dict) -> list[str]:
         if value == getattr(defaults, name):
             continue
         if value and (marks["is_path"] or (marks["is_hub_name"] and not _on_hub(value))):
-            value = Path(value).resolve().name
+            value = real_path(Path(value)).name
         value = str(value).lower() if isinstance(value, bool) else str(value)
-        given.append(f"--{name} {shlex.quote(value)}")
+        given.append(f"--{name} {_shell_word(value)}")
     device = f"{environment['num_processes']} x {environment['device']}"
     versions = [f"{package} {version}" for package, version in environment["versions"].items()]
     return [
@@ -187,6 +189,14 @@ def _table(
     return [lines[0], "|---|" + f"{align}|" * (len(header) - 1), *lines[1:], ""]
 
 
+def _shell_word(text: str) -> str:
+    """A word of a command line that stays on its line, whatever a file's name holds."""
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = text.encode("unicode_escape").decode("ascii").replace("'", "\\'")
+    return f"$'{escaped}'"
+
+
 def _text(text: str) -> str:
-    r"""Text that Markdown leaves as it is: a tag may be called `*` or |."""
-    return re.sub(r"([\\`*_\[\]<>|$&~])", r"\\\1", text)
+    r"""Text that Markdown leaves as it is, on one line: a tag may be called `*` or |."""
+    return re.sub(r"([\\`*_\[\]<>|$&~])", r"\\\1", visible(text))

@@ -7,18 +7,17 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from tagloop.checkpoints.resume import RUN_RECORD
 from tagloop.errors import InputError, RunStopped
+from tagloop.files import is_plain, read_json, real_path
 from tagloop.options.config import Config
-from tagloop.output.lock import LOCK
+from tagloop.output.own_files import CARD, RESULTS
 from tagloop.run import Run
-
-# report.html quotes sentences of the data, and paths.
-PRIVATE = ["step_*", "epoch_*", "tmp-*", LOCK, "report.html"]
 
 
 def name_of(config: Config, folder: Path) -> str:
     """The repository: --hub_model_id, or the name of the output folder."""
-    return config.hub_model_id or folder.resolve().name
+    return config.hub_model_id or real_path(folder).name
 
 
 def check_upload(config: Config, folder: Path) -> None:
@@ -40,8 +39,18 @@ def check_upload(config: Config, folder: Path) -> None:
         raise InputError("--push_to_hub: no token of the hub; set HF_TOKEN, or run: hf auth login")
 
 
+def shared_files(folder: Path) -> list[str]:
+    """Names of the files that others may have: model, processors, card and scores.
+
+    All else stays here: run.json and the report tell paths, predictions.* and the report quote
+    the data, and the folder may hold files of the user's.
+    """
+    names = [*read_json(folder / RUN_RECORD)["model_files"], CARD, *RESULTS]
+    return [name for name in names if is_plain(folder / name)]
+
+
 def push(run: Run) -> None:
-    """With --push_to_hub, upload the folder without its checkpoints. Main process only.
+    """With --push_to_hub, upload what shared_files names. Main process only.
 
     Raises:
         RunStopped: it could not be uploaded, which a script must notice that goes on with the
@@ -50,13 +59,13 @@ def push(run: Run) -> None:
     if not run.config.push_to_hub:
         return
     token, name = run.config.hub_token or get_token(), name_of(run.config, run.folder)
-    api = HfApi(token=token)
+    api, shared = HfApi(token=token), shared_files(run.folder)
     try:
         repository = api.create_repo(name, exist_ok=True)
         api.upload_folder(
             repo_id=repository.repo_id,
             folder_path=run.folder,
-            ignore_patterns=list(PRIVATE),
+            allow_patterns=shared,
             commit_message="End of training",
         )
     except Exception as error:  # whatever the client raises, the run is on the disk
@@ -64,9 +73,9 @@ def push(run: Run) -> None:
         if token:  # one with a line break is quoted in full: illegal header value
             reason = reason.replace(token, "(hidden)").replace(repr(token)[1:-1], "(hidden)")
         folder = shlex.quote(str(run.folder))
-        exclude = " ".join(f"--exclude {shlex.quote(pattern)}" for pattern in PRIVATE)
+        include = " ".join(f"--include {shlex.quote(each)}" for each in shared)
         raise RunStopped(
             f"{run.folder}: the run is finished and saved, but was not uploaded: {reason}; later: "
-            f"hf upload {name} {folder} . {exclude}"
+            f"hf upload {name} {folder} . {include}"
         ) from None
     run.say(f"{'uploaded':<11} {repository}")

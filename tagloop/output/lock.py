@@ -5,9 +5,11 @@ that ends. Only the main process of a run writes, so it alone holds the lock.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,8 +52,19 @@ class Lock:
 
     def _taken(self, say: Callable[[str], None]) -> bool:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        flags = (
+            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        )  # no link, no wait for a pipe
+        try:
+            self.descriptor = os.open(self.path, flags, 0o666)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise self._foreign() from None
+            raise
         _held.add(self.descriptor)
+        if not self._is_ours():
+            self._close()
+            raise self._foreign()
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -68,13 +81,31 @@ class Lock:
         self._close()
         return False
 
+    def _is_ours(self) -> bool:
+        """True for a new file, or one that a run wrote."""
+        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            return False
+        text = os.pread(self.descriptor, 100, 0)
+        return not text or text.startswith(b"process ")
+
+    def _foreign(self) -> InputError:
+        return InputError(
+            f"{self.path}: is no lock of a run, and is left alone; move it away, or name another "
+            "--output_dir"
+        )
+
     def _close(self) -> None:
         _held.discard(self.descriptor)
         os.close(self.descriptor)
 
     def release(self) -> None:
-        """Give the folder free; nothing of the lock is left in it, nor a new folder of nothing."""
-        self.path.unlink(missing_ok=True)
+        """Give the folder free; nothing of the lock is left in it, nor a new folder of nothing.
+
+        Where the folder cannot be written any more, the lock's file stays: the operating system
+        frees the lock, and the error that ended the run is the one to be told.
+        """
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
         if self.folder_is_new:
             with contextlib.suppress(OSError):  # it holds a run
                 self.path.parent.rmdir()

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from tagloop.files import append_line
 from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
@@ -98,5 +99,4 @@ def log_ending(run: Run) -> dict:
 
 def add_metrics(folder: Path, values: dict) -> None:
     """Append a line to metrics.jsonl. Main process only."""
-    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
+    append_line(folder / "metrics.jsonl", json.dumps(values))

@@ -1,15 +1,24 @@
-"""Which names in an output folder are those of files that a run writes."""
+"""Which files in an output folder are a run's own; what is not is neither replaced nor deleted."""
 
+import os
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
-from tagloop.checkpoints.checkpoint import NAME
+from tagloop.checkpoints.checkpoint import NAME, is_ours
+from tagloop.checkpoints.resume import RUN_RECORD, holds_run
+from tagloop.errors import InputError
+from tagloop.files import is_plain, read_json
 from tagloop.models.saving import is_model_file
+from tagloop.options.config import Config
 from tagloop.output.lock import LOCK
+from tagloop.run import Run
+from tagloop.tasks.task import prediction_files_of
 
 CARD = "README.md"
-RECORD = "run.json"
-PAGES = ("metrics.jsonl", "report.html")
 PREDICTIONS = "predictions.npz"
+EVALUATION = "evaluation.json"  # which model was scored where nothing was trained
+PAGES = ("metrics.jsonl", "report.html", PREDICTIONS, EVALUATION)
 RESULTS = tuple(f"{part}_results.json" for part in ("all", "train", "eval", "test"))
 
 
@@ -19,7 +28,7 @@ def is_own_file(name: str, prediction_files: tuple[str, ...]) -> bool:
     Args:
         prediction_files: those of the task.
     """
-    return name in (RECORD, PREDICTIONS, *PAGES, *RESULTS, *prediction_files) or is_model_file(name)
+    return name in (RUN_RECORD, *PAGES, *RESULTS, *prediction_files) or is_model_file(name)
 
 
 def is_leftover(name: str, prediction_files: tuple[str, ...]) -> bool:
@@ -27,3 +36,102 @@ def is_leftover(name: str, prediction_files: tuple[str, ...]) -> bool:
     rest = re.sub(r"^tmp-(\d+-|replaced-|pruned-)?", "", name)
     ours = is_own_file(rest, prediction_files) or rest in (CARD, "model") or NAME.fullmatch(rest)
     return name == LOCK or (name.startswith("tmp-") and bool(ours))
+
+
+def check_content(config: Config, folder: Path) -> None:
+    """Refuse a folder whose files this run would replace, or mix with its own.
+
+    Raises:
+        InputError: names a file that is not this run's, and the remedy.
+    """
+    if not config.do_train:
+        _check_evaluation(config, folder)
+        return
+    found = contents(config, folder)
+    predictions = prediction_files_of(config.task_name)
+    _check_plain(folder, [name for name in found if is_own_file(name, predictions)])
+    if config.resume_from_checkpoint and not holds_run(folder):
+        # A scheduler's log or notes may lie there before the first start.
+        if taken := [name for name in found if is_own_file(name, predictions)]:
+            raise InputError(
+                f"--output_dir {folder}: holds something else than a run ({taken[0]}); name the "
+                "folder of the run, or a new one"
+            )
+    elif found and not (config.overwrite_output_dir or config.resume_from_checkpoint):
+        raise InputError(
+            f"--output_dir {folder}: is not empty, it holds {found[0]}; name another folder, "
+            "replace the run in it with --overwrite_output_dir, or go on with "
+            "--resume_from_checkpoint auto"
+        )
+
+
+def _check_evaluation(config: Config, folder: Path) -> None:
+    """Refuse to put scores of a model beside another one's, or in place of a user's files."""
+    names = (*RESULTS, EVALUATION, *prediction_files_of(config.task_name))
+    _check_plain(folder, names)
+    if config.overwrite_output_dir or is_own_model(config, folder):
+        return
+    remedy = "name another folder, or replace it with --overwrite_output_dir"
+    if holds_run(folder):
+        raise InputError(f"--output_dir {folder}: holds the run of another model; {remedy}")
+    taken = [name for name in names if (folder / name).exists()]
+    if taken and read_json(folder / EVALUATION).get("model") != _name_of_model(config):
+        raise InputError(
+            f"--output_dir {folder}: holds {taken[0]}, which no evaluation of this model wrote; "
+            f"{remedy}"
+        )
+
+
+def _check_plain(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to write a file whose name a link, a device or a folder has."""
+    for name in names:
+        path = folder / name
+        if os.path.lexists(path) and not is_plain(path):
+            raise InputError(
+                f"{path}: is a link or no plain file, and this run would write a file there; move "
+                "it away, or name another --output_dir"
+            )
+
+
+def _name_of_model(config: Config) -> str:
+    """The model to score: its folder, or its name on the hub."""
+    name = config.model_name_or_path or ""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def is_own_model(config: Config, folder: Path) -> bool:
+    """True if the model to score is that of the run in the output folder, or a checkpoint of it."""
+    model = Path(_name_of_model(config))
+    return holds_run(folder) and folder.resolve() in (model, model.parent)
+
+
+def evaluation_of(run: Run) -> dict:
+    """What evaluation.json says: the model that is scored, and sizes and times of its files."""
+    name = _name_of_model(run.config)
+    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
+    facts = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+    return {"model": name, "files": facts}
+
+
+def contents(config: Config, folder: Path) -> list[str]:
+    """Names in a folder, without what an interrupted write or a killed run left of its own."""
+    predictions = prediction_files_of(config.task_name)
+    return sorted(p.name for p in folder.iterdir() if not is_leftover(p.name, predictions))
+
+
+def check_checkpoints(run: Run) -> None:
+    """Refuse a folder with something else under the name of a checkpoint that may be written."""
+    first_epoch, _ = run.timetable.position(run.state.step)
+    coming = {
+        "step": range(run.state.step + 1, run.timetable.num_updates + 1),
+        "epoch": range(first_epoch, run.timetable.num_epochs),
+    }
+    for path in run.folder.iterdir():
+        kind, _, number = path.name.partition("_")
+        if not NAME.fullmatch(path.name) or path.is_symlink() or is_ours(path):
+            continue
+        if len(number) < 20 and int(number) in coming[kind]:
+            raise InputError(
+                f"{path}: is no checkpoint of a run, and this run may write one there; move it "
+                "away, or name another --output_dir"
+            )

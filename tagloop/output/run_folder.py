@@ -23,11 +23,12 @@ from tagloop.checkpoints.checkpoint import (
     is_ours,
     prune,
 )
-from tagloop.checkpoints.resume import EarlierRun, holds_run, is_at_home
+from tagloop.checkpoints.resume import RUN_RECORD, EarlierRun, holds_run, is_at_home
 from tagloop.checkpoints.save import how_many
 from tagloop.errors import InputError
 from tagloop.files import (
     read_json,
+    remove,
     replace_files,
     write_json,
     write_text,
@@ -39,7 +40,17 @@ from tagloop.output.card import is_own_card, write_card
 from tagloop.output.environment import describe_environment
 from tagloop.output.hub import check_upload
 from tagloop.output.lock import LOCK, PATIENCE, Lock
-from tagloop.output.own_files import CARD, RECORD, is_leftover, is_own_file
+from tagloop.output.own_files import (
+    CARD,
+    EVALUATION,
+    check_checkpoints,
+    check_content,
+    contents,
+    evaluation_of,
+    is_leftover,
+    is_own_file,
+    is_own_model,
+)
 from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
@@ -59,8 +70,7 @@ def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
     def take() -> Path:
         lock, folder = _lock(config)
         locks.append(lock)
-        if config.do_train:
-            _check_content(config, folder)
+        check_content(config, folder)
         check_upload(config, folder)
         return folder
 
@@ -75,7 +85,7 @@ def _lock(config: Config) -> tuple[Lock, Path]:
     """Lock --output_dir, or the first of runs/TASK-1, runs/TASK-2, ... that holds nothing."""
     for number in itertools.count(1):
         folder = Path(config.output_dir or f"runs/{config.task_name}-{number}")
-        if config.output_dir is None and folder.exists() and _contents(config, folder):
+        if config.output_dir is None and folder.exists() and contents(config, folder):
             continue
         try:
             patience = PATIENCE if config.output_dir else 0
@@ -88,46 +98,25 @@ def _lock(config: Config) -> tuple[Lock, Path]:
             raise InputError(
                 f"--output_dir {folder}: cannot be written: {error.strerror}"
             ) from None
-        if config.output_dir is None and _contents(config, folder):  # ended before it was locked
+        if config.output_dir is None and contents(config, folder):  # ended before it was locked
             lock.release()
             continue
         return lock, folder
 
 
-def _check_content(config: Config, folder: Path) -> None:
-    """Refuse a folder whose files this run would mix with its own."""
-    found = _contents(config, folder)
-    if config.resume_from_checkpoint and not holds_run(folder):
-        # A scheduler's log or notes may lie there before the first start.
-        predictions = prediction_files_of(config.task_name)
-        if taken := [name for name in found if is_own_file(name, predictions)]:
-            raise InputError(
-                f"--output_dir {folder}: holds something else than a run ({taken[0]}); name the "
-                "folder of the run, or a new one"
-            )
-    elif found and not (config.overwrite_output_dir or config.resume_from_checkpoint):
-        raise InputError(
-            f"--output_dir {folder}: is not empty, it holds {found[0]}; name another folder, "
-            "replace the run in it with --overwrite_output_dir, or go on with "
-            "--resume_from_checkpoint auto"
-        )
-
-
-def _contents(config: Config, folder: Path) -> list[str]:
-    """Names in a folder, without what an interrupted write or a killed run left of its own."""
-    predictions = prediction_files_of(config.task_name)
-    return sorted(p.name for p in folder.iterdir() if not is_leftover(p.name, predictions))
-
-
 def start(run: Run, earlier: EarlierRun | None) -> None:
     """Record what will be trained; an overwritten run goes first. Main process only."""
     if not run.config.do_train:
+        is_other_run = holds_run(run.folder) and not is_own_model(run.config, run.folder)
+        if run.config.overwrite_output_dir and is_other_run:
+            _clear(run)
         return
+    check_checkpoints(run)
     if run.config.overwrite_output_dir:
         _clear(run)
     for path in list(run.folder.iterdir()):
         if is_leftover(path.name, run.task.prediction_files) and path.name != LOCK:
-            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+            remove(path)
     checkpoint = earlier.checkpoint if earlier else None
     kept = []
     if checkpoint:
@@ -138,7 +127,7 @@ def start(run: Run, earlier: EarlierRun | None) -> None:
         kept = _lines_until(
             run.state.step, (run.folder if at_home else checkpoint.parent) / "metrics.jsonl"
         )
-    write_json(run.folder / RECORD, _record(run) | {"finished": False})
+    write_json(run.folder / RUN_RECORD, _record(run) | {"finished": False})
     # A resumed run writes again what came after its checkpoint.
     write_text(run.folder / "metrics.jsonl", "".join(kept))
 
@@ -152,12 +141,15 @@ def _clear(run: Run) -> None:
             run.say(f"{folder}: is left; it has no manifest of a checkpoint")
     if is_own_card(run.folder / CARD):
         (run.folder / CARD).unlink()
-    task_name = read_json(run.folder / RECORD).get("options", {}).get("task_name")
-    predictions = prediction_files_of(task_name if task_name in TASKS else run.config.task_name)
+    options = read_json(run.folder / RUN_RECORD).get("options")
+    task_name = options.get("task_name") if isinstance(options, dict) else None
+    if not isinstance(task_name, str) or task_name not in TASKS:
+        task_name = run.config.task_name
+    predictions = prediction_files_of(task_name)
     for path in list(run.folder.iterdir()):
-        if is_own_file(path.name, predictions) and path.name != RECORD:
+        if is_own_file(path.name, predictions) and path.name != RUN_RECORD:
             path.unlink()
-    (run.folder / RECORD).unlink(missing_ok=True)  # last: until then it is known for a run
+    (run.folder / RUN_RECORD).unlink(missing_ok=True)  # last: until then it is known for a run
 
 
 def _lines_until(step: int, path: Path) -> list[str]:
@@ -202,7 +194,13 @@ def finish(
             run.task.write(run.folder, split, predictions[split])
     if run.config.do_train:
         _keep_for_the_report(run, predictions)
-    everything = {} if run.config.do_train else read_json(run.folder / "all_results.json")
+    everything = {}
+    if not run.config.do_train:
+        evaluation, is_own = evaluation_of(run), is_own_model(run.config, run.folder)
+        if is_own or read_json(run.folder / EVALUATION) == evaluation:
+            everything = read_json(run.folder / "all_results.json")
+        if not is_own:
+            write_json(run.folder / EVALUATION, evaluation)
     for part, each in scores.items():
         named = {f"{part}_{name}": value for name, value in each.values.items()}
         write_json(run.folder / f"{part}_results.json", named)
@@ -214,7 +212,7 @@ def finish(
         record = _record(run)
         write_card(run, scores, record["environment"])
         outcome = {"finished": True, "results": everything, "model_files": model_files}
-        write_json(run.folder / RECORD, record | outcome)
+        write_json(run.folder / RUN_RECORD, record | outcome)
         if not run.config.checkpointing_steps:  # only the best model or a signal needed any
             for folder in filter(is_ours, checkpoint_folders(run.folder)):
                 shutil.rmtree(folder)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ import train_loop
 from tagloop.checkpoints import checkpoint
 from tagloop.options.lists import options_about
 
+MODEL_OF_THE_FIXTURE = [
+    f"--{option}={Path(__file__).parents[1] / 'fixtures' / 'checkpoint-v1' / 'model'}"
+    for option in ("config_name", "tokenizer_name")
+]
 SHORT = [*SMALL, "--max_train_steps=2"]
 
 
@@ -155,6 +160,33 @@ def test_tags_that_mean_something_to_markdown_or_yaml(trained, tmp_path):
     for tag in (r"\|", r"\*", r"\`", r"PRP\$", r"\<b\>"):
         assert f"\n| {tag} | " in card.text
     assert "aggregation_strategy" not in card.text, "it would join neighbours of the same tag"
+
+
+@pytest.mark.parametrize("name", ["a\n\n# b\n", "| `c` |", "```\n# b", "it's\r# b", "\u2028# b"])
+def test_names_of_files_and_folders_stay_in_their_places(tmp_path, name):
+    data = tmp_path / f"{name}.conll"
+    data.write_text("Ann B-PER\nsings O\n\nOslo B-LOC\nsleeps O\n\n" * 12, encoding="utf-8")
+    folder = tmp_path / f"run {name}"
+    train_loop.main(
+        [f"--train_file={data}", f"--validation_file={data}", "--num_train_epochs=1",
+         f"--output_dir={folder}", *MODEL_OF_THE_FIXTURE, "--checkpointing_steps=1"]
+    )  # fmt: skip
+    card = load(folder)
+    lines = card.text.splitlines()
+    assert [line for line in lines if line.startswith("## ")] == [
+        "## Scores", "## Use", "## Labels", "## Data", "## Training"
+    ]  # fmt: skip
+    assert sum(line.startswith("# ") for line in lines) == 1
+    assert sum(line.startswith("```") for line in lines) == 2
+    assert card.data.pipeline_tag == "token-classification"
+    rows = [row for table in tables(card) for row in table if row[0] in ("train", "validation")]
+    assert {"train", "validation"} <= {row[0] for row in rows}
+    (code,) = re.findall(r"```python\n(.*?)\n```", card.text, re.DOTALL)
+    assert repr(folder.name) in code
+    (option,) = [line for line in lines if line.startswith("    --train_file ")]
+    command = ["bash", "-c", f"printf %s {option.split(' ', 5)[5]}"]
+    told = subprocess.run(command, capture_output=True, check=True)
+    assert told.stdout.decode() == data.name
 
 
 @pytest.mark.parametrize("labels", [("good", "bad"), ("0.5", "2.0")])

@@ -14,6 +14,10 @@ import train_loop
 
 TOKEN = "hf_thisIsASecret"
 SHORT = [*SMALL, "--max_train_steps=2", "--checkpointing_steps=1", "--do_train"]
+SHARED = (
+    "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "README.md",
+    "all_results.json", "train_results.json",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -35,19 +39,24 @@ def files_of(folder):
 
 
 @pytest.mark.slow
-def test_what_arrives_is_the_folder_without_what_is_private(use, tmp_path, capfd, monkeypatch):
+def test_what_arrives_is_what_the_run_wrote_for_others(use, tmp_path, capfd, monkeypatch):
     folder = tmp_path / "run"
     write = lambda run: (run.folder / "report.html").write_text("A sentence")  # noqa: E731
     monkeypatch.setattr("train_loop.report_run", write)
+    folder.mkdir()
+    for name in (".env", "slurm-17.out", "train.csv", "vocab.txt", "model-notes.safetensors"):
+        (folder / name).write_text("secret")
+    (folder / "data").mkdir()
+    (folder / "data" / "config.json").write_text("secret")
+    options = [*SHORT, "--overwrite_output_dir", f"--output_dir={folder}"]
     with serving() as hub:
         use(hub)
-        train_loop.main([*SHORT, f"--output_dir={folder}", "--push_to_hub", f"--hub_token={TOKEN}"])
+        train_loop.main([*options, "--push_to_hub", f"--hub_token={TOKEN}"])
     assert (hub.repository, hub.tokens) == ("somebody/run", {f"Bearer {TOKEN}"})
     sent = files_of(folder)
-    sent.pop("run.lock", None)
-    assert sent.pop("report.html")
-    assert hub.files == sent
-    assert {"model.safetensors", "README.md", "run.json"} <= sent.keys()
+    assert sent["report.html"]
+    assert hub.files == {name: sent[name] for name in SHARED}
+    assert str(tmp_path).encode() not in b"".join(hub.files.values())
     assert hub.cards == [sent["README.md"].decode()]
     said = capfd.readouterr()
     assert f"uploaded    {hub.url}/somebody/run" in said.out
@@ -86,8 +95,7 @@ def test_a_failed_upload_leaves_the_run_and_a_command_that_works(use, tmp_path, 
             env=os.environ | environment, check=True, capture_output=True,
         )  # fmt: skip
     sent = files_of(folder)
-    sent.pop("run.lock", None)
-    assert (hub.repository, hub.files) == ("team/tagger", sent)
+    assert (hub.repository, hub.files) == ("team/tagger", {name: sent[name] for name in SHARED})
 
 
 @pytest.mark.slow
