@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from tagloop.options.config import Config
 from tagloop.tasks.task import Metric, Scores
@@ -143,9 +144,14 @@ class Timetable:
 
 
 def build_timetable(config: Config, num_examples: int, global_batch_size: int) -> Timetable:
-    """The timetable of a run; a warm-up below 1 is a share of it."""
+    """The timetable of a run; a warm-up below 1 is a share of it.
+
+    A fraction of an epoch is that share of its updates, rounded up, so at least one.
+    """
     updates_per_epoch = -(-num_examples // global_batch_size)
-    num_updates = config.max_train_steps or config.num_train_epochs * updates_per_epoch
+    # As it is written: of 30 updates, 0.1 are 3; in binary numbers the product is a little more.
+    epochs = Fraction(str(config.num_train_epochs))
+    num_updates = config.max_train_steps or math.ceil(epochs * updates_per_epoch)
     warmup = config.num_warmup_steps
     return Timetable(
         updates_per_epoch,
