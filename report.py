@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from tagloop.errors import InputError
-from tagloop.options.scripts import ScriptParser, path, run_script
+from tagloop.options.scripts import ScriptParser, path, run_script, saved_folder
 from tagloop.streams import leave, write_line
 
 
@@ -20,7 +20,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """Command line -> options. Raises InputError."""
     parser = ScriptParser("report.py", __doc__)
     parser.add_argument(
-        "run_dirs", type=path, nargs="+", metavar="RUN_DIR", help="output folder of a run"
+        "run_dirs", type=saved_folder, nargs="+", metavar="RUN_DIR", help="output folder of a run"
     )
     parser.add_argument(
         "--output", type=path, help="file to write (default: RUN_DIR/report.html, comparison.html)"

@@ -63,13 +63,12 @@ def check_places(config: Config) -> None:
     """Look at every file and folder that a run will read or write.
 
     Raises:
-        InputError: every one that cannot be read or written, a line each.
+        InputError: every data file that cannot be read, a line each; else what is wrong with the
+            output folder; else with the folders of the model.
     """
-    problems = [*_data_problems(config), *_output_problems(config)]
-    if not config.check_data:  # which does without a model
-        problems += _model_problems(config)
-    if problems:
-        raise InputError("\n".join(problems))
+    for find_problems in (_data_problems, _output_problems, _model_problems):
+        if problems := list(find_problems(config)):
+            raise InputError("\n".join(problems))
 
 
 def _data_problems(config: Config) -> Iterator[str]:
@@ -122,7 +121,9 @@ def _output_problems(config: Config) -> Iterator[str]:
 
 
 def _model_problems(config: Config) -> Iterator[str]:
-    """Folders of a model, a configuration or a tokenizer."""
+    """Folders of a model, a configuration or a tokenizer; --check_data does without them."""
+    if config.check_data:
+        return
     names = (config.config_name, config.model_name_or_path, config.tokenizer_name)
     for name in dict.fromkeys(names):
         if name is None or not is_saved_folder(name):

@@ -2,16 +2,22 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from tagloop import __version__
 from tagloop.errors import InputError, Preempted, RunStopped, report_error
-from tagloop.options.places import check_working_directory, find_name_problem
+from tagloop.options.places import (
+    NO_PLAIN_FILE,
+    check_working_directory,
+    find_name_problem,
+    find_odd_file,
+)
 from tagloop.streams import open_streams
 
-MOST_SHOWN = 200  # characters of an argument in a message
+MOST_SHOWN = 200  # characters of a word of an argument in a message
 
 
 class ScriptParser(argparse.ArgumentParser):
@@ -24,7 +30,7 @@ class ScriptParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""
-        message = message if len(message) <= MOST_SHOWN else f"{message[:MOST_SHOWN]}..."
+        message = re.sub(rf"(\S{{{MOST_SHOWN}}})\S+", r"\1...", message)
         raise InputError(f"{message}; --help shows all options")
 
 
@@ -36,14 +42,29 @@ def place(text: str) -> str:
     """
     name = os.path.expanduser(text)
     if problem := find_name_problem(name):
-        shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
-        raise argparse.ArgumentTypeError(f"{shown}: {problem}")
+        raise argparse.ArgumentTypeError(f"{text}: {problem}")
     return name
 
 
 def path(text: str) -> Path:
     """The same as a Path."""
     return Path(place(text))
+
+
+def saved_folder(text: str) -> Path:
+    """The same, of a folder that a run left; a pipe or a device in it would be read for ever."""
+    folder = path(text)
+    if odd := find_odd_file(folder):
+        raise argparse.ArgumentTypeError(f"{folder}: {odd.name} {NO_PLAIN_FILE}")
+    return folder
+
+
+def input_file(text: str) -> str:
+    """The same, of a file to read, or "-" for standard input; a pipe may only be that."""
+    name = place(text)
+    if name != "-" and os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name)):
+        raise argparse.ArgumentTypeError(f"{name}: {NO_PLAIN_FILE}, or give it as standard input")
+    return name
 
 
 def run_script(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:

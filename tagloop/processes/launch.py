@@ -24,7 +24,7 @@ from tagloop.errors import (
     RunStopped,
 )
 from tagloop.processes.agree import ran_out_of_memory
-from tagloop.wording import first_line
+from tagloop.wording import first_line, in_brackets
 
 
 def quiet_libraries() -> None:
@@ -107,9 +107,8 @@ def closing_group() -> Iterator[None]:
     except Exception as error:
         if not ran_out_of_memory(error):
             raise
-        said = f" ({first_line(error)})" if str(error).strip() else ""
         raise OutOfMemory(
-            f"out of memory{said}: the model, or what it computes of a batch, does "
+            f"out of memory{in_brackets(error)}: the model, or what it computes of a batch, does "
             "not fit; use a smaller batch, a smaller model, or a device with more memory"
         ) from None
     finally:
@@ -123,14 +122,18 @@ def closing_group() -> Iterator[None]:
 def check_devices() -> None:
     """Refuse a launch that asks for GPUs which this machine does not have.
 
+    The first process of the machine alone looks. If all did, another one could leave first, and the
+    launcher would end the first process before it has said why.
+
     Raises:
         InputError: there is none, or there are fewer than processes; naming the remedy.
     """
-    if not torch.accelerator.is_available():
-        _require_cpu_launch()
+    if os.environ.get("LOCAL_RANK", "0") != "0":
         return
     wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.accelerator.device_count()
-    if 0 < there < wanted and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
+    if there == 0:
+        _require_cpu_launch()
+    elif there < wanted and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
         raise InputError(
             f"the launcher was asked for {wanted} processes on this machine, which shows {there} "
             f"GPU{'s' * (there > 1)}: each needs one of its own; give --num_processes {there} and "

@@ -1,4 +1,4 @@
-"""Names that are no option: what is said to users of other trainers, and to a slip of the finger."""
+"""Names that are no option: what is said to users of other trainers, and of a slip."""
 
 import re
 import tomllib
@@ -96,7 +96,8 @@ def test_a_shortened_name_whose_value_fits_is_still_that_option(typed, name, val
 
 
 def test_other_mistakes_are_reported_beside_them_and_their_values_are_not_mistaken():
-    lines = refused("--epochs 3 --lr 1e-4 5e-5 --seed x --lerning_rate 1 --patience=2".split())
+    typed = "--epochs 3 --lr 1e-4 5e-5 --seed x --lerning_rate 1 --patience=2"
+    lines = refused(typed.split())
     names = [line.split()[2].rstrip(";") for line in lines.splitlines() if "unknown" in line]
     assert names == ["--epochs", "--lr", "--patience", "--lerning_rate"]
     assert "--seed x: must be a whole number" in lines
