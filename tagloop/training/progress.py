@@ -19,6 +19,7 @@ class TrainState:
         log_loss_sum, log_num_labels: losses and weights of targets since the last log line.
         epoch_loss_sum, epoch_num_labels: the same since the epoch began.
         grad_norm: of the last update, before it was clipped; None if it was not finite.
+        first_loss: mean over the targets of the first update that had any.
         train_loss: mean over the targets of the last epoch that ended.
         last_results, best_results: of the last and the best evaluation; empty before the first.
         best_step: the update that the best evaluation followed.
@@ -32,6 +33,7 @@ class TrainState:
     epoch_loss_sum: float = 0.0
     epoch_num_labels: float = 0
     grad_norm: float | None = None
+    first_loss: float | None = None
     train_loss: float | None = None
     last_results: Scores | list | dict = NO_SCORES
     best_results: Scores | list | dict = NO_SCORES
@@ -46,6 +48,8 @@ class TrainState:
 
     def add_loss(self, loss_sum: float, target_weight: float) -> None:
         """Count one update's summed loss; means are taken over targets, never over means."""
+        if self.first_loss is None and target_weight:
+            self.first_loss = loss_sum / target_weight
         self.log_loss_sum += loss_sum
         self.log_num_labels += target_weight
         self.epoch_loss_sum += loss_sum
@@ -61,6 +65,15 @@ class TrainState:
         """Keep the epoch's mean loss and begin the next epoch."""
         self.train_loss = self.epoch_loss_sum / (self.epoch_num_labels or 1)
         self.epoch_loss_sum, self.epoch_num_labels = 0.0, 0
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the last epoch's mean loss is far above the loss that the run began with.
+
+        A factor alone would also be met by a trained model whose loss is next to nothing.
+        """
+        first, last = self.first_loss, self.train_loss
+        return None not in (first, last) and last > 2 * first and last > first + 1
 
     def add_evaluation(self, scores: Scores, metric: Metric) -> bool:
         """Note an evaluation; True if it is the best so far by `metric`."""

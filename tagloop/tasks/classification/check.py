@@ -26,6 +26,7 @@ from tagloop.errors import InputError
 from tagloop.models.tokenizers import longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
+from tagloop.tasks.classification.labels import LabelColumn, labels_of_cells
 from tagloop.tasks.classification.task import choose_columns
 
 
@@ -54,7 +55,8 @@ def check_task(config: Config) -> Report:
     """
     report, notes = Report(), []
     sources = find_sources(config, notes, build_sample_texts)
-    totals, classes = _survey(config, sources, report)
+    totals, found = _survey(config, sources, report)
+    classes, missing = found or LabelColumn([], frozenset())
     labels, repeats, drawn = Labels(), Repeats(), RandomSample(num_examples(config), config.seed)
     rows = _rows(config, "train", sources) if "train" in totals else ()
     words = (" ".join(row.texts).split() for row in rows)
@@ -67,6 +69,8 @@ def check_task(config: Config) -> Report:
                 continue
             counted = splits.setdefault(split, _Split())
             counted.rows += 1
+            if split == "predict" or row.label in missing:
+                row = row._replace(label=None)
             _compare(report, repeats, counted, split, row)
             if not any(map(str.strip, row.texts)):
                 report.problem("rows without text", f"{row.place}: no text")
@@ -108,9 +112,11 @@ def _rows(config: Config, split: str, sources: dict[str, Any]) -> Iterator[_Row]
         yield _Row(place, texts + ([cells["pair"] or ""] if chosen["pair"] else []), label or None)
 
 
-def _survey(config: Config, sources: dict[str, Any], report: Report) -> tuple[dict[str, int], bool]:
-    """Rows by split as far as they can be read, and whether labels are classes."""
-    totals, labels = {}, set()
+def _survey(
+    config: Config, sources: dict[str, Any], report: Report
+) -> tuple[dict[str, int], LabelColumn | None]:
+    """Rows by split as far as they can be read, and what their labels mean; None: none has one."""
+    totals, labels = {}, {}
     for split in sources:
         total, found = 0, set()
         try:
@@ -122,14 +128,19 @@ def _survey(config: Config, sources: dict[str, Any], report: Report) -> tuple[di
             continue
         if total:
             totals[split] = total
-        if not total or (not found and split != "predict"):
-            what = "no row has a label" if total else "no rows"
-            report.problem("splits that say nothing", f"{split}: {what}")
-        labels |= found
+            labels[split] = found
+        else:
+            report.problem("splits that say nothing", f"{split}: no rows")
     try:
-        return totals, all(float(label).is_integer() for label in labels)
-    except ValueError:  # nan or a word
-        return totals, True
+        meaning = labels_of_cells(labels)
+    except InputError as error:
+        report.problem("labels that are no finite numbers", str(error))
+        return {}, None
+    missing = meaning.missing if meaning else frozenset()
+    for split, found in labels.items():
+        if not found - missing and split != "predict":
+            report.problem("splits that say nothing", f"{split}: no row has a label")
+    return totals, meaning
 
 
 def _compare(report: Report, repeats: Repeats, counted: _Split, split: str, row: _Row) -> None:
