@@ -19,7 +19,8 @@ from tagloop.errors import InputError, RunStopped
 from tagloop.files import read_json, real_path, replace_files, write_json
 from tagloop.options.config import Config
 from tagloop.options.lists import options_about
-from tagloop.options.scripts import ScriptParser, run_script
+from tagloop.options.places import check_places
+from tagloop.options.scripts import ScriptParser, path, place, run_script, saved_folder
 from tagloop.records import known_fields, read_record
 from tagloop.streams import leave, write_line
 from tagloop.tasks import task_module
@@ -30,11 +31,13 @@ MAY_LOSE = 0.003  # of the score
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """Command line -> options. Raises InputError."""
     parser = ScriptParser("export.py", __doc__)
-    parser.add_argument("model_dir", type=Path, help="output folder of a training run")
+    parser.add_argument("model_dir", type=saved_folder, help="output folder of a training run")
     parser.add_argument("--format", choices=("onnx",), default="onnx", help="default: onnx")
     parser.add_argument("--int8", action="store_true", help="weights in int8")
-    parser.add_argument("--output", type=Path, help="folder (default: MODEL_DIR-onnx[-int8])")
-    parser.add_argument("--validation_file", help="default: the validation data of the run")
+    parser.add_argument("--output", type=path, help="folder (default: MODEL_DIR-onnx[-int8])")
+    parser.add_argument(
+        "--validation_file", type=place, help="default: the validation data of the run"
+    )
     options = parser.parse_args(argv)
     if options.output is None:
         folder = real_path(options.model_dir)
@@ -86,6 +89,7 @@ def main(argv: list[str] | None = None) -> dict:
     """Export, compare, publish; return what export.json holds."""
     options = parse_options(argv)
     config = config_of(options.model_dir, options.validation_file, options.format)
+    check_places(config)
     from accelerate import Accelerator  # imports that take seconds come after --help
 
     from postprocess import predict_split

@@ -25,7 +25,7 @@ from tagloop.data.formats import INPUT_FORMATS, OUTPUT_FORMATS
 from tagloop.data.splitting import WAYS
 from tagloop.errors import InputError
 from tagloop.files import read_json
-from tagloop.options.scripts import ScriptParser, run_script
+from tagloop.options.scripts import ScriptParser, input_file, place, run_script, saved_folder
 from tagloop.streams import leave
 from tagloop.tasks import TASKS, task_module
 
@@ -33,11 +33,15 @@ from tagloop.tasks import TASKS, task_module
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """Command line -> options. Raises InputError."""
     parser = ScriptParser("predict.py", __doc__)
-    parser.add_argument("model_dir", type=Path, help="output folder of a training run")
+    parser.add_argument("model_dir", type=saved_folder, help="output folder of a training run")
     given = parser.add_mutually_exclusive_group()
     given.add_argument("--text", nargs="+", help="tag this text (each one, if there are several)")
-    given.add_argument("--file", default="-", help="tag this file (default: -, standard input)")
-    parser.add_argument("--output", default="-", help="file to write (default: -, standard output)")
+    given.add_argument(
+        "--file", type=input_file, default="-", help="tag this file (default: -, standard input)"
+    )
+    parser.add_argument(
+        "--output", type=place, default="-", help="file to write (default: -, standard output)"
+    )
     parser.add_argument(
         "--input_format", choices=INPUT_FORMATS, help="default: by the file's name; - is txt"
     )

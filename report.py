@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from tagloop.errors import InputError
-from tagloop.options.scripts import ScriptParser, run_script
+from tagloop.options.scripts import ScriptParser, path, run_script, saved_folder
 from tagloop.streams import leave, write_line
 
 
@@ -20,10 +20,10 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     """Command line -> options. Raises InputError."""
     parser = ScriptParser("report.py", __doc__)
     parser.add_argument(
-        "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="output folder of a run"
+        "run_dirs", type=saved_folder, nargs="+", metavar="RUN_DIR", help="output folder of a run"
     )
     parser.add_argument(
-        "--output", type=Path, help="file to write (default: RUN_DIR/report.html, comparison.html)"
+        "--output", type=path, help="file to write (default: RUN_DIR/report.html, comparison.html)"
     )
     return parser.parse_args(argv)
 

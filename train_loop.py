@@ -12,7 +12,7 @@ micro-batches. The task decides which targets are learned, what is predicted and
 (tagloop/tasks).
 """
 
-from tagloop.options.command_line import check_command_line, parse_config
+from tagloop.options.command_line import check_command_line, check_places, parse_config
 
 if __name__ == "__main__":  # --help and bad options are answered before torch is imported
     check_command_line()
@@ -68,9 +68,11 @@ def main(argv: list[str] | None = None) -> dict:
     """Do everything the options ask for; return what all_results.json holds."""
     config = parse_config(argv)
     if config.check_data:
+        check_places(config)
         return check_data(config)
     log_with = trackers.check_trackers(config)
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
+    on_all(accelerator, lambda: check_places(config))
     with run_folder.claim(config, accelerator) as folder:
         tell = partial(say, accelerator)
         earlier = on_main(accelerator, lambda: find_earlier(config, folder, tell))
@@ -108,7 +110,9 @@ def build(
     multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1  # for tensor cores
 
     def load_everything():
+        say(accelerator, f"reading {config.names_of_data}")
         task = load_task(config, pad_to_multiple_of=multiple)
+        say(accelerator, f"loading {config.names_of_model}")
         model = task.build_model()
         if config.gradient_checkpointing:
             recompute_layers(model)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from types import TracebackType
 
 from tagloop.streams import write_line
@@ -11,6 +12,7 @@ EXIT_INPUT = 2  # what the user gave cannot work; nothing was started
 EXIT_STOPPED = 3  # the run had to stop: non-finite loss, full disk; the last checkpoint is good
 EXIT_INTERRUPTED = 130  # Ctrl-C, and nothing was saved for it
 EXIT_PREEMPTED = 75  # a signal asked to stop; saved, resume with --resume_from_checkpoint auto
+SECONDS_TO_SPEAK = 1
 
 
 class InputError(ValueError):
@@ -70,6 +72,8 @@ def report_error(error: BaseException) -> int:
     if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, OutOfMemory):
         for line in str(error).splitlines():
             write_line(f"error: {line}", "stderr")
+    else:  # The launcher ends all processes as soon as one leaves: the first has to speak before.
+        time.sleep(SECONDS_TO_SPEAK)
     return error.exit_code
 
 

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -29,6 +30,18 @@ class FileFacts:
 
     size: int  # bytes
     sha256: str  # hex digest
+
+
+def describe_write_error(error: Exception) -> str:
+    """Why something could not be written, in the system's words.
+
+    >>> import errno
+    >>> describe_write_error(SafetensorError(f"I/O error: x (os error {errno.ENOSPC})"))
+    'No space left on device'
+    """
+    number = re.search(r"os error (\d+)", str(error))
+    in_words = os.strerror(int(number[1])) if number else str(error)
+    return getattr(error, "strerror", None) or in_words
 
 
 def sha256_of(path: Path) -> str:

@@ -28,6 +28,12 @@ def write_line(text: str, name: str) -> None:
         os.close(nowhere)
 
 
+def say_on_first(text: str) -> None:
+    """Write a line to stdout, on the first process of a run alone."""
+    if os.environ.get("RANK", "0") == "0":
+        write_line(text, "stdout")
+
+
 def visible(text: str) -> str:
     """Text of a corpus for a person: it may hold what steers a terminal, which becomes U+FFFD."""
     return "".join(

@@ -16,6 +16,15 @@ def first_line(error: BaseException) -> str:
     return (telling or lines or ["nothing"])[0][:500]
 
 
+def in_brackets(error: BaseException) -> str:
+    """What an error says, to put behind a word; nothing for one that says nothing.
+
+    >>> in_brackets(RuntimeError("no room")), in_brackets(MemoryError())
+    (' (no room)', '')
+    """
+    return f" ({first_line(error)})" if str(error).strip() else ""
+
+
 def count(number: int, what: str) -> str:
     return f"{number} {what}" + "s" * (number != 1)
 

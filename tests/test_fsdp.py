@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 def shard(*arguments, check=True, config_file=FSDP2):
     return launch(
         *OPTIONS, *arguments, script="tests/fsdp_worker.py", check=check,
+        environment={"CUDA_VISIBLE_DEVICES": "none"},  # the CPU is meant
         launcher=["--config_file", config_file, "--num_processes", "2",
                   "--mixed_precision", "no", "--main_process_port", "0"],
     )  # fmt: skip

@@ -86,6 +86,26 @@ def test_fsdp_without_a_gpu_is_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "processes"), [("single_gpu", 1), ("multi_gpu", 2), ("multi_node", 2), ("fsdp2", 2)]
+)
+def test_a_launch_file_that_asks_for_gpus_is_refused_without_one(file, processes, tmp_path):
+    launcher = ["--config_file", str(REPO / "accelerate_configs" / f"{file}.yaml")]
+    launcher += ["--num_processes", str(processes), "--num_machines", "1"]
+    launcher += ["--main_process_port", "0"] if processes > 1 else []
+    if file == "multi_node":
+        launcher += ["--main_process_ip", "127.0.0.1"]
+    result = launch(
+        *SMALL, f"--output_dir={tmp_path / 'run'}", launcher=launcher, check=False,
+        environment={"CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert result.stdout.count("error: the launch file asks for ") == 1
+    assert "accelerate_configs/cpu.yaml" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_bad_input_ends_a_launch_of_two_at_once(tmp_path):
     out = f"--output_dir={tmp_path / 'run'}"
     bad = ["--train_file=nowhere.conll", "--model_name_or_path=.", out]

@@ -40,6 +40,7 @@ def environment(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     return os.environ | ON_CPU | {
+        "CUDA_VISIBLE_DEVICES": "none",  # the CPU is meant
         "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "here", "SLURM_NNODES": "1",
         "SLURM_GPUS_ON_NODE": "2", "PORT": str(port), "REQUEUED": str(tmp_path / "requeued"),

@@ -75,7 +75,7 @@ class Machines:
             ]  # fmt: skip
             environment = {
                 "OMP_NUM_THREADS": "1",
-                "CUDA_VISIBLE_DEVICES": "",
+                "CUDA_VISIBLE_DEVICES": "none",  # the CPU is meant
                 "GLOO_SOCKET_IFNAME": INTERFACES[rank],
             }
             with self._log(rank).open("w") as log:

@@ -90,7 +90,11 @@ def check_same_run(saved: dict, asked: dict, *, where: Path) -> None:
         if old.get(name) != new.get(name)
     ]
     if lines:
-        remedy = "a resumed run goes on as it began: restore these, or start a new --output_dir"
+        remedy = (
+            "a resumed run goes on as it began: restore these; or train its model further with "
+            f"other options: --model_name_or_path {where} (or a checkpoint in it), a new "
+            "--output_dir, and no --resume_from_checkpoint"
+        )
         raise InputError("\n".join([*lines, remedy]))
 
 

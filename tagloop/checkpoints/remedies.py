@@ -17,7 +17,7 @@ from tagloop.errors import (
 from tagloop.processes.agree import ran_out_of_memory
 from tagloop.run import Run
 from tagloop.training.memory import smaller_micro_batches
-from tagloop.wording import first_line
+from tagloop.wording import in_brackets
 
 
 @contextlib.contextmanager
@@ -37,8 +37,8 @@ def with_remedy(run: Run) -> Iterator[None]:
         if not ran_out_of_memory(error):
             raise
         raise OutOfMemory(
-            f"process {run.accelerator.process_index}, update {run.state.step}: out of memory "
-            f"({first_line(error)}); {_memory_remedy(run)}"
+            f"process {run.accelerator.process_index}, update {run.state.step}: out of memory"
+            f"{in_brackets(error)}; {_memory_remedy(run)}"
         ) from None
 
 

@@ -4,7 +4,7 @@ import contextlib
 
 from tagloop.checkpoints.checkpoint import prune, publish
 from tagloop.checkpoints.state import pack_state, require_finite
-from tagloop.files import WRITE_ERRORS
+from tagloop.files import WRITE_ERRORS, describe_write_error
 from tagloop.options.config import Config
 from tagloop.run import Run
 
@@ -32,10 +32,9 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
         try:
             publish(folder, packed.write, packed.facts)
         except WRITE_ERRORS as error:
-            reason = getattr(error, "strerror", None) or error
             return (
-                f"{folder}: the checkpoint could not be written: {reason}; mend that and go on "
-                "with --resume_from_checkpoint auto"
+                f"{folder}: the checkpoint could not be written: {describe_write_error(error)}; mend "
+                "that and go on with --resume_from_checkpoint auto"
             )
         with contextlib.suppress(OSError):  # what is left over is pruned the next time
             prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)

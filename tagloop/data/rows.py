@@ -6,6 +6,7 @@ rows.splits["train"][0]  # {"text": "It rained .", "label": "weather"}
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,29 +54,17 @@ class Rows:
     def value_of(
         self, cell: str | None, name: str, label2id: dict[str, int] | None
     ) -> int | float | None:
-        """The class id of a cell, or its number where there are no classes; None for none."""
-        if label2id is None:
-            return float(cell) if (cell or "").strip() else None
-        return label2id.get(self.class_of(cell, name))
+        """The class id of a cell, or its number where there are no classes; None for none.
 
-    def classes(self, name: str) -> list[str]:
-        """The classes of a column over all splits, in order; none if it holds real numbers.
-
-        Raises:
-            InputError: every cell is empty.
+        What is no class of label2id, or no finite number, is none.
         """
-        if name in self.class_names:
-            return self.class_names[name]
-        cells = {cell for dataset in self.whole.values() for cell in dataset.unique(name)}
-        classes = {self.class_of(cell, name) for cell in cells} - {None}
-        if not classes:
-            raise InputError(f"no row has a {name}; name its column with --{name}_column_name")
-        try:
-            numbers = {text: float(text) for text in classes}
-        except ValueError:
-            return sorted(classes)
-        are_integers = all(number.is_integer() for number in numbers.values())
-        return sorted(classes, key=numbers.get) if are_integers else []
+        if label2id is None:
+            try:
+                number = float(cell or "")
+            except ValueError:
+                return None
+            return number if math.isfinite(number) else None
+        return label2id.get(self.class_of(cell, name))
 
 
 def load_rows(

@@ -22,7 +22,9 @@ def labels_of_head(config: Config, labels: list[str]) -> list[str]:
     """The labels of the run's head, in its order.
 
     A checkpoint that was trained on the same labels keeps its own order of them, and one that
-    knows more labels keeps them all; so its head goes on meaning what it meant.
+    knows more labels keeps them all; so its head goes on meaning what it meant. A model that is
+    only scored or applied keeps its head as well where the data has further labels: see
+    unknown_labels.
 
     Args:
         labels: of the data.
@@ -32,7 +34,8 @@ def labels_of_head(config: Config, labels: list[str]) -> list[str]:
     """
     trained = _trained_labels(config)
     unknown = sorted(set(labels) - set(trained))
-    if trained and not unknown:
+    in_common = set(labels) & set(trained) - {"O"}  # O is in every tagger and says nothing
+    if trained and (not unknown or (in_common and not config.do_train)):
         labels = trained
     elif trained and not config.ignore_mismatched_sizes:
         raise InputError(
@@ -40,6 +43,26 @@ def labels_of_head(config: Config, labels: list[str]) -> list[str]:
             f"{', '.join(unknown)} of the data; {new_head_remedy(config)}"
         )
     return labels
+
+
+def unknown_labels(
+    model_config: PreTrainedConfig, labels: list[str], warnings: list[str]
+) -> list[str]:
+    """The labels of the data that a model's head does not know; what has one counts as missed.
+
+    A training run knows all labels; it counts those that only other splits have as missed, too.
+
+    Args:
+        labels: of the data.
+        warnings: a sentence for the user is appended if there are any.
+    """
+    unknown = [label for label in labels if label not in model_config.label2id]
+    if unknown:
+        warnings.append(
+            f"the model was not trained on {', '.join(unknown)} of the data: what is labelled so "
+            "counts as missed"
+        )
+    return unknown
 
 
 def new_head_remedy(config: Config) -> str:

@@ -5,6 +5,7 @@ A task says by `auto_class` which head it wants (AutoModelForTokenClassification
 
 import difflib
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from tagloop.models.saving import stop_caching
 from tagloop.models.tokenizers import UNLIMITED
 from tagloop.models.weights import (
     describe_faults,
+    find_head,
     find_non_finite,
     new_weights_of_head,
 )
@@ -214,9 +216,35 @@ def _load_weights(
     if faults:
         warnings.append(f"{name}: {faults}")
     new = new_weights_of_head(model, info)
+    if not same_labels and not config.do_train:
+        _require_named_labels(name, model, info, checkpoint_labels(config))
     if not same_labels:
         new |= renew_head(model, new)
     return model, new
+
+
+def _require_named_labels(
+    name: str, model: nn.Module, info: dict[str, Any], labels: list[str]
+) -> None:
+    """Refuse a trained head that nobody can read.
+
+    Args:
+        name: of the checkpoint.
+        info: what `from_pretrained(output_loading_info=True)` gives.
+        labels: the names of the checkpoint's labels.
+
+    Raises:
+        InputError: the checkpoint has a head, and its labels are only numbered.
+    """
+    head = find_head(model)[0]
+    is_there = f"{head}.weight" not in info["missing_keys"]
+    if head and is_there and labels and all(label.startswith("LABEL_") for label in labels):
+        raise InputError(
+            f"{name}: has no trained head for the labels of the data: its own labels are only "
+            f"called {labels[0]} to {labels[-1]}. If they are the same, write their names into "
+            "id2label of config.json, in the order that it was trained with; if not, train first "
+            "(--do_train)"
+        )
 
 
 def _fit_embeddings(

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 from tagloop.errors import InputError
 from tagloop.hub_access import offline_without_network
+from tagloop.options.places import find_folder_problem, is_saved_folder
 from tagloop.wording import first_line
 
 
@@ -19,15 +20,10 @@ def load_pretrained(auto_class: type, name: str, **options: Any) -> Any:
     Raises:
         InputError: no such folder, no saved model in it, or whatever transformers finds wrong.
     """
-    is_path = name.startswith((".", "/", "~")) or Path(name).exists()
-    if is_path and not Path(name).is_dir():
-        raise InputError(f"{name}: no such folder; name a model on the hub or a saved folder")
-    enough = ["config.json"]
-    if auto_class is AutoTokenizer:
-        enough += ["tokenizer.json", "tokenizer_config.json"]
-    if is_path and not any((Path(name) / file).is_file() for file in enough):
-        raise InputError(f"{name}: holds no config.json, so it is not a saved model")
-    if is_path:
+    if is_saved_folder(name):
+        of_tokenizer = auto_class is AutoTokenizer
+        if problem := find_folder_problem(Path(name), of_tokenizer=of_tokenizer):
+            raise InputError(f"{name}: {problem}")
         with errors_of_transformers(name):
             return auto_class.from_pretrained(name, **options)
     try:

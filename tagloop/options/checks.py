@@ -1,6 +1,7 @@
 """Values that cannot be: on their own, for the task, or beside the values of other options."""
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,13 @@ from typing import Any
 
 from tagloop.options.config import FIELDS, Config
 from tagloop.options.lists import tasks_of
+from tagloop.options.places import find_name_problem, find_text_problem
 from tagloop.options.values import show_value
 from tagloop.tasks import task_module
+from tagloop.wording import count
+
+PROCESSES_PER_CORE = 4
+FEW_PROCESSES = 16  # are no harm to any machine
 
 
 def find_problems(config: Config, given: dict[str, Any]) -> Iterator[str]:
@@ -29,9 +35,12 @@ def _single_problems(config: Config) -> Iterator[str]:
         value = getattr(config, field.name)
         remedy = None
         if isinstance(value, str):
-            remedy = _text_remedy(value)
+            names_a_place = field.metadata["is_path"] or field.metadata["is_hub_name"]
+            remedy = find_name_problem(value) if names_a_place else find_text_problem(value)
         elif isinstance(value, int | float):
             remedy = _number_remedy(value, **field.metadata["bounds"])
+            if field.metadata["starts_processes"]:
+                remedy = remedy or _processes_remedy(value)
         if remedy:
             yield f"--{field.name} {show_value(field.name, value)}: {remedy}"
     steps = config.checkpointing_steps
@@ -40,18 +49,6 @@ def _single_problems(config: Config) -> Iterator[str]:
     warmup = config.num_warmup_steps
     if 1 < warmup < math.inf and warmup != int(warmup):
         yield (f"--num_warmup_steps {warmup}: must be whole updates, or a share of the run below 1")
-
-
-def _text_remedy(value: str) -> str | None:
-    if not value:
-        return "is empty; give a value or leave the option out"
-    if "\0" in value:
-        return "must not hold a NUL character"
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return "must be UTF-8"
-    return None
 
 
 def _number_remedy(
@@ -67,6 +64,18 @@ def _number_remedy(
     if below is not None and value >= below:
         return f"must be below {below}"
     return "must be below 2**63" if isinstance(value, int) and value >= 2**63 else None
+
+
+def _processes_remedy(number: int) -> str | None:
+    """How many processes this machine can bear instead, if it cannot bear so many."""
+    cores = os.cpu_count() or 1
+    most = max(PROCESSES_PER_CORE * cores, FEW_PROCESSES)
+    if number <= most:
+        return None
+    return (
+        f"must be at most {most}, as this machine has {count(cores, 'core')}; more processes than "
+        "cores wait for each other"
+    )
 
 
 def _task_problems(config: Config, given: dict[str, Any]) -> Iterator[str]:
@@ -137,5 +146,6 @@ def _folder_problems(config: Config, asked: bool) -> Iterator[str]:
     only_scores = asked and not config.do_train  # leaves the model as it is
     if config.output_dir and config.model_name_or_path and not only_scores:
         model, folder = Path(config.model_name_or_path), Path(config.output_dir)
-        if "\0" not in f"{model}{folder}" and model.resolve().is_relative_to(folder.resolve()):
+        are_names = not any(find_name_problem(str(path)) for path in (model, folder))
+        if are_names and model.resolve().is_relative_to(folder.resolve()):
             yield f"--output_dir {folder}: holds --model_name_or_path, which would be overwritten"

@@ -6,6 +6,7 @@ Precedence: defaults < sample defaults < --config FILE < command line.
 """
 
 import dataclasses
+import os
 import sys
 
 from tagloop.errors import (
@@ -17,20 +18,37 @@ from tagloop.errors import (
 from tagloop.options.checks import find_problems
 from tagloop.options.config import FIELDS, Config
 from tagloop.options.parsing import read_options
+from tagloop.options.places import check_places
+from tagloop.streams import open_streams, say_on_first
 from tagloop.tasks import task_module
 
-__all__ = ["FIELDS", "Config", "check_command_line", "parse_config"]
+__all__ = ["FIELDS", "Config", "check_command_line", "check_places", "parse_config"]
 DEBUG_SAMPLES = 100
 
 
 def check_command_line() -> None:
-    """Answer --help and bad options of this process at once, before anything slow is imported."""
+    """Answer --help, bad options and bad places at once, before anything slow is imported."""
     sys.excepthook = say_interrupted  # Ctrl-C while the rest is imported
+    open_streams()
     try:
-        parse_config()
+        require_working_directory()
+        config = parse_config()
+        if _is_on_one_machine():
+            check_places(config)
     except InputError as error:
         report_error(error)
         sys.exit(error.exit_code)
+    say_on_first("loading torch, transformers and accelerate")
+
+
+def _is_on_one_machine() -> bool:
+    """False where some processes run on other machines.
+
+    These may have other files. Then the processes look at them when they have met: one that left
+    alone would let the others wait for it.
+    """
+    sizes = [os.environ.get(name, "1") for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")]
+    return sizes[0] == sizes[1]
 
 
 def parse_config(argv: list[str] | None = None) -> Config:

@@ -160,7 +160,12 @@ class SharedOptions:
     max_grad_norm: float = option(
         1.0, "Clip the gradient's norm; 0: do not clip.", about="training", least=0
     )
-    num_train_epochs: int = option(3, "Passes over the training data.", about="training", least=1)
+    num_train_epochs: float = option(
+        3,
+        "Passes over the training data; a fraction of one is that share of its updates.",
+        about="training",
+        above=0,
+    )
     max_train_steps: int | None = option(
         None,
         "Updates in total; overrides the epochs.",
@@ -222,7 +227,12 @@ class SharedOptions:
         42, "Seed of the head, the order of the data and dropout.", about="data", least=0
     )
     dataloader_num_workers: int = option(
-        0, "Processes that cut and pad batches.", about="machine", least=0, may_change=True
+        0,
+        "Processes that cut and pad batches.",
+        about="machine",
+        least=0,
+        starts_processes=True,
+        may_change=True,
     )
 
     do_train: bool = option(
@@ -328,6 +338,7 @@ class SharedOptions:
         "Trackers: tensorboard, wandb, mlflow, trackio, ... (with commas), all or none; one that "
         "is named needs no --with_tracking.",
         about="report",
+        is_list=True,
         may_change=True,
     )
     push_to_hub: bool = option(
@@ -379,6 +390,19 @@ class Config(*reversed(dict.fromkeys(OPTIONS_OF_TASKS.values())), SharedOptions)
         """True when neither data nor a model is named: the embedded default."""
         model = (self.model_name_or_path, self.config_name, self.model_type)
         return self.uses_sample_corpus and not any(model)
+
+    @property
+    def names_of_data(self) -> str:
+        """The files and the dataset that the run reads, for a message."""
+        files = (self.train_file, self.validation_file, self.test_file, self.predict_file)
+        named = [name for name in (self.dataset_name, *files) if name is not None]
+        return ", ".join(dict.fromkeys(named)) or "the built-in sample"
+
+    @property
+    def names_of_model(self) -> str:
+        """What the model is made from, for a message."""
+        scratch = self.config_name or self.model_type or "the small model of the sample"
+        return self.model_name_or_path or scratch
 
     def public(self) -> dict:
         """The options as plain values, secrets left out."""

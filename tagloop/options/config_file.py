@@ -7,6 +7,8 @@ from pathlib import Path
 import yaml
 
 from tagloop.errors import InputError
+from tagloop.options.places import NO_PLAIN_FILE, find_name_problem
+from tagloop.options.values import show_value
 
 
 def read_config_file(path: str) -> dict:
@@ -16,9 +18,12 @@ def read_config_file(path: str) -> dict:
         InputError: with line and column; it never quotes the file, which may hold a token.
     """
     try:
+        if problem := find_name_problem(path):
+            raise InputError(f"--config {show_value('config', path)}: {problem}")
         # A pipe can be read only once, and train_loop.py reads the options twice.
         if Path(path).exists() and not Path(path).is_file():
-            raise InputError(f"--config {path}: is not a file")
+            what = "is not a file" if Path(path).is_dir() else NO_PLAIN_FILE
+            raise InputError(f"--config {path}: {what}")
         options = _parse(Path(path).read_text(encoding="utf-8-sig"), path)
     except OSError as error:
         raise InputError(f"--config {path}: {error.strerror}") from None

@@ -26,6 +26,8 @@ def option(
     tasks: tuple[str, ...] | None = None,
     is_path: bool = False,
     is_hub_name: bool = False,
+    is_list: bool = False,
+    starts_processes: bool = False,
     secret: bool = False,
     may_change: bool = False,
     formerly: Any = ...,
@@ -48,6 +50,8 @@ def option(
         tasks: names of the tasks that take the option, if not all tasks of the folder do.
         is_path: the value names a file or folder of this machine.
         is_hub_name: the value is a name on the hub, or else names a file or folder.
+        is_list: the value is names with commas between them; a file may give them as a list.
+        starts_processes: the value is how many processes each process of the run starts.
         secret: never written to a file, a log or a tracker.
         may_change: a resumed run may give another value. True for what names places (what lies
             there is compared by content), says how often to report, or moves work between devices
@@ -66,6 +70,8 @@ def option(
         "tasks": tasks,
         "is_path": is_path,
         "is_hub_name": is_hub_name,
+        "is_list": is_list,
+        "starts_processes": starts_processes,
         "secret": secret,
         "may_change": may_change,
         "formerly": default if formerly is ... else formerly,

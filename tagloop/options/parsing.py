@@ -4,11 +4,12 @@ import argparse
 import re
 from typing import Any, NoReturn
 
+from tagloop import __version__
 from tagloop.errors import InputError
 from tagloop.options.config import FIELDS, SECRETS
 from tagloop.options.config_file import read_config_file
 from tagloop.options.groups import groups
-from tagloop.options.suggestions import SPELLINGS, suggest, unknown_option
+from tagloop.options.suggestions import SPELLINGS, answer_of, suggest, unknown_option
 from tagloop.options.values import (
     describe_default,
     describe_values,
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         "fits; hyphens and underscores are the same.",
         argument_default=argparse.SUPPRESS,
     )
+    parser.add_argument("--version", action="version", version=f"tagloop {__version__}")
     for title, fields in groups().items():
         group = parser.add_argument_group(title)
         for field in fields:
@@ -71,14 +73,73 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _read_command_line(arguments: list[str]) -> dict[str, Any]:
     """Arguments -> values by name of the option."""
-    known, rest = build_parser().parse_known_args([_underscored(text) for text in arguments])
+    arguments, unknown = _take_foreign([_underscored(text) for text in arguments])
+    known, rest = build_parser().parse_known_args(arguments)
     values, problems = _convert(vars(known))
-    unknown = [unknown_option(text) for text in rest if text.startswith("--")]
+    unknown += [unknown_option(text) for text in rest if text.startswith("--")]
     if rest and not unknown:  # else they are most likely values of what is unknown
         stray = "(hidden)" if SECRETS & vars(known).keys() else rest[0]  # `--hub_token= hf_...`
-        unknown = [f"{stray}: is no option; {suggest(rest[0])}"]
+        unknown = [_stray_value(stray, arguments, rest[0])]
     _stop_on(unknown + problems)
     return values
+
+
+def _take_foreign(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Take other trainers' options and their values out of the arguments.
+
+    A name that is also the beginning of one option of ours is that option if its value fits:
+    `--lr cosine` is --lr_scheduler_type, `--lr 1e-4` is not.
+
+    Returns:
+        The other arguments, and a message for each option that was taken out.
+    """
+    kept, messages, skips = [], [], False
+    for number, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("--"):
+            kept += [] if skips else [argument]
+            continue
+        if not equals:
+            value = next(iter(arguments[number + 1 : number + 2]), "--")
+        skips = answer_of(name) is not None and not _fits_an_option(name, value)
+        if skips:
+            messages.append(unknown_option(name))
+        else:
+            kept.append(argument)
+    return kept, messages
+
+
+def _fits_an_option(name: str, value: str) -> bool:
+    """Whether a name, whole or shortened, is one option and the value could be its value."""
+    if name in SPELLINGS:
+        return True
+    options = [spelling for spelling in SPELLINGS if spelling.startswith(name)]
+    if len(options) != 1:
+        return False
+    field = FIELDS[SPELLINGS[options[0]]]
+    if value.startswith("--"):  # The option stands alone.
+        return plain_type(field) is bool
+    try:
+        read_value(field, value)
+    except ValueError:
+        return plain_type(field) is bool  # Then the value may be the next one's.
+    return True
+
+
+def _stray_value(shown: str, arguments: list[str], stray: str) -> str:
+    """A message about an argument that is neither an option nor the value of one."""
+    before = arguments[: arguments.index(stray)]
+    options = [at for at, text in enumerate(before) if text.startswith("--")]
+    if stray.startswith("-") or not options:
+        return f"{shown}: is no option; {suggest(stray)}"
+    name = before[options[-1]].partition("=")[0]
+    field = FIELDS.get(SPELLINGS.get(name))
+    remedy = "a value that holds a blank needs quotes"
+    if field is not None and plain_type(field) is not str:
+        remedy = "leave it out"
+    elif field is not None and field.metadata["is_list"]:
+        remedy = "write several with commas and no blanks"
+    return f"{shown}: is no option, and {name} takes one value; {remedy}"
 
 
 def _underscored(argument: str) -> str:
@@ -103,6 +164,11 @@ def _read_file(path: str) -> dict[str, Any]:
             problems.append(f"--{name}: must be text, not {str(value).lower()}")
         elif isinstance(value, str | int | float):
             texts[name] = str(value)
+        elif FIELDS[name].metadata["is_list"] and isinstance(value, list):
+            if all(isinstance(one, str) for one in value):
+                texts[name] = ",".join(value)
+            else:
+                problems.append(f"--{name}: must be a list of names")
         elif value is not None:  # None is the default
             kind = {dict: "a mapping", list: "a list"}.get(type(value), type(value).__name__)
             problems.append(f"--{name}: must be one value, not {kind}")

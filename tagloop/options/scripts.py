@@ -1,9 +1,13 @@
 """What the scripts have in common: their command line, and how they end."""
 
 import argparse
+import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
+from tagloop import __version__
 from tagloop.errors import (
     InputError,
     Preempted,
@@ -11,7 +15,10 @@ from tagloop.errors import (
     report_error,
     require_working_directory,
 )
+from tagloop.options.places import NO_PLAIN_FILE, find_name_problem, find_odd_file
 from tagloop.streams import open_streams
+
+MOST_SHOWN = 200  # characters of a word of an argument in a message
 
 
 class ScriptParser(argparse.ArgumentParser):
@@ -20,6 +27,7 @@ class ScriptParser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str | None):
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(prog=prog, description=description, formatter_class=formatter)
+        self.add_argument("--version", action="version", version=f"tagloop {__version__}")
 
     def parse_args(self, *arguments: Any, **options: Any) -> argparse.Namespace:
         """As argparse has it. Raises InputError, also where the working directory is gone."""
@@ -28,7 +36,41 @@ class ScriptParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""
+        message = re.sub(rf"(\S{{{MOST_SHOWN}}})\S+", r"\1...", message)
         raise InputError(f"{message}; --help shows all options")
+
+
+def place(text: str) -> str:
+    """The name of a file or folder as an argument of argparse; `~` becomes the home folder.
+
+    Raises:
+        argparse.ArgumentTypeError: no file can have this name.
+    """
+    name = os.path.expanduser(text)
+    if problem := find_name_problem(name):
+        raise argparse.ArgumentTypeError(f"{text}: {problem}")
+    return name
+
+
+def path(text: str) -> Path:
+    """The same as a Path."""
+    return Path(place(text))
+
+
+def saved_folder(text: str) -> Path:
+    """The same, of a folder that a run left; a pipe or a device in it would be read for ever."""
+    folder = path(text)
+    if odd := find_odd_file(folder):
+        raise argparse.ArgumentTypeError(f"{folder}: {odd.name} {NO_PLAIN_FILE}")
+    return folder
+
+
+def input_file(text: str) -> str:
+    """The same, of a file to read, or "-" for standard input; a pipe may only be that."""
+    name = place(text)
+    if name != "-" and os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name)):
+        raise argparse.ArgumentTypeError(f"{name}: {NO_PLAIN_FILE}, or give it as standard input")
+    return name
 
 
 def run_script(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:
@@ -41,6 +83,7 @@ def run_script(main: Callable[[list[str] | None], object], argv: list[str] | Non
     """
     open_streams()
     try:
+        require_working_directory()
         main(argv)
     except (InputError, RunStopped, Preempted, KeyboardInterrupt) as error:
         return report_error(error)

@@ -4,21 +4,37 @@ import difflib
 import re
 
 from tagloop.options.config import FIELDS
-from tagloop.options.renamed import RENAMED
+from tagloop.options.renamed import ELSEWHERE, RENAMED
 
 SPELLINGS = {f"--{name}": name for name in FIELDS}
 SPELLINGS |= {alias: name for name, field in FIELDS.items() for alias in field.metadata["aliases"]}
+ALIKE = 0.7  # of two names; below, a suggestion is a wrong one more often than a right one
 
 
 def unknown_option(option: str) -> str:
     """A message about an unknown option. It never quotes a value, which may be a secret."""
-    name = re.match(r"-*\w*", option)[0]  # what follows `=` or a forgotten space may be a value
+    name = re.match(r"-*[\w.]*", option)[0]  # what follows `=` or a forgotten space may be a value
     return f"unknown option {name}; {suggest(name)}"
+
+
+def answer_of(name: str) -> str | None:
+    """What to type instead of another trainer's option; None for a name that is in no table."""
+    name = name.lstrip("-").lower()
+    return RENAMED.get(name) or ELSEWHERE.get(name)
 
 
 def suggest(name: str) -> str:
     """What to use instead: the option of another trainer under our name, or the closest name."""
-    if answer := RENAMED.get(name.lstrip("-")):
+    if answer := answer_of(name):
         return answer
-    close = difflib.get_close_matches(name, SPELLINGS, n=1)
-    return f"did you mean {close[0]}?" if close else "--help lists all options"
+    likeness = {spelling: _likeness(name, spelling) for spelling in SPELLINGS}
+    closest = max(likeness, key=likeness.get)
+    return f"did you mean {closest}?" if likeness[closest] >= ALIKE else "--help lists all options"
+
+
+def _likeness(one: str, other: str) -> float:
+    """How alike two names are, 0 to 1: by letters, or by the words that they are made of."""
+    words, others = ({*name.lstrip("-").lower().split("_")} for name in (one, other))
+    by_words = 2 * len(words & others) / (len(words) + len(others))
+    letters = (name.lstrip("-").lower() for name in (one, other))
+    return max(difflib.SequenceMatcher(None, *letters).ratio(), by_words)

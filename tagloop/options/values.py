@@ -1,6 +1,7 @@
 """The value of one option: what a text means for it, what it may be, how it is shown."""
 
 import dataclasses
+import os
 from types import NoneType
 from typing import Any, get_args
 
@@ -8,6 +9,8 @@ from tagloop.options.config import SECRETS
 
 YES_NO = dict.fromkeys(("true", "yes", "on", "1"), True)
 YES_NO |= dict.fromkeys(("false", "no", "off", "0"), False)
+
+MOST_SHOWN = 200  # characters of a value in a message
 
 
 def read_value(field: dataclasses.Field, text: str) -> Any:
@@ -27,11 +30,17 @@ def read_value(field: dataclasses.Field, text: str) -> Any:
         if not same:
             raise ValueError(f"must be one of {', '.join(choices)}")
         return same[0]
+    if kind is str:
+        names_a_place = field.metadata["is_path"] or field.metadata["is_hub_name"]
+        return os.path.expanduser(text) if names_a_place else text
     try:
-        return int(text.removesuffix(".0")) if kind is int else kind(text)  # run_ner.py: 3.0 epochs
+        number = int(text.removesuffix(".0")) if kind is int else kind(text)
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise ValueError(f"must be {wanted}") from None
+    # 3 and 3.0 epochs are the same run, and 3 is how they have always been recorded.
+    counts = isinstance(field.default, int) and kind is float
+    return int(number) if counts and number.is_integer() else number
 
 
 def plain_type(field: dataclasses.Field) -> Any:
@@ -47,7 +56,8 @@ def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
 
 def show_value(name: str, value: object) -> str:
     """A value for a message; the value of a secret option is hidden."""
-    return "(hidden)" if name in SECRETS else str(value)
+    text = "(hidden)" if name in SECRETS else str(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def describe_values(field: dataclasses.Field) -> str:

@@ -1,7 +1,7 @@
 """What a person sees: a header before the run, logs while it goes, a footer with what came out."""
 
 from tagloop.output import environment
-from tagloop.output.logs import format_scores, score_table
+from tagloop.output.logs import find_divergence, find_zero, format_scores, score_table
 from tagloop.run import Run
 
 
@@ -54,7 +54,7 @@ def print_header(run: Run) -> None:
 
 def print_footer(run: Run, results: dict) -> None:
     """Say what came out."""
-    lines = []
+    lines, remarks = [], []
     for part, split in (("eval", "validation"), ("test", "test")):
         if split not in run.task.examples:  # a score of an earlier run in this folder
             continue
@@ -66,6 +66,8 @@ def print_footer(run: Run, results: dict) -> None:
         if scores:
             lines.append(f"{part:<11} {format_scores(scores)}")
             lines += [f"{'':<11} {line}" for line in score_table(scores)]
+            if zero := find_zero(scores):
+                remarks.append(f"{split}: {zero}; train longer, or with another --learning_rate")
     if run.config.do_train:
         unit = run.task.examples["train"].unit
         lines.append(
@@ -73,7 +75,10 @@ def print_footer(run: Run, results: dict) -> None:
             f"{results['train_padding_share']:.1%} padding, "
             f"{results['train_runtime']:.0f} s with evaluations"
         )
+        if divergence := find_divergence(run.state):
+            remarks.append(divergence)
     memory = environment.peak_memory(run.accelerator.device)
     lines.append(f"{'memory':<11} {memory / 2**30:.2f} GiB at the peak of one process")
     lines.append(f"{'files':<11} {run.folder}")
+    lines += [f"{'warning':<11} {remark}" for remark in remarks]
     run.say("\n".join(lines))

@@ -8,6 +8,7 @@ from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
 from tagloop.tasks.task import Scores
+from tagloop.training.progress import TrainState
 
 
 def significant(run: Run, value: float) -> float:
@@ -60,7 +61,28 @@ def log_training(run: Run) -> dict:
 def log_evaluation(run: Run, scores: Scores) -> None:
     """Report the scores of the validation split. Every process must call this."""
     values = {f"eval_{name}": value for name, value in scores.values.items()}
-    log_metrics(run, values, format_scores(values))
+    remarks = (find_zero(scores.values), find_divergence(run.state))
+    shown = "".join(f"; {remark}" for remark in remarks if remark)
+    log_metrics(run, values, format_scores(values) + shown)
+
+
+def find_divergence(state: TrainState) -> str | None:
+    """A remark on a run whose loss rose far above that of its first update."""
+    if not state.has_diverged:
+        return None
+    return (
+        f"the loss rose from {state.first_loss:.3g} in the first update to {state.train_loss:.3g} "
+        "in the last epoch: the run diverged; give a lower --learning_rate or more "
+        "--num_warmup_steps"
+    )
+
+
+def find_zero(scores: dict) -> str | None:
+    """A remark on a score of 0, which looks like any other number among the others."""
+    zeros = [name for name in ("f1", "accuracy") if scores.get(name) == 0]
+    if not zeros:
+        return None
+    return f"{zeros[0]} is 0: of what it counts, the model got nothing right"
 
 
 def log_metrics(run: Run, values: dict, shown: str) -> None:

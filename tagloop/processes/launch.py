@@ -24,7 +24,7 @@ from tagloop.errors import (
     RunStopped,
 )
 from tagloop.processes.agree import ran_out_of_memory
-from tagloop.wording import first_line
+from tagloop.wording import first_line, in_brackets
 
 
 def quiet_libraries() -> None:
@@ -108,7 +108,7 @@ def closing_group() -> Iterator[None]:
         if not ran_out_of_memory(error):
             raise
         raise OutOfMemory(
-            f"out of memory ({first_line(error)}): the model, or what it computes of a batch, does "
+            f"out of memory{in_brackets(error)}: the model, or what it computes of a batch, does "
             "not fit; use a smaller batch, a smaller model, or a device with more memory"
         ) from None
     finally:
@@ -120,18 +120,54 @@ def closing_group() -> Iterator[None]:
 
 
 def check_devices() -> None:
-    """Refuse more processes on this machine than it has GPUs; without any, they share the CPU.
+    """Refuse a launch that asks for GPUs which this machine does not have.
+
+    The first process of the machine alone looks. If all did, another one could leave first, and the
+    launcher would end the first process before it has said why.
 
     Raises:
-        InputError: naming both numbers.
+        InputError: there is none, or there are fewer than processes; naming the remedy.
     """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
     wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.accelerator.device_count()
-    if 0 < there < wanted and os.environ.get("ACCELERATE_USE_CPU", "false") != "true":
+    if there == 0:
+        _require_cpu_launch()
+    elif there < wanted and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
         raise InputError(
             f"the launcher was asked for {wanted} processes on this machine, which shows {there} "
             f"GPU{'s' * (there > 1)}: each needs one of its own; give --num_processes {there} and "
             f"{-(-wanted // there)} times --gradient_accumulation_steps for the same result, or "
             "see what CUDA_VISIBLE_DEVICES hides"
+        )
+
+
+def _require_cpu_launch() -> None:
+    """On a machine without GPUs: refuse a launch that was not meant for its CPU.
+
+    Of its launch file accelerate tells a process little. Several processes are meant for the CPU
+    if the file hides all GPUs from them (`gpu_ids: none,none`, which a process sees as
+    CUDA_VISIBLE_DEVICES); for one process the file says `use_cpu: true`. A lone process in float32
+    is taken as it is: it may have been launched without any file.
+
+    Raises:
+        InputError: naming the launch file that works.
+    """
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("none")
+    if not by_accelerate or hidden or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
+        return
+    with_fsdp = os.environ.get("ACCELERATE_USE_FSDP") == "true"
+    if "WORLD_SIZE" in os.environ or with_fsdp:
+        what = "FSDP, which needs GPUs," if with_fsdp else "GPUs"
+        raise InputError(
+            f"the launch file asks for {what} and this machine shows none: start with "
+            "accelerate_configs/cpu.yaml, or with cpu_2proc.yaml for several processes on the CPU"
+        )
+    if os.environ["ACCELERATE_MIXED_PRECISION"] != "no" and "MASTER_ADDR" not in os.environ:
+        raise InputError(
+            f"the launch file asks for {os.environ['ACCELERATE_MIXED_PRECISION']} on a GPU, and "
+            "this machine shows none: start with accelerate_configs/cpu.yaml"
         )
 
 

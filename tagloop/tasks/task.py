@@ -22,7 +22,7 @@ from tagloop.errors import InputError, ProblemsFound
 from tagloop.models.tokenizers import tokenizer_digest
 from tagloop.options.config import Config
 from tagloop.processes.launch import quiet_libraries
-from tagloop.streams import write_line
+from tagloop.streams import say_on_first, write_line
 from tagloop.tasks import task_module
 from tagloop.tasks.card_facts import CardFacts
 
@@ -125,6 +125,7 @@ def check_data(config: Config) -> dict:
     if os.environ.get("RANK", "0") != "0":
         return {}
     quiet_libraries()
+    say_on_first(f"reading {config.names_of_data}")
     report = task_module(config.task_name, "check").check_task(config)
     most = MOST_PROBLEMS if sys.stdout.isatty() else None
     write_line(report.text(colour=uses_colour(sys.stdout), most=most), "stdout")

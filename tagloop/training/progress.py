@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from tagloop.options.config import Config
 from tagloop.tasks.task import Metric, Scores
@@ -16,6 +17,7 @@ class TrainState:
         log_loss_sum, log_num_labels: losses and weights of targets since the last log line.
         epoch_loss_sum, epoch_num_labels: the same since the epoch began.
         grad_norm: of the last update, before it was clipped; None if it was not finite.
+        first_loss: mean over the targets of the first update that had any.
         train_loss: mean over the targets of the last epoch that ended.
         last_results, best_results: scores of the last and of the best evaluation, by name; empty
             before the first.
@@ -31,6 +33,7 @@ class TrainState:
     epoch_loss_sum: float = 0.0
     epoch_num_labels: float = 0
     grad_norm: float | None = None
+    first_loss: float | None = None
     train_loss: float | None = None
     last_results: dict[str, float | None] = field(default_factory=dict)
     last_by_type: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -52,6 +55,8 @@ class TrainState:
 
     def add_loss(self, loss_sum: float, target_weight: float) -> None:
         """Count one update's summed loss; means are taken over targets, never over means."""
+        if self.first_loss is None and target_weight:
+            self.first_loss = loss_sum / target_weight
         self.log_loss_sum += loss_sum
         self.log_num_labels += target_weight
         self.epoch_loss_sum += loss_sum
@@ -67,6 +72,15 @@ class TrainState:
         """Keep the epoch's mean loss and begin the next epoch."""
         self.train_loss = self.epoch_loss_sum / (self.epoch_num_labels or 1)
         self.epoch_loss_sum, self.epoch_num_labels = 0.0, 0
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the last epoch's mean loss is far above the loss that the run began with.
+
+        A factor alone would also be met by a trained model whose loss is next to nothing.
+        """
+        first, last = self.first_loss, self.train_loss
+        return None not in (first, last) and last > 2 * first and last > first + 1
 
     def add_evaluation(self, scores: Scores, metric: Metric) -> bool:
         """Note an evaluation; True if it is the best so far by `metric`."""
@@ -156,9 +170,14 @@ class Timetable:
 
 
 def build_timetable(config: Config, num_examples: int, global_batch_size: int) -> Timetable:
-    """The timetable of a run; a warm-up below 1 is a share of it."""
+    """The timetable of a run; a warm-up below 1 is a share of it.
+
+    A fraction of an epoch is that share of its updates, rounded up, so at least one.
+    """
     updates_per_epoch = -(-num_examples // global_batch_size)
-    num_updates = config.max_train_steps or config.num_train_epochs * updates_per_epoch
+    # As it is written: of 30 updates, 0.1 are 3; in binary numbers the product is a little more.
+    epochs = Fraction(str(config.num_train_epochs))
+    num_updates = config.max_train_steps or math.ceil(epochs * updates_per_epoch)
     warmup = config.num_warmup_steps
     return Timetable(
         updates_per_epoch,

@@ -230,6 +230,12 @@ def test_a_checkpoint_without_our_head_is_not_scored(tmp_path, option, number):
     assert "--ignore_mismatched_sizes" not in str(caught.value)
 
 
+def test_labels_that_are_only_numbered_want_names(tmp_path):
+    save(tmp_path / "m", tiny.build_model(tiny.model_config("bert", ["LABEL_0", "LABEL_1"])))
+    with pytest.raises(InputError, match=r"LABEL_0 to LABEL_1.*id2label of config.json"):
+        load(tmp_path / "m", do=EVALUATE, labels=["B-PER", "O"])
+
+
 def test_other_labels_are_not_scored_and_no_new_head_is_advised(trained):
     with pytest.raises(InputError, match=r"lack B-LOC .*--do_train") as caught:
         load(trained, do=EVALUATE, labels=["B-LOC", "O"])

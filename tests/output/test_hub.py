@@ -117,7 +117,10 @@ def test_a_token_that_the_client_would_quote_is_not_shown(use, tmp_path, capfd):
         (["--do_train"], "no token of the hub; set HF_TOKEN"),
         (["--do_train", "--hub_token=x", "--hub_model_id=a/b/c"], "--hub_model_id"),
         (["--do_train", "--hub_token=x", "--output_dir={}/my run"], "'my run'"),
-        (["--hub_token=x", "--predict_file=x.conll", "--model_name_or_path=x"], "needs --do_train"),
+        (
+            ["--hub_token=x", "--predict_file={}/x.conll", "--model_name_or_path=x"],
+            "needs --do_train",
+        ),
     ],
 )
 def test_an_upload_that_cannot_work_is_refused_before_the_training(
@@ -127,6 +130,7 @@ def test_an_upload_that_cannot_work_is_refused_before_the_training(
         raise AssertionError("loaded")
 
     monkeypatch.setattr(train_loop, "build", unwanted)
+    (tmp_path / "x.conll").write_text("x\n")
     options = [option.format(tmp_path) for option in options]
     code = train_loop.cli([f"--output_dir={tmp_path / 'run'}", "--push_to_hub", *options])
     error = capfd.readouterr().err

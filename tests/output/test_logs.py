@@ -142,3 +142,22 @@ def test_profile_shows_where_the_time_went(tmp_path, capfd, size, shown):
     options = [f"--per_device_train_batch_size={size}", "--num_train_epochs=1", "--do_train"]
     train_loop.main([*SMALL, *options, "--profile", f"--output_dir={tmp_path / 'run'}"])
     assert shown in capfd.readouterr().out
+
+
+def test_a_run_that_diverged_or_found_nothing_says_so(tmp_path, capfd):
+    """In the line of the evaluation and in the footer; a good run says nothing of the kind."""
+    ends = {}
+    for name, rate in (("diverged", "30"), ("nothing", "1e-9"), ("good", "6e-3")):
+        options = [*SMALL, f"--learning_rate={rate}", f"--output_dir={tmp_path / name}"]
+        train_loop.main(options)
+        ends[name] = capfd.readouterr().out
+    said = ends["diverged"]
+    assert said.count("the run diverged; give a lower --learning_rate") >= 2
+    assert "\nwarning     the loss rose from" in said
+    said = ends["nothing"]
+    assert "; f1 is 0: of what it counts, the model got nothing right\n" in said
+    assert "\nwarning     validation: f1 is 0" in said
+    assert "\nwarning     test: f1 is 0" in said
+    assert "run diverged" not in said
+    assert "run diverged" not in ends["good"]
+    assert "\nwarning     validation" not in ends["good"]

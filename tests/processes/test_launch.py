@@ -11,7 +11,9 @@ from launches import HANG, ON_CPU, REPO, SMALL, finish, launch, start, wait_for_
 from torch.nn.functional import dropout
 
 from tagloop.checkpoints import checkpoint
+from tagloop.errors import InputError
 from tagloop.processes.agree import seed_update
+from tagloop.processes.launch import check_devices
 
 
 def mask(*position):
@@ -26,6 +28,39 @@ def test_dropout_masks_differ_between_processes_steps_and_seeds():
     assert torch.equal(mask(42, 7, 0), first)
     for other in ((42, 7, 1), (42, 8, 0), (43, 7, 0)):
         assert 64 < (mask(*other) != first).sum() < 192
+
+
+LAUNCHED = {"ACCELERATE_MIXED_PRECISION": "no"}
+SEVERAL = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({}, None),  # python train_loop.py
+        (SEVERAL, None),  # torchrun, which knows no launch file
+        (LAUNCHED, None),  # accelerate launch train_loop.py
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "asks for bf16 on a GPU"),
+        ({"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": "True"}, None),
+        (LAUNCHED | SEVERAL, "asks for GPUs"),
+        (LAUNCHED | SEVERAL | {"CUDA_VISIBLE_DEVICES": ""}, "asks for GPUs"),
+        (LAUNCHED | SEVERAL | {"CUDA_VISIBLE_DEVICES": "0,1"}, "asks for GPUs"),
+        (LAUNCHED | SEVERAL | {"CUDA_VISIBLE_DEVICES": "none,none"}, None),  # cpu_2proc.yaml
+        (LAUNCHED | SEVERAL | {"ACCELERATE_USE_FSDP": "true"}, "asks for FSDP"),
+    ],
+)
+def test_a_launch_for_gpus_is_told_from_one_for_the_cpu(variables, refused, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
+    for name in (*LAUNCHED, *SEVERAL, "ACCELERATE_USE_CPU", "ACCELERATE_USE_FSDP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if refused is None:
+        check_devices()
+        return
+    with pytest.raises(InputError, match=refused):
+        check_devices()
 
 
 @pytest.mark.slow

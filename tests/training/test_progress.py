@@ -7,9 +7,10 @@ import math
 
 import pytest
 
+from tagloop.options.command_line import parse_config
 from tagloop.tasks.task import Metric, Scores
 from tagloop.training import progress
-from tagloop.training.progress import Timetable, TrainState, upgrade_state
+from tagloop.training.progress import Timetable, TrainState, build_timetable, upgrade_state
 
 
 def steps_due(table: Timetable, what: str) -> list[int]:
@@ -68,6 +69,47 @@ def test_losses_are_means_over_labels_not_over_updates():
     state.add_loss(3.0, 1)
     state.end_epoch()
     assert state.train_loss == 3.0
+
+
+@pytest.mark.parametrize(
+    ("losses", "has_diverged"),
+    [
+        ([2.0, 1.0, 0.5], False),
+        ([2.0, 300_000.0, 300_000.0], True),
+        ([0.01, 0.05, 0.06], False),  # six times as much, and still next to nothing
+        ([2.0, 2.5, 3.0], False),
+        ([0.0, 0.0], False),
+    ],
+)
+def test_a_loss_far_above_the_first_one_is_noticed(losses, has_diverged):
+    state = TrainState()
+    assert not state.has_diverged
+    state.add_loss(0.0, 0)  # an update without targets is not the first
+    for loss in losses:
+        state.add_loss(8 * loss, 8)
+    state.end_epoch()
+    assert state.first_loss == losses[0]
+    assert state.has_diverged is has_diverged
+    assert TrainState(**json.loads(json.dumps(dataclasses.asdict(state)))) == state
+
+
+@pytest.mark.parametrize(
+    ("epochs", "updates"),
+    [("0.5", 15), ("0.1", 3), ("0.001", 1), ("1e-9", 1), ("2.5", 75), ("3", 90), ("3.0", 90)],
+)
+def test_a_fraction_of_an_epoch_is_that_share_of_its_updates(epochs, updates):
+    config = parse_config(["--num_train_epochs", epochs, "--num_warmup_steps", "0.2"])
+    table = build_timetable(config, num_examples=8 * 30 - 3, global_batch_size=8)
+    assert table.num_updates == updates
+    assert table.num_warmup_updates == round(0.2 * updates)
+    assert table.due(updates).end_run
+    assert table.num_epochs == -(-updates // 30)
+
+
+@pytest.mark.parametrize("text", ["3", "3.0", "3e0"])
+def test_whole_epochs_are_recorded_as_they_always_were(text):
+    config = parse_config(["--num_train_epochs", text])
+    assert json.dumps(config.public()["num_train_epochs"]) == "3"
 
 
 def test_updates_without_labels_do_not_break_the_mean():

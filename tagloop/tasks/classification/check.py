@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.data.check import FirstSight, Report, SplitCounts, Survey
+from tagloop.data.check import SAYS_NOTHING, FirstSight, Report, SplitCounts, Survey
 from tagloop.data.rows import cell_text
 from tagloop.data.sources import find_sources
 from tagloop.data.tables import open_table
 from tagloop.models.tokenizers import longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
+from tagloop.tasks.classification.labels import labels_of_cells
 from tagloop.tasks.classification.task import choose_columns
 
 
@@ -54,8 +55,9 @@ class TextSurvey(Survey):
 
     def __init__(self, config: Config, sources: dict[str, Any], notes: list[str]):
         super().__init__(config, sources, notes)
-        self.seen_labels: set[str] = set()
+        self.cells: dict[str, set[str]] = {}  # of the label column, by split as stored
         self.has_classes = True  # else labels are numbers
+        self.missing: frozenset[str] = frozenset()  # cells that say that a row has no label
         self.tokenizer: PreTrainedTokenizerFast | None = None
 
     def rows(self, split: str) -> Iterator[TextRow]:
@@ -78,24 +80,32 @@ class TextSurvey(Survey):
         return [row.label]
 
     def read_split(self, split: str) -> tuple[int, bool]:
-        total, labels = 0, set()
+        total, cells = 0, set()
         for row in self.rows(split):
             total += 1
-            labels |= {row.label} - {None}
-        self.seen_labels |= labels
-        return total, bool(labels)
+            cells |= {row.label} - {None}
+        self.cells[split] = cells
+        return total, bool(cells)
 
     def prepare(self) -> None:
         try:
-            numbers = [float(label) for label in self.seen_labels]
-            self.has_classes = all(number.is_integer() for number in numbers)
-        except ValueError:  # a word
-            self.has_classes = True
+            column = labels_of_cells(self.cells)
+        except InputError as error:
+            self.report.problem("labels that are no finite numbers", str(error))
+            self.totals = {}  # Nothing more can be said of these rows.
+            return
+        if column is not None:
+            self.has_classes, self.missing = bool(column.classes), column.missing
+        for split, cells in self.cells.items():
+            if split != "predict" and cells and not cells - self.missing:
+                self.report.problem(SAYS_NOTHING, f"{split}: {self.no_labels}")
         rows = self.rows("train") if "train" in self.totals else ()
         words = (" ".join(row.texts).split() for row in rows)
         self.tokenizer = tokenizer_at_hand(self.config, words, self.report.fact, pre_split=False)
 
     def look_at(self, stored: str, split: str, counts: TextCounts, row: TextRow) -> None:
+        if split == "predict" or row.label in self.missing:
+            row = row._replace(label=None)
         if split != "predict":
             self.compare(split, counts, row)
         if not any(map(str.strip, row.texts)):

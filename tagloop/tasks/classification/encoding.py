@@ -34,14 +34,17 @@ class LabelledRows(SubTokenRows):
 
     Attributes:
         type_ids: int8 [num_sub_tokens], which text of a pair; None: the model takes none.
-        labels: int64 or float32 [num_rows], class ids or numbers.
+        labels: int64 or float32 [num_rows], class ids or numbers; ids above those of the model
+            are of classes that it does not know.
         has_label: bool [num_rows].
+        is_learned: bool [num_rows], has a label that the model can predict.
         num_words: int32 [num_rows].
     """
 
     type_ids: np.ndarray | None
     labels: np.ndarray
     has_label: np.ndarray
+    is_learned: np.ndarray
     num_words: np.ndarray
 
     @property
@@ -61,8 +64,8 @@ class LabelledRows(SubTokenRows):
 
     @property
     def target_weights(self) -> np.ndarray:
-        """1 where there is a label, float64 [num_rows]."""
-        return self.has_label.astype(np.float64)
+        """1 where there is a label that the model can predict, float64 [num_rows]."""
+        return self.is_learned.astype(np.float64)
 
     @property
     def prediction_offsets(self) -> np.ndarray:
@@ -80,7 +83,7 @@ class LabelledRows(SubTokenRows):
         batch = self.pad_inputs(rows)
         if self.type_ids is not None:
             batch["token_type_ids"] = self.pad(rows, self.type_ids, 0)
-        is_target = self.has_label[rows] & (len(ids) > 0)
+        is_target = self.is_learned[rows] & (len(ids) > 0)
         nothing = np.nan if self.labels.dtype.kind == "f" else IGNORE_INDEX
         batch["labels"] = np.where(is_target, self.labels[rows], self.labels.dtype.type(nothing))
         return to_tensors(batch)
@@ -92,7 +95,7 @@ def encode_texts(
     tokenizer: PreTrainedTokenizerFast,
     read_label: Callable[[str], int | float | None],
     *,
-    is_class: bool,
+    num_classes: int | None,
     max_length: int,
     pad_to_max_length: bool,
     pad_to_multiple_of: int,
@@ -104,7 +107,7 @@ def encode_texts(
         dataset: columns `text`, `pair` (null: one text) and `label` (null: none), strings;
             `fingerprint` stands for its rows.
         read_label: a cell of `label` -> class id or number, None for no label.
-        is_class: labels are class ids; else they are numbers.
+        num_classes: of the model; ids from there on are never learned. None: labels are numbers.
         max_length: sub-tokens of a row, special tokens included.
         num_workers: processes that tokenize; they change no byte.
 
@@ -136,13 +139,15 @@ def encode_texts(
     if "token_type_ids" not in tokenizer.model_input_names:
         arrays["type_ids"] = None
     cells = dataset["label"][:]
-    labels = [None if cell is None else read_label(cell) for cell in cells]
+    values = [None if cell is None else read_label(cell) for cell in cells]
+    is_class = num_classes is not None
+    labels = np.array([value or 0 for value in values], np.int64 if is_class else np.float32)
+    has_label = np.array([value is not None for value in values], dtype=bool)
     rows = LabelledRows(
         **arrays,
-        labels=np.array(
-            [label or 0 for label in labels], dtype=np.int64 if is_class else np.float32
-        ),
-        has_label=np.array([label is not None for label in labels], dtype=bool),
+        labels=labels,
+        has_label=has_label,
+        is_learned=has_label & (labels < num_classes) if is_class else has_label,
         pad_token_id=tokenizer.pad_token_id or 0,
         special_ids=tokenizer.all_special_ids,
         max_length=max_length,

@@ -4,6 +4,7 @@ python train_loop.py --task_name classification --train_file train.csv ...  # do
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -30,6 +31,7 @@ from tagloop.data.rows import Rows, load_rows
 from tagloop.data.tables import Table
 from tagloop.errors import InputError
 from tagloop.files import write_text
+from tagloop.models.heads import unknown_labels
 from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
@@ -37,6 +39,7 @@ from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.classification.card import describe_card
 from tagloop.tasks.classification.encoding import LabelledRows, encode_texts
+from tagloop.tasks.classification.labels import are_numbered, choose_classes, labels_of_rows
 from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
 
 TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
@@ -49,7 +52,10 @@ METRICS_OF_NUMBERS = [Metric("pearson"), Metric("mse", lower_is_better=True), LO
 
 @dataclass(frozen=True)
 class Classification:
-    """See `tagloop.tasks.task.Task`. An example is a row; without labels its target is a number."""
+    """See `tagloop.tasks.task.Task`. An example is a row; without labels its target is a number.
+
+    `unknown` are classes of the data that the model does not know: a row of such a class is missed.
+    """
 
     config: Config
     rows: Rows
@@ -59,6 +65,7 @@ class Classification:
     examples: dict[str, LabelledRows]
     metric: Metric
     warnings: list[str]
+    unknown: Sequence[str] = ()
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
@@ -77,7 +84,7 @@ class Classification:
         head, counts = AutoModelForSequenceClassification, None
         if self.labels and "train" in self.examples:
             train = self.examples["train"]
-            counts = np.bincount(train.labels[train.has_label], minlength=len(self.labels))
+            counts = np.bincount(train.labels[train.is_learned], minlength=len(self.labels))
         return load_model(
             self.config,
             head,
@@ -121,14 +128,15 @@ class Classification:
             pearson = float(np.corrcoef(gold, found)[0, 1]) if defined else 0.0
             return Scores({"pearson": pearson, "mse": float(np.square(gold - found).mean())}, {})
         several = len({*gold, *found}) > 1  # else Matthews is not defined
-        ids = np.arange(len(self.labels))
+        classes = [*self.labels, *self.unknown]
+        ids = np.arange(len(classes))
         columns = precision_recall_fscore_support(gold, found, labels=ids, zero_division=0)
         names = ("precision", "recall", "f1", "number")
-        types = zip(self.labels, zip(*columns, strict=True), strict=True)
-        average = "binary" if len(self.labels) == 2 else "micro"
+        types = zip(classes, zip(*columns, strict=True), strict=True)
+        second, micro = columns[2][1], f1_score(gold, found, average="micro", zero_division=0)
         values = {
             "accuracy": accuracy_score(gold, found),
-            "f1": f1_score(gold, found, average=average, zero_division=0),
+            "f1": second if len(self.labels) == 2 else micro,
             "macro_f1": f1_score(gold, found, average="macro", zero_division=0),
             "matthews": matthews_corrcoef(gold, found) if several else 0.0,
         }
@@ -148,7 +156,12 @@ class Classification:
         write_text(folder / "predictions.tsv", "\n".join([*lines, ""]))
 
     def describe(self) -> list[tuple[str, str]]:
-        lines = [(split, f"{len(texts):,} rows") for split, texts in self.examples.items()]
+        lines = []
+        for split, rows in self.examples.items():
+            lines.append((split, f"{len(rows):,} rows"))
+            without = int((~rows.has_label).sum())
+            if without and split != "predict":
+                lines.append(("", f"{without:,} rows have no label: neither trained nor scored"))
         first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)[:200]
         lines += [("columns", str(self.rows.columns)), ("first row", first)]
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
@@ -165,20 +178,30 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
         InputError: bad data, or options that do not fit it.
     """
     rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
-    labels = rows.classes("label")
-    check_variety(rows, labels)
+    found = labels_of_rows(rows)
+    labels = choose_classes(config, found)
+    check_variety(rows, found.classes if found else [])
     metric = choose_metric(config, METRICS_OF_CLASSES if labels else METRICS_OF_NUMBERS)
     sample = rows.splits["train"]["text"] if config.uses_sample_model else []
     tokenizer = load_tokenizer(config, map(str.split, sample), pre_split=False)
     head = AutoModelForSequenceClassification
     model_config = load_model_config(config, head, tokenizer, labels or ["LABEL_0"])
     model_config.pad_token_id = tokenizer.pad_token_id  # decoders find a row's end by it
-    label2id, examples, warnings = model_config.label2id, {}, list(rows.warnings)
+    examples, warnings = {}, list(rows.warnings)
+    unknown: list[str] = []
+    label2id = dict(model_config.label2id) if labels else None
+    if labels and found is not None:
+        if are_numbered(list(label2id), found.classes):
+            label2id |= {str(number): number for number in label2id.values()}
+        else:
+            classes = [name for name in found.classes if name in label2id or name != "-1"]
+            unknown = unknown_labels(model_config, classes, warnings)
+            label2id |= {name: len(label2id) + n for n, name in enumerate(unknown)}
     for split, dataset in needed_splits(config, rows.splits).items():
         examples[split], cut = encode_texts(
             dataset, rows.fingerprints[split], tokenizer,
-            lambda cell: rows.value_of(cell, "label", label2id if labels else None),
-            is_class=bool(labels),
+            lambda cell: rows.value_of(cell, "label", label2id),
+            num_classes=len(model_config.id2label) if labels else None,
             max_length=max_input_length(config, head, model_config, tokenizer),
             pad_to_max_length=config.pad_to_max_length, pad_to_multiple_of=pad_to_multiple_of,
             num_workers=config.preprocessing_num_workers or 1,
@@ -186,7 +209,9 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
         if cut:
             warnings.append(f"{split}: {cut:,} texts lost their end; the model takes no more")
     labels = list(model_config.id2label.values()) if labels else []
-    return Classification(config, rows, labels, tokenizer, model_config, examples, metric, warnings)
+    return Classification(
+        config, rows, labels, tokenizer, model_config, examples, metric, warnings, unknown
+    )
 
 
 def check_variety(rows: Rows, labels: list[str]) -> None:

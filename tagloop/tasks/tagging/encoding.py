@@ -72,10 +72,14 @@ def build_encoder(
     budget: int,
     stride: int,
     label_all_tokens: bool,
+    num_labels: int | None = None,
 ) -> "Encoder":
     """An encoder of sentences.
 
     Args:
+        label2id: of every tag. The ids from `num_labels` on are of tags that the model does not
+            know: they are references, which no prediction can equal, and nothing is learned there.
+        num_labels: of the model; None: all.
         budget: sub-tokens of words in a window.
         stride: of these, how many the next window repeats.
         label_all_tokens: whether a word's later sub-tokens are learned from, too.
@@ -87,7 +91,10 @@ def build_encoder(
         if token_id is not None
     )
     pieces_of = WordPieces(tokenizer)
-    return Encoder(pieces_of, template, stand_in, label2id, budget, stride, label_all_tokens)
+    num_labels = len(label2id) if num_labels is None else num_labels
+    return Encoder(
+        pieces_of, template, stand_in, label2id, budget, stride, label_all_tokens, num_labels
+    )
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class Encoder:
     budget: int
     stride: int
     label_all_tokens: bool
+    num_labels: int
 
     def encode_words(self, sentences: list[list[str]]) -> tuple[Arrays, dict[str, int]]:
         """The arrays of `Windows` and the facts of a few sentences without tags, in memory."""
@@ -123,7 +131,8 @@ class Encoder:
         counts, begins = piece_counts[numbers], (piece_counts.cumsum() - piece_counts)[numbers]
         first, later = self._labels(table["tags"])
         windows = self._windows(sizes, counts)
-        arrays = self._assemble(windows, piece_ids, begins, counts, first, later)
+        targets = (np.where(ids < self.num_labels, ids, IGNORE_INDEX) for ids in (first, later))
+        arrays = self._assemble(windows, piece_ids, begins, counts, *targets)
         arrays |= {"references": first, "sentence_offsets": sizes}
         facts = {
             "words_without_sub_tokens": int(np.count_nonzero(full_counts == 0)),

@@ -49,6 +49,7 @@ class Options:
         about="machine",
         least=1,
         unset="one",
+        starts_processes=True,
         may_change=True,
     )
     return_entity_level_metrics: bool = option(

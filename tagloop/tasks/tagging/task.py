@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +20,7 @@ from tagloop.data.sources import SPLITS
 from tagloop.data.splitting import detect_way
 from tagloop.data.words.corpus import Corpus, load_corpus
 from tagloop.errors import InputError
+from tagloop.models.heads import unknown_labels
 from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
@@ -47,7 +48,10 @@ FACTS = {
 
 @dataclass(frozen=True)
 class Tagging:
-    """See `tagloop.tasks.task.Task`. An example is a window; each of its own words is predicted."""
+    """See `tagloop.tasks.task.Task`. An example is a window; each of its own words is predicted.
+
+    `unknown` are tags of the data that the model does not know: a word that has one is missed.
+    """
 
     config: Config
     corpus: Corpus
@@ -55,6 +59,7 @@ class Tagging:
     model_config: PreTrainedConfig
     examples: dict[str, Windows]
     metric: Metric
+    unknown: Sequence[str] = ()
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
@@ -173,7 +178,8 @@ class Tagging:
 
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets
-        return to_tags(label_ids, offsets, self.model_config.id2label)
+        tags = dict(enumerate([*self.model_config.id2label.values(), *self.unknown]))
+        return to_tags(label_ids, offsets, tags)
 
 
 def first_sentence(rows: Iterable[dict], width: int = 88) -> str:
@@ -203,6 +209,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     head = AutoModelForTokenClassification
     model_config = load_model_config(config, head, tokenizer, corpus.labels)
     vars(model_config).pop("tagloop", None)  # of the run that made this model
+    unknown = unknown_labels(model_config, corpus.labels, corpus.warnings)
     max_length = max_input_length(config, head, model_config, tokenizer)
     examples = {
         split: load_windows(
@@ -216,13 +223,14 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
             pad_to_max_length=config.pad_to_max_length,
             pad_to_multiple_of=pad_to_multiple_of,
             num_workers=config.preprocessing_num_workers or 1,
+            unknown=unknown,
         )
         for split, dataset in needed_splits(config, corpus.splits).items()
     }
     for split, windows in examples.items():
         if len(windows) == 0:
             raise InputError(f"the {split} split has no words")
-    return Tagging(config, corpus, tokenizer, model_config, examples, metric)
+    return Tagging(config, corpus, tokenizer, model_config, examples, metric, unknown)
 
 
 def known_metrics(config: Config, labels: list[str]) -> list[Metric]:

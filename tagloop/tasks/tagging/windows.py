@@ -7,6 +7,7 @@ A process holds the lengths and label counts of the windows (8 bytes each); all 
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +35,8 @@ class Windows(SubTokenRows):
         num_labels: int32 [num_windows], labelled sub-tokens.
         first_sub_token: int32 [num_words], a word's first sub-token, counted in its window.
         word_offsets: int64 [num_windows + 1], the words that a window owns.
-        references: int16 [num_words], label ids, IGNORE_INDEX for a word without a gold tag.
+        references: int16 [num_words], label ids, IGNORE_INDEX for a word without a gold tag; ids
+            above those of the model are of tags that it does not know.
         sentence_offsets: int64 [num_sentences + 1], the words of a sentence.
         facts: what was met on the way (words without sub-tokens, sentences cut, words shortened).
     """
@@ -118,6 +120,7 @@ def load_windows(
     pad_to_max_length: bool,
     pad_to_multiple_of: int,
     num_workers: int = 1,
+    unknown: Sequence[str] = (),
 ) -> Windows:
     """The windows of one split, built once per machine.
 
@@ -126,11 +129,13 @@ def load_windows(
         max_length: sub-tokens in a window, special tokens included.
         stride: as `resolve_stride` takes it.
         num_workers: processes that build them; they change no byte.
+        unknown: tags of the data that the model does not know.
     """
     template = probe_template(tokenizer)
     budget = max_length - template.num_special
     options = {
-        "label2id": label2id,
+        "label2id": label2id | {tag: len(label2id) + n for n, tag in enumerate(unknown)},
+        "num_labels": len(label2id),
         "budget": budget,
         "stride": resolve_stride(stride, budget),
         "label_all_tokens": label_all_tokens,

@@ -28,7 +28,7 @@ def dataset_of(number: int, *, has_pairs: bool) -> datasets.Dataset:
 def encode(dataset, fingerprint: str, **given):
     return encoding.encode_texts(
         dataset, fingerprint, tiny.tokenizer_like("word_piece"), {"a": 0, "b": 1}.get,
-        is_class=True, max_length=20, pad_to_max_length=False, pad_to_multiple_of=1, **given,
+        num_classes=2, max_length=20, pad_to_max_length=False, pad_to_multiple_of=1, **given,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Text classification: what is read, learned, scored and written; GLUE's habits."""
 
 import json
+import shutil
 from importlib.util import find_spec
 
 import datasets
@@ -202,3 +203,150 @@ def test_minilm_learns_the_examples_fixture(corpora, tmp_path):
          "--learning_rate=1e-4", "--warmup_steps=2", f"--output_dir={tmp_path / 'run'}"]
     )  # fmt: skip
     assert results["eval_accuracy"] >= 0.75
+
+
+# What is learned follows from the labels of the training data, not from what is predicted
+
+
+@pytest.fixture(scope="module")
+def classifier(encoder, tmp_path_factory):
+    """A trained model of two classes."""
+    folder = tmp_path_factory.mktemp("classifier")
+    train = write_csv(folder / "train.csv", ["text", "label"], [row[::2] for row in ROWS])
+    run(folder / "run", encoder, f"--train_file={train}", "--learning_rate=3e-3")
+    return folder / "run"
+
+
+def apply(model, folder, *arguments):
+    return train_loop.main(
+        ["--task_name=classification", f"--model_name_or_path={model}", f"--output_dir={folder}",
+         *map(str, arguments)]
+    )  # fmt: skip
+
+
+def predictions_of(folder):
+    lines = (folder / "predictions.tsv").read_text(encoding="utf-8").splitlines()
+    return [line.split("\t")[0] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        (["text"], [("Good",), ("Never seen",), ("",)]),
+        (["text", "label"], [("Good", ""), ("Never seen", ""), ("", "")]),
+        (["text", "label"], [("Good", -1), ("Never seen", -1), ("", -1)]),
+        (["text", "label"], [("Good", "nan"), ("Never seen", "?"), ("", "unknown")]),
+    ],
+    ids=["no column", "empty", "minus one", "placeholders"],
+)
+def test_a_trained_model_is_applied_to_rows_without_labels(header, rows, classifier, tmp_path):
+    new = write_csv(tmp_path / "new.csv", header, rows)
+    apply(classifier, tmp_path / "out", "--do_predict", f"--predict_file={new}")
+    found = predictions_of(tmp_path / "out")
+    assert len(found) == 3
+    assert set(found) <= {"bad", "good"}
+
+
+def test_a_model_whose_classes_are_only_numbered_is_applied_and_scored(classifier, tmp_path):
+    """As many models of the hub are: LABEL_0 is the class 0 of the data."""
+    model = tmp_path / "model"
+    shutil.copytree(classifier, model)
+    config = read_json(model / "config.json")
+    names = ["LABEL_0", "LABEL_1"]
+    config |= {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    (model / "config.json").write_text(json.dumps(config))
+    rows = [(text, int(label == "good")) for text, _, label in ROWS]
+    test = write_csv(tmp_path / "test.csv", ["text", "label"], rows)
+    results = apply(model, tmp_path / "out", "--do_predict", f"--test_file={test}")
+    found = [int(name.removeprefix("LABEL_")) for name in predictions_of(tmp_path / "out")]
+    right = sum(gold == said for (_, gold), said in zip(rows, found, strict=True))
+    assert results["test_accuracy"] == pytest.approx(right / len(rows))
+    apply(model, tmp_path / "bare", "--do_predict", f"--predict_file={test}")
+    assert set(predictions_of(tmp_path / "bare")) <= set(names)
+
+
+def test_a_class_that_the_model_never_saw_counts_as_missed(classifier, tmp_path, capfd):
+    rows = [(text, label) for text, _, label in ROWS] + [("So so", "middling")] * 4
+    file = write_csv(tmp_path / "a.csv", ["text", "label"], rows)
+    results = apply(classifier, tmp_path / "out", "--do_predict", f"--test_file={file}")
+    found = predictions_of(tmp_path / "out")
+    right = sum(gold == said for (_, gold), said in zip(rows, found, strict=True))
+    assert 0 < right < len(ROWS) + 1
+    assert results["test_accuracy"] == pytest.approx(right / len(rows))
+    gold = [label for _, label in rows]
+    macro = f1_score(gold, found, average="macro", zero_division=0)
+    assert results["test_macro_f1"] == pytest.approx(macro)
+    assert "not trained on middling" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("split", ["test", "predict", "validation"])
+def test_minus_one_outside_the_training_data_is_no_class(split, encoder, tmp_path):
+    rows = [(text, int(label == "good")) for text, _, label in ROWS]
+    train = write_csv(tmp_path / "train.csv", ["text", "label"], rows)
+    other = write_csv(tmp_path / "other.csv", ["text", "label"], [(text, -1) for text, _ in rows])
+    results = run(tmp_path / "run", encoder, f"--train_file={train}", f"--{split}_file={other}")
+    assert read_json(tmp_path / "run" / "config.json")["label2id"] == {"0": 0, "1": 1}
+    assert not [name for name in results if name.endswith("accuracy")]
+
+
+def test_what_is_predicted_does_not_shape_what_is_learned(encoder, tmp_path):
+    rows = [(text, int(label == "good")) for text, _, label in ROWS]
+    train = write_csv(tmp_path / "train.csv", ["text", "label"], rows)
+    weights = set()
+    for number, cells in enumerate(((0, 1), (7, 8), (0.5, 2.25), ("nan", "word"), ("inf", ""))):
+        new = write_csv(
+            tmp_path / f"{number}.csv", ["text", "label"], [("Good", cells[0]), ("Bad", cells[1])]
+        )
+        folder = tmp_path / f"run-{number}"
+        run(folder, encoder, f"--train_file={train}", f"--predict_file={new}")
+        weights.add((folder / "model.safetensors").read_bytes())
+        assert read_json(folder / "config.json")["label2id"] == {"0": 0, "1": 1}
+    assert len(weights) == 1
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "<NA>", "None", ""])
+def test_classes_that_are_numbers_may_be_missing_as_pandas_writes_it(nothing, encoder, tmp_path):
+    rows = [(text, int(label == "good")) for text, _, label in ROWS] + [("And", nothing)]
+    file = write_csv(tmp_path / "a.csv", ["text", "label"], rows)
+    files = (f"--train_file={file}", f"--validation_file={file}")
+    results = run(tmp_path / "run", encoder, *files)
+    assert read_json(tmp_path / "run" / "config.json")["label2id"] == {"0": 0, "1": 1}
+    assert results["eval_accuracy"] * 12 == pytest.approx(round(results["eval_accuracy"] * 12))
+
+
+@pytest.mark.parametrize("nothing", ["nan", "-nan", "NA"])
+def test_a_number_that_is_missing_is_neither_learned_nor_scored(nothing, encoder, tmp_path, capfd):
+    rows = [(row[0], 0.5 * number - 1) for number, row in enumerate(ROWS)]
+    train = write_csv(tmp_path / "train.csv", ["text", "label"], rows)
+    dev = write_csv(tmp_path / "dev.csv", ["text", "label"], [*rows[:5], ("And", nothing)])
+    results = run(tmp_path / "run", encoder, f"--train_file={train}", f"--validation_file={dev}")
+    assert results["eval_mse"] == pytest.approx(results["eval_loss"], rel=1e-4)
+    assert "1 rows have no label" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["inf", "-inf", "1e999"])
+@pytest.mark.parametrize("mode", [[], ["--check_data"]])
+def test_an_infinite_label_is_named(label, mode, encoder, tmp_path, capfd):
+    rows = [(row[0], 0.5 * number) for number, row in enumerate(ROWS)] + [("And", label)]
+    file = write_csv(tmp_path / "a.csv", ["text", "label"], rows)
+    arguments = ["--task_name=classification", f"--train_file={file}", *mode]
+    arguments += [f"--config_name={encoder}", f"--tokenizer_name={encoder}"]
+    code = train_loop.cli([*arguments, f"--output_dir={tmp_path / 'out'}"])
+    assert code == (1 if mode else 2)
+    said = capfd.readouterr()
+    assert f"train: the label {label} is no finite number" in said.out + said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_regression_is_applied_to_rows_without_numbers(encoder, tmp_path, capfd):
+    rows = [(row[0], 0.5 * number) for number, row in enumerate(ROWS)]
+    train = write_csv(tmp_path / "train.csv", ["text", "label"], rows)
+    run(tmp_path / "run", encoder, f"--train_file={train}")
+    new = write_csv(tmp_path / "new.csv", ["text"], [("Good",), ("Bad",)])
+    apply(tmp_path / "run", tmp_path / "out", "--do_predict", f"--predict_file={new}")
+    assert [float(value) for value in predictions_of(tmp_path / "out")]
+    words = write_csv(tmp_path / "words.csv", ["text", "label"], [("Good", "good")])
+    arguments = ["--task_name=classification", f"--model_name_or_path={tmp_path / 'run'}"]
+    arguments += ["--do_eval", f"--validation_file={words}", f"--output_dir={tmp_path / 'o'}"]
+    assert train_loop.cli(arguments) == 2
+    assert "predicts a number, but the labels of the data are words" in capfd.readouterr().err
