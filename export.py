@@ -93,12 +93,7 @@ def main(argv: list[str] | None = None) -> dict:
     from accelerate import Accelerator  # imports that take seconds come after --help
 
     from postprocess import predict_split
-    from tagloop.models.onnx_model import (
-        NAME,
-        OnnxModel,
-        quantize,
-        write_onnx,
-    )
+    from tagloop.models.onnx_model import NAME, OnnxModel, quantize, write_onnx
     from tagloop.models.saving import PROCESSOR_FILES
     from tagloop.processes.launch import quiet_libraries
     from tagloop.tasks.task import load_task

@@ -32,9 +32,10 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
         try:
             publish(folder, packed.write, packed.facts)
         except WRITE_ERRORS as error:
+            reason = describe_write_error(error)
             return (
-                f"{folder}: the checkpoint could not be written: {describe_write_error(error)}; mend "
-                "that and go on with --resume_from_checkpoint auto"
+                f"{folder}: the checkpoint could not be written: {reason}; mend that and go on "
+                "with --resume_from_checkpoint auto"
             )
         with contextlib.suppress(OSError):  # what is left over is pruned the next time
             prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)

@@ -13,12 +13,16 @@ from tagloop.models.saving import is_model_file
 from tagloop.options.config import Config
 from tagloop.output.lock import LOCK
 from tagloop.run import Run
+from tagloop.tasks import TASKS
 from tagloop.tasks.task import prediction_files_of
 
 CARD = "README.md"
 PREDICTIONS = "predictions.npz"
 EVALUATION = "evaluation.json"  # which model was scored where nothing was trained
 PAGES = ("metrics.jsonl", "report.html", PREDICTIONS, EVALUATION)
+OLD_MODEL_FILES = (
+    "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json",
+)  # fmt: skip
 RESULTS = tuple(f"{part}_results.json" for part in ("all", "train", "eval", "test"))
 
 
@@ -29,6 +33,24 @@ def is_own_file(name: str, prediction_files: tuple[str, ...]) -> bool:
         prediction_files: those of the task.
     """
     return name in (RUN_RECORD, *PAGES, *RESULTS, *prediction_files) or is_model_file(name)
+
+
+def names_of_run(config: Config, folder: Path) -> list[str]:
+    """Names of the files of the run or evaluation in a folder, run.json last; none without one.
+
+    Files of a model are those that run.json notes: a user may keep a vocab.txt there.
+    """
+    if not any(os.path.lexists(folder / name) for name in (RUN_RECORD, EVALUATION)):
+        return []
+    record = read_json(folder / RUN_RECORD)
+    options, noted = record.get("options"), record.get("model_files")
+    task_name = options.get("task_name") if isinstance(options, dict) else None
+    if not isinstance(task_name, str) or task_name not in TASKS:
+        task_name = config.task_name
+    if not isinstance(noted, dict):  # of a version that did not note them, or damaged
+        noted = OLD_MODEL_FILES if (folder / RUN_RECORD).exists() else ()
+    model_files = [name for name in noted if is_model_file(name)]
+    return [*PAGES, *RESULTS, *prediction_files_of(task_name), *model_files, RUN_RECORD]
 
 
 def is_leftover(name: str, prediction_files: tuple[str, ...]) -> bool:

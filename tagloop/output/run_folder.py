@@ -48,14 +48,13 @@ from tagloop.output.own_files import (
     contents,
     evaluation_of,
     is_leftover,
-    is_own_file,
     is_own_model,
+    names_of_run,
 )
 from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
-from tagloop.tasks import TASKS
-from tagloop.tasks.task import Scores, prediction_files_of
+from tagloop.tasks.task import Scores
 
 
 @contextlib.contextmanager
@@ -141,15 +140,8 @@ def _clear(run: Run) -> None:
             run.say(f"{folder}: is left; it has no manifest of a checkpoint")
     if is_own_card(run.folder / CARD):
         (run.folder / CARD).unlink()
-    options = read_json(run.folder / RUN_RECORD).get("options")
-    task_name = options.get("task_name") if isinstance(options, dict) else None
-    if not isinstance(task_name, str) or task_name not in TASKS:
-        task_name = run.config.task_name
-    predictions = prediction_files_of(task_name)
-    for path in list(run.folder.iterdir()):
-        if is_own_file(path.name, predictions) and path.name != RUN_RECORD:
-            path.unlink()
-    (run.folder / RUN_RECORD).unlink(missing_ok=True)  # last: until then it is known for a run
+    for name in names_of_run(run.config, run.folder):
+        remove(run.folder / name)
 
 
 def _lines_until(step: int, path: Path) -> list[str]:

@@ -232,15 +232,20 @@ def test_overwriting_deletes_every_file_of_the_run_before(tmp_path):
     assert (folder / "predictions.tsv").exists()
     old = ["model-00001-of-00002.safetensors", "model.safetensors.index.json",
            "preprocessor_config.json", "generation_config.json"]  # fmt: skip
-    theirs = ["model-notes.txt", "vocabulary.json", "train.tsv"]
+    theirs = ["model-notes.txt", "vocab.txt", "train.tsv"]
     for name in (*old, *theirs):
         (folder / name).write_text("{}")
+    record = read_json(folder / "run.json")
+    record["model_files"] |= {name: {"size": 2, "sha256": ""} for name in [*old, "../outside"]}
+    (folder / "run.json").write_text(json.dumps(record))
+    (tmp_path / "outside").write_text("precious")
     train_loop.main(
         [*SMALL, "--max_train_steps=1", "--overwrite_output_dir", f"--output_dir={folder}"]
     )
     left = {path.name for path in folder.iterdir()}
     assert not left & {"predictions.tsv", *old}
     assert {"predictions.conll", *theirs} <= left
+    assert (tmp_path / "outside").exists()
 
 
 @pytest.mark.slow

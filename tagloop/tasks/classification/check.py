@@ -12,6 +12,7 @@ from tagloop.data.check import SAYS_NOTHING, FirstSight, Report, SplitCounts, Su
 from tagloop.data.rows import cell_text
 from tagloop.data.sources import find_sources
 from tagloop.data.tables import open_table
+from tagloop.errors import InputError
 from tagloop.models.tokenizers import longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
