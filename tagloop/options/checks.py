@@ -55,7 +55,7 @@ def _number_remedy(
     value: float, *, least: float | None, above: float | None, below: float | None
 ) -> str | None:
     """What a number must be instead, if it is not good."""
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if least is not None and value < least:
         return f"must be at least {least}"
