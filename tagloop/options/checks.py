@@ -55,7 +55,7 @@ def _number_remedy(
     value: float, *, least: float | None, above: float | None, below: float | None
 ) -> str | None:
     """What a number must be instead, if it is not good."""
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if least is not None and value < least:
         return f"must be at least {least}"
@@ -131,7 +131,8 @@ def _model_problems(config: Config, asked: bool) -> Iterator[str]:
         )
     if from_scratch and not (config.model_name_or_path or config.tokenizer_name):
         yield "a model from scratch needs --tokenizer_name"
-    if config.push_to_hub and asked and not config.do_train:
+    trains = config.do_train if asked else config.has_training_data
+    if config.push_to_hub and not trains:
         yield "--push_to_hub needs --do_train: there is nothing to push"
 
 

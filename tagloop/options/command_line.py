@@ -69,6 +69,6 @@ def parse_config(argv: list[str] | None = None) -> Config:
         small = {name: min(getattr(config, name) or DEBUG_SAMPLES, DEBUG_SAMPLES) for name in sizes}
         config = dataclasses.replace(config, **small)
     if not (config.do_train or config.do_eval or config.do_predict):  # then all the data allows
-        trains = config.uses_sample_corpus or config.dataset_name or config.train_file
-        config = dataclasses.replace(config, do_train=bool(trains), do_eval=True, do_predict=True)
+        trains = config.has_training_data
+        config = dataclasses.replace(config, do_train=trains, do_eval=True, do_predict=True)
     return config

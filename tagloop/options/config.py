@@ -386,6 +386,11 @@ class Config(*reversed(dict.fromkeys(OPTIONS_OF_TASKS.values())), SharedOptions)
         return self.dataset_name is None and not any(files)
 
     @property
+    def has_training_data(self) -> bool:
+        """True when training is possible, as far as the options tell."""
+        return self.uses_sample_corpus or bool(self.dataset_name or self.train_file)
+
+    @property
     def uses_sample_model(self) -> bool:
         """True when neither data nor a model is named: the embedded default."""
         model = (self.model_name_or_path, self.config_name, self.model_type)

@@ -220,6 +220,41 @@ def test_bad_files(tmp_path, name, text, says):
     assert says in refused(["--config", str(path)])
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "report_to: [tensorboard, wandb]"),
+        ("a.yaml", "report_to:\n- tensorboard\n- wandb\n"),
+        ("a.json", '{"report_to": ["tensorboard", "wandb"]}'),
+    ],
+)
+def test_a_list_of_names_may_be_written_as_a_list(name, text, tmp_path):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert parse_config(["--config", str(path)]).report_to == "tensorboard,wandb"
+    (tmp_path / "b.json").write_text('{"report_to": [["wandb"]]}')
+    assert "--report_to: must be a list of names" in refused([f"--config={tmp_path / 'b.json'}"])
+
+
+@pytest.mark.parametrize("name", ["dataloader_num_workers", "preprocessing_num_workers"])
+def test_no_more_processes_than_the_machine_bears(name):
+    message = refused([f"--{name}=9999"])
+    assert re.search(rf"--{name} 9999: must be at most \d+, as this machine has \d+ core", message)
+    assert getattr(parse_config([f"--{name}=4"]), name) == 4
+    marked = {n for n, field in FIELDS.items() if field.metadata["starts_processes"]}
+    assert marked == {n for n in FIELDS if n.endswith("_workers")}
+
+
+@pytest.mark.parametrize("value", ["9" * 4300, "9" * 5000, "-" + "9" * 4300, "1e400", "\ud800"])
+@pytest.mark.parametrize(
+    "name", [name for name, field in FIELDS.items() if re.search("int|float", str(field.type))]
+)
+def test_numbers_that_no_machine_can_use(name, value):
+    message = refused([f"--{name}={value}"])
+    assert message.startswith(f"--{name} ")
+    assert len(message) < 600
+
+
 def test_all_problems_of_a_file_are_reported_together(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("seed: many\nlerning_rate: 1\nstride: [1]\n", encoding="utf-8")

@@ -566,6 +566,7 @@ def test_a_finished_run_says_so_before_anything_is_loaded(finished, monkeypatch,
     assert "finished, there is nothing to resume" in capfd.readouterr().out
     error = refused(capfd, *TINY, f"--output_dir={finished}", AUTO, "--seed=9")
     assert "--seed was 42 and is now 9" in error
+    assert "--model_name_or_path" in error.splitlines()[-1], "how a model is trained further"
 
 
 # Where the locale is not UTF-8, and where processes differ

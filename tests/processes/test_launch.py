@@ -11,9 +11,9 @@ from launches import HANG, ON_CPU, REPO, SMALL, finish, launch, start, wait_for_
 from torch.nn.functional import dropout
 
 from tagloop.checkpoints import checkpoint
-from tagloop.errors import InputError
+from tagloop.errors import InputError, OutOfMemory
 from tagloop.processes.agree import seed_update
-from tagloop.processes.launch import check_devices
+from tagloop.processes.launch import check_devices, closing_group
 
 
 def mask(*position):
@@ -151,3 +151,13 @@ def test_no_end_of_a_run_leaves_the_process_group_open(tmp_path, reason):
     )  # fmt: skip
     assert "left its process group open" not in result.stdout
     assert "terminate called" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(MemoryError(), "out of memory: the model"), (MemoryError("8 GiB"), "out of memory (8 GiB)")],
+)
+def test_memory_that_ends_without_a_word(error, says):
+    with pytest.raises(OutOfMemory) as caught, closing_group():
+        raise error
+    assert str(caught.value).startswith(says)
