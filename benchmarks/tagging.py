@@ -9,12 +9,15 @@ counts. The tagger gets the same texts, and splits them itself.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import transformers
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tagloop
 
 from tagloop.data.documents.reading import read_documents
 from tagloop.tasks.tagging.tagger import load_tagger

@@ -13,6 +13,25 @@ from launches import HANG, REPO
 TINY = "--data sample --encoder tiny --updates 2 --repeats 1"
 
 
+SCRIPTS = [
+    path
+    for path in sorted((REPO / "benchmarks").glob("*.py"))
+    if "ArgumentParser(" in path.read_text(encoding="utf-8") and path.name != "measuring.py"
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_benchmark_answers_help_from_any_folder(script, tmp_path):
+    """Nothing but its own file tells a script where the loop lies."""
+    command = [sys.executable, script, "--help"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
