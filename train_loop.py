@@ -225,17 +225,15 @@ def train(run: Run, stop: StopSignal) -> dict:
                 is_best = state.add_evaluation(scores, run.task.metric)
                 logs.log_evaluation(run, scores)
             stop_number = stop.agreed()
-            stop_saves = stop_number and (
-                stop_number != signal.SIGINT or config.checkpointing_steps
-            )
-            if due.save or stop_saves or (is_best and config.load_best_model_at_end):
+            must_save = stop_number and (stop_number != signal.SIGINT or config.checkpointing_steps)
+            if due.save or must_save or (is_best and config.load_best_model_at_end):
                 unread.read(accelerator, state)
                 save_checkpoint(run, epoch=epoch if due.end_epoch else None, is_best=is_best)
             if run.is_over:
                 return meter.close()
             if stop_number:
                 run.background.wait()
-                raise run.stopped(saved=bool(stop_saves))
+                raise run.stopped(saved=bool(must_save))
     return meter.close()
 
 
