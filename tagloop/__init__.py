@@ -1,1 +1,1 @@
-"""What train_loop.py is made of: data, tasks, training, output, and the sample."""
+"""The rooms of train_loop.py; docs/house.md says what each of them is for."""
