@@ -1,9 +1,10 @@
-"""Predictions of all processes -> padded, gathered once, put back in order.
+"""Predicts a split with all processes: predictions are padded, gathered once and put in order.
 
-    found = predict_split(accelerator, model, task, "validation", batch_size=8)  # every process
-    found.predictions["label"]                 # the same on every process, whatever their number
+    outcome = predict_split(accelerator, model, task, "validation", batch_size=8)
+    outcome.predictions["label"]  # the same on every process, for any number of processes
 
-This file knows no task. An example has some predictions, and `prediction_offsets` says how many.
+Every process must call predict_split. This file knows no task: `Examples.prediction_offsets` says
+how many predictions an example has.
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ from tagloop.training.evaluation import predict_share
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """What a model says about one split, the same on every process.
+    """The predictions and the loss of one split, the same on every process.
 
     Attributes:
-        predictions: by name, [num_predictions, ...], in the order of the split, in the dtypes
-            that the task predicts.
-        loss: mean over the targets (nats for cross-entropy); None if there are none.
+        predictions: by name, [num_predictions of the split, ...] each, in the order of the split,
+            in the dtypes that the task predicts.
+        loss: mean over the targets, in nats if it is a cross-entropy; None if the split has no
+            targets.
     """
 
     predictions: dict[str, np.ndarray]
@@ -44,13 +46,14 @@ def predict_split(
 ) -> SplitPredictions:
     """Predict every example of a split once. Every process must call this.
 
-    The batches are cut without regard to the number of processes and dealt in turn, so each batch
-    is computed in the same way wherever it lands. A process that runs out of batches computes
-    empty ones, because a sharded model communicates in every forward.
+    The number of processes does not change the batches; the processes take them in turn. So the
+    result of a batch does not depend on the process that computes it. A process that has fewer
+    batches than others computes empty batches, because a sharded model communicates in every
+    forward pass.
 
     Args:
-        batch_size: as `plan_evaluation` takes it.
-        equal_lengths: a batch holds only examples that do not pad each other.
+        batch_size: examples in a batch of the longest examples, as `plan_evaluation` takes it.
+        equal_lengths: True if a batch may hold only examples that do not pad each other.
     """
     examples, num_processes = task.examples[split], accelerator.num_processes
     lengths = examples.shapes if equal_lengths else examples.padded_lengths
@@ -62,7 +65,8 @@ def predict_split(
     gathered_sums = accelerator.gather(share.loss_sums)
     gathered = gather_padded(accelerator, share.predictions)
 
-    # The plan says which examples each process predicted, in which order: no positions travel.
+    # The plan says which examples each process predicted, and in which order, so the processes
+    # need not send positions.
     num_predictions = int(examples.prediction_offsets[-1])
     shares = [batches[process::num_processes] for process in range(num_processes)]
     places = [places_of(examples, np.concatenate([np.array([], int), *ids])) for ids in shares]
@@ -73,10 +77,11 @@ def predict_split(
         in_order[name] = np.zeros((num_predictions, *values.shape[2:]), dtype=values.dtype)
         for process, own_places in enumerate(places):
             in_order[name][own_places] = values[process, : len(own_places)]
-    # Summed in the order of the batches, not of the processes: the last digit is the same.
+    # The losses are summed in the order of the batches, which is the same for any number of
+    # processes. So even the last digit of the sum is the same.
     loss_sums = gathered_sums.view(num_processes, num_rounds).T.flatten()[: len(batches)].tolist()
     weight = float(examples.target_weights.sum())
-    # Five decimals: below them a batch's padding shows in float32.
+    # The loss has five decimals, because padding changes further decimals in float32.
     return SplitPredictions(in_order, round(sum(loss_sums) / weight, 5) if weight else None)
 
 
@@ -88,9 +93,11 @@ def gather_padded(accelerator: Accelerator, values: dict[str, Tensor]) -> dict[s
             all sizes but the first are the same on every process.
 
     Returns:
-        By name, [num_processes, longest, ...] of the same dtype, padded at the end.
+        By name, [num_processes, num_predictions of the process that has most, ...] in the dtype
+        of the tensor, padded with zeros at the end.
     """
-    # As bytes: so all names travel together, and NCCL knows no 16-bit integers.
+    # Tensors are gathered as bytes: all of them then need one collective only, and NCCL cannot
+    # gather 16-bit integers.
     rows = {
         name: tensor.contiguous().flatten(1) if tensor.ndim > 1 else tensor[:, None]
         for name, tensor in values.items()
@@ -99,11 +106,11 @@ def gather_padded(accelerator: Accelerator, values: dict[str, Tensor]) -> dict[s
     joined = torch.cat(list(bytes_of.values()), dim=1)
     padded = accelerator.pad_across_processes(joined, pad_index=0)
     gathered = accelerator.gather(padded).cpu().numpy()
-    found, at = {}, 0
+    by_name, start = {}, 0
     for name, tensor in values.items():
         width = bytes_of[name].shape[1]
-        own = np.ascontiguousarray(gathered[:, at : at + width])
+        own = np.ascontiguousarray(gathered[:, start : start + width])
         dtype = torch.empty(0, dtype=tensor.dtype).numpy().dtype
-        found[name] = own.view(dtype).reshape(accelerator.num_processes, -1, *tensor.shape[1:])
-        at += width
-    return found
+        by_name[name] = own.view(dtype).reshape(accelerator.num_processes, -1, *tensor.shape[1:])
+        start += width
+    return by_name

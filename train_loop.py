@@ -5,16 +5,16 @@
         --model_name_or_path bert-base-cased --train_file train.conll --validation_file dev.conll \\
         --output_dir runs/mine
 
-The run from top to bottom: main(), build(), train(), train_step(), compute_loss(), evaluate(),
-finish(). A step is an update of the optimizer everywhere. The examples of an update, its loss and
-its gradient do not depend on the number of processes, or on how the global batch is cut into
-micro-batches. The task decides which targets are learned, what is predicted and how it is scored
-(tagloop/tasks).
+The functions below follow the run from its start to its end: main(), build(), train(),
+train_step(), compute_loss(), evaluate(), finish(). In this project a step is always one update of
+the optimizer. The examples, the loss and the gradient of an update do not depend on the number of
+processes, or on how the global batch is cut into micro-batches. The task (tagloop/tasks) decides
+which targets the model learns, which values it predicts and how the predictions are scored.
 """
 
 from tagloop.options.command_line import check_command_line, check_places, parse_config
 
-if __name__ == "__main__":  # --help and bad options are answered before torch is imported
+if __name__ == "__main__":  # The user sees --help and bad options before torch is imported.
     check_command_line()
 
 import math
@@ -65,7 +65,13 @@ from tagloop.training.vocabulary import compact_vocabulary
 
 @closing_group()
 def main(argv: list[str] | None = None) -> dict:
-    """Do everything the options ask for; return what all_results.json holds."""
+    """Do everything that the options ask for; return the content of all_results.json.
+
+    Raises:
+        InputError: the data, an option or the launch cannot work.
+        RunStopped: the run cannot go on, as a loss is not finite or the disk is full.
+        Preempted: a signal stopped the run.
+    """
     config = parse_config(argv)
     if config.check_data:
         check_places(config)
@@ -104,10 +110,15 @@ def main(argv: list[str] | None = None) -> dict:
 def build(
     config: Config, accelerator: Accelerator, folder: Path, earlier: EarlierRun | None
 ) -> Run:
-    """Task, model, optimizer and schedule of a run. Raises InputError for bad input."""
+    """Build the task, the model, the optimizer and the schedule. Raises InputError for bad input.
+
+    Args:
+        earlier: the run that this one resumes; None for a new run.
+    """
     config = settle(config, earlier.options if earlier else None)
     on_gpu = accelerator.device.type == "cuda"
-    multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1  # for tensor cores
+    # Tensor cores compute fastest if the number of columns is a multiple of 8.
+    multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1
 
     def load_everything():
         say(accelerator, f"reading {config.names_of_data}")
@@ -127,8 +138,8 @@ def build(
         return task, model, dry
 
     task, model, own_dry = on_all(accelerator, load_everything)
-    # All processes must deal examples in the same way, but a machine that rounds differently could
-    # have found something else: the answer of the main process holds.
+    # All processes must deal examples in the same way, but on a machine that rounds differently
+    # the dry pass could end otherwise. So all processes use the result of the main process.
     dry = on_main(accelerator, lambda: own_dry)
     accelerator.ddp_handler.find_unused_parameters = dry.has_unused_parameters
     every_row = config.full_vocabulary or not config.do_train
@@ -142,13 +153,14 @@ def build(
     shard_by_layer(accelerator, model)
     model, optimizer = accelerator.prepare(model, optimizer)
 
-    # A resumed run keeps its global batch, whatever the processes and batch sizes are now.
-    asked = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    global_batch_size = earlier.global_batch_size if earlier else asked * accelerator.num_processes
+    # A resumed run keeps its global batch size, even if the number of processes or the options
+    # about batch sizes have changed.
+    share = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    global_batch_size = earlier.global_batch_size if earlier else share * accelerator.num_processes
     timetable = build_timetable(config, len(task.examples.get("train", ())), global_batch_size)
     lr_scheduler = get_scheduler(
-        config.lr_scheduler_type,  # linear, unless asked otherwise
-        optimizer.optimizer,  # Not the prepared one, whose schedule would step once per process.
+        config.lr_scheduler_type,
+        optimizer.optimizer,  # The schedule of a prepared optimizer would step once per process.
         num_warmup_steps=timetable.num_warmup_updates,
         num_training_steps=timetable.num_updates,
     )
@@ -173,14 +185,14 @@ def build(
 
 
 def train(run: Run, stop: StopSignal) -> dict:
-    """Take the updates of all epochs; after each, log, evaluate, save and stop as is due.
+    """Take the updates of all epochs; log, evaluate, save and stop after an update if that is due.
 
     Returns:
-        Throughput, as `Meter.close` gives it.
+        The speed of the training, as `Meter.close` gives it.
     """
     config, accelerator, state = run.config, run.accelerator, run.state
     meter = Meter(run)
-    if run.is_over:  # It was resumed after its last update.
+    if run.is_over:  # The run was resumed after its last update.
         return meter.close()
     first_epoch, first_update = run.timetable.position(state.step)
     for epoch in range(first_epoch, run.timetable.num_epochs):
@@ -195,9 +207,9 @@ def train(run: Run, stop: StopSignal) -> dict:
             equal_lengths=run.equal_lengths, packing=run.packing,
         )  # fmt: skip
         first_update = 0
-        unread = UnreadLosses()  # They stay on the device until something is due.
+        unread = UnreadLosses()  # The losses stay on the device until a log or a save is due.
         if config.dataloader_num_workers:
-            run.background.wait()  # Its thread must not be forked into the workers.
+            run.background.wait()  # The workers are forks, and no thread may run during a fork.
         for update in train_dataloader:
             unread.add(train_step(run, update))
             state.step += 1
@@ -216,26 +228,26 @@ def train(run: Run, stop: StopSignal) -> dict:
                 scores, _ = evaluate(run, "validation")
                 is_best = state.add_evaluation(scores, run.task.metric)
                 logs.log_evaluation(run, scores)
-            stop_asked = stop.agreed()
-            keeps = stop_asked and (stop_asked != signal.SIGINT or config.checkpointing_steps)
-            if due.save or keeps or (is_best and config.load_best_model_at_end):
+            stop_number = stop.agreed()
+            must_save = stop_number and (stop_number != signal.SIGINT or config.checkpointing_steps)
+            if due.save or must_save or (is_best and config.load_best_model_at_end):
                 unread.read(accelerator, state)
                 save_checkpoint(run, epoch=epoch if due.end_epoch else None, is_best=is_best)
             if run.is_over:
                 return meter.close()
-            if stop_asked:
+            if stop_number:
                 run.background.wait()
-                raise run.stopped(saved=bool(keeps))
+                raise run.stopped(saved=bool(must_save))
     return meter.close()
 
 
 def train_step(run: Run, update: Update) -> UpdateResult:
     """Learn from one global batch: forward, backward, clip, step. Every process must call this.
 
-    The loss of an update is the sum of its losses over the sum of its targets' weights, both over
-    the whole global batch, so no cut of the batch changes it. DDP and FSDP average gradients over
-    processes, hence the factor num_processes. A model's own loss would be the mean of each
-    micro-batch instead.
+    The loss of an update is the sum of its losses divided by the sum of its targets' weights. Both
+    sums go over the whole global batch, so the loss does not depend on the cut. DDP and FSDP
+    average gradients over processes, so the loss is multiplied by num_processes. The loss that a
+    transformers model returns is not used, because it is a mean over the micro-batch.
     """
     accelerator, model, optimizer = run.accelerator, run.model, run.optimizer
     seed_update(run.config.seed, run.state.step, accelerator.process_index)
@@ -244,17 +256,17 @@ def train_step(run: Run, update: Update) -> UpdateResult:
     loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
     for number, micro_batch in enumerate(update.micro_batches, start=1):
         micro_batch = micro_batch.to(accelerator.device)
-        # Gradients travel between processes once an update, in its last backward.
+        # Processes exchange gradients once in an update, during its last backward pass.
         with nullcontext() if number == len(update.micro_batches) else accelerator.no_sync(model):
             loss = compute_loss(run, micro_batch)
             accelerator.backward(loss * scale)
         loss_sum += loss.detach()
     max_norm = run.config.max_grad_norm or math.inf
     grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
-    scaler = accelerator.scaler  # There is one for fp16 only.
+    scaler = accelerator.scaler  # Only fp16 has a scaler; without fp16 this is None.
     scale_before = scaler.get_scale() if scaler else 0.0
     optimizer.step()
-    # Fused AdamW skips inside its kernel, so accelerate's optimizer_step_was_skipped does not know.
+    # accelerate's optimizer_step_was_skipped is wrong here: fused AdamW skips inside its kernel.
     skipped = scaler is not None and scaler.get_scale() < scale_before
     if not skipped:
         run.vocabulary.after_update(optimizer)
@@ -264,8 +276,8 @@ def train_step(run: Run, update: Update) -> UpdateResult:
 
 
 def compute_loss(run: Run, micro_batch: MicroBatch) -> Tensor:
-    """The summed loss of a micro-batch on the device, a scalar with a gradient."""
-    # No cut of the global batch changes the masks.
+    """The summed loss of a micro-batch on the device: a scalar with a gradient, usually float64."""
+    # The dropout masks do not depend on how the global batch is cut.
     with dropout_of(run.config, run.state.step, micro_batch, run.example_dims):
         outputs = run.model(**micro_batch.inputs)
     losses = run.task.losses(outputs, micro_batch)
@@ -273,21 +285,29 @@ def compute_loss(run: Run, micro_batch: MicroBatch) -> Tensor:
 
 
 def evaluate(run: Run, split: str) -> tuple[Scores, dict[str, np.ndarray]]:
-    """Scores of a split, and its predictions by name, on every process. All must call this."""
-    found = predict_split(
+    """Score a split. Every process must call this, and every process gets the same result.
+
+    Returns:
+        The scores, and the predictions by name, [num_predictions of the split, ...] each.
+    """
+    outcome = predict_split(
         run.accelerator, run.model, run.task, split,
         batch_size=run.config.per_device_eval_batch_size, equal_lengths=run.equal_lengths,
     )  # fmt: skip
-    if found.loss is not None and not math.isfinite(found.loss):
-        raise NotFinite(f"update {run.state.step}: the {split} loss is {found.loss}")
+    if outcome.loss is not None and not math.isfinite(outcome.loss):
+        raise NotFinite(f"update {run.state.step}: the {split} loss is {outcome.loss}")
     scores = on_main(
-        run.accelerator, lambda: run.task.score(split, found.predictions, found.loss).plain()
+        run.accelerator, lambda: run.task.score(split, outcome.predictions, outcome.loss).plain()
     )
-    return Scores(scores.values | {"loss": found.loss}, scores.by_type), found.predictions
+    return Scores(scores.values | {"loss": outcome.loss}, scores.by_type), outcome.predictions
 
 
 def finish(run: Run, measured: dict) -> dict:
-    """Take the best weights, score and predict; then the main process writes all files."""
+    """Load the best weights, score and predict; then the main process writes all files.
+
+    Args:
+        measured: the speed of the training, as `Meter.close` gives it.
+    """
     config, state, examples = run.config, run.state, run.task.examples
     results: dict[str, Scores] = {}
     predictions: dict[str, dict[str, np.ndarray]] = {}
@@ -302,7 +322,7 @@ def finish(run: Run, measured: dict) -> dict:
             load_best(run)
     if "validation" in examples:
         scores = state.best_scores if config.load_best_model_at_end else state.last_scores
-        # The report shows predictions of the test data or, without it, of the validation data.
+        # The report needs predictions: of the test data or, without test data, of this split.
         if not scores.values or (config.do_train and "test" not in examples):
             scores, predictions["validation"] = evaluate(run, "validation")
         results["eval"] = scores
@@ -316,7 +336,7 @@ def finish(run: Run, measured: dict) -> dict:
 
 
 def cli(argv: list[str] | None = None) -> int:
-    """main() as a command; returns the exit code."""
+    """Run main() as a command of the shell; returns the exit code."""
     return run_script(main, argv)
 
 

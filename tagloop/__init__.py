@@ -1,3 +1,3 @@
-"""What train_loop.py is made of: data, tasks, training, output, and the sample."""
+"""The rooms of train_loop.py; docs/house.md says what each of them is for."""
 
-__version__ = "0.1.0"  # as pyproject.toml has it
+__version__ = "0.1.0"  # The same version stands in pyproject.toml.

@@ -1,4 +1,4 @@
-"""How a run ends when it does not end well. Each is one message, never a traceback."""
+"""The exceptions that end a run. The user sees one message, and never a traceback."""
 
 import os
 import sys
@@ -7,54 +7,54 @@ from types import TracebackType
 
 from tagloop.streams import write_line
 
-EXIT_PROBLEMS = 1  # --check_data found some
-EXIT_INPUT = 2  # what the user gave cannot work; nothing was started
-EXIT_STOPPED = 3  # the run had to stop: non-finite loss, full disk; the last checkpoint is good
-EXIT_INTERRUPTED = 130  # Ctrl-C, and nothing was saved for it
-EXIT_PREEMPTED = 75  # a signal asked to stop; saved, resume with --resume_from_checkpoint auto
+EXIT_PROBLEMS = 1  # --check_data found problems in the data.
+EXIT_INPUT = 2  # Data, an option or the environment cannot work, so training did not start.
+EXIT_STOPPED = 3  # The loss is not finite, or the disk is full; the last checkpoint is good.
+EXIT_INTERRUPTED = 130  # Ctrl-C ended the run, and no checkpoint was written at that moment.
+EXIT_PREEMPTED = 75  # A signal ended the run after a checkpoint: --resume_from_checkpoint auto.
 SECONDS_TO_SPEAK = 1
 
 
 class InputError(ValueError):
-    """Bad data, option or environment. The message names the place and the remedy."""
+    """Data, an option or the environment is bad. The message names the place and the remedy."""
 
     exit_code = EXIT_INPUT
 
 
 class ProblemsFound(InputError):
-    """--check_data found what is wrong with the data; it is on the screen by then."""
+    """--check_data found problems in the data; they are printed before this is raised."""
 
     exit_code = EXIT_PROBLEMS
 
 
 class RunStopped(RuntimeError):
-    """The run cannot go on. The message says why, and where it can be taken up again."""
+    """The run cannot go on. The message says why, and from which checkpoint to resume."""
 
     exit_code = EXIT_STOPPED
 
 
 class OutOfMemory(RunStopped):
-    """Memory ended on this process, of which the others may know nothing."""
+    """This process has no memory left; the other processes may not know this."""
 
 
 class NotFinite(RunStopped):
-    """Weights, moments or a loss are not numbers any more; the message says since when."""
+    """A weight, a moment or a loss is NaN or infinite; the message names the update."""
 
 
 class Preempted(RuntimeError):
-    """A signal asked the run to stop, and it did, with a checkpoint."""
+    """The run wrote a checkpoint and stopped, because a signal asked for it."""
 
     exit_code = EXIT_PREEMPTED
 
 
 class Interrupted(Preempted):
-    """Ctrl-C asked the run to stop, and it did, without a checkpoint."""
+    """The run stopped without a checkpoint, because the user pressed Ctrl-C."""
 
     exit_code = EXIT_INTERRUPTED
 
 
 def require_working_directory() -> None:
-    """Refuse to start where no library can be loaded: torch ends the process there.
+    """Refuse to start in a working directory that was deleted: importing torch would crash.
 
     Raises:
         InputError: the working directory was deleted.
@@ -66,8 +66,12 @@ def require_working_directory() -> None:
 
 
 def report_error(error: BaseException) -> int:
-    """One message for all processes of a machine if they met the same error; the exit code."""
-    if isinstance(error, KeyboardInterrupt):  # not in training, which stops by itself
+    """Print the message of an error, once per machine, and return the exit code.
+
+    Only the first process of a machine prints, because all processes raise the same error. An
+    OutOfMemory may belong to one process only, so every process prints it.
+    """
+    if isinstance(error, KeyboardInterrupt):  # Training has a StopSignal and never raises this.
         error = Interrupted("interrupted; what was saved before is whole")
     if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, OutOfMemory):
         for line in str(error).splitlines():
@@ -78,7 +82,10 @@ def report_error(error: BaseException) -> int:
 
 
 def say_interrupted(kind: type, error: BaseException, traceback: TracebackType | None) -> None:
-    """For sys.excepthook: one line for Ctrl-C, all else as the interpreter shows it."""
+    """Print one line for Ctrl-C, and the usual traceback for any other error.
+
+    The function serves as sys.excepthook.
+    """
     if issubclass(kind, KeyboardInterrupt):
         report_error(error)
     else:

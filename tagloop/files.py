@@ -1,8 +1,9 @@
-"""A file or a folder is replaced whole and synced, or not at all: the only writer of both.
+"""Replaces a file or a folder as a whole and syncs it, or leaves it as it was.
 
     tmp-step_20/ written -> every file synced -> renamed to step_20/ -> parent synced
 
-What an interrupted write leaves is named tmp-...; whoever owns the folder clears it away.
+No other file of this project replaces files or folders. An interrupted write leaves a file or
+folder named tmp-...; the next run in the same folder deletes it.
 """
 
 import errno
@@ -20,13 +21,13 @@ from typing import TextIO
 
 from safetensors import SafetensorError
 
-# A full disk is an OSError, a SafetensorError or, from torch.save, a RuntimeError.
+# A full disk raises an OSError, a SafetensorError or, in torch.save, a RuntimeError.
 WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file as it was written."""
+    """Size and digest of a file at the time when it was written."""
 
     size: int  # bytes
     sha256: str  # hex digest
@@ -45,20 +46,22 @@ def describe_write_error(error: Exception) -> str:
 
 
 def sha256_of(path: Path) -> str:
+    """The sha256 of a file, as hex digits. Raises OSError if the file cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
-    """A file to write piece by piece: it replaces `path` at the end, and after an error does not.
+    """Open a temporary file, which replaces `path` at the end of the block.
 
-    A file that is replaced keeps its mode. A link stays one, and what it leads to is replaced.
-    Devices and pipes are written to at once.
-    The folder may be the user's, so no file there is touched but this one.
+    After an error in the block `path` is as it was. The new file keeps the mode of the old one. If
+    `path` is a link, the file that it leads to is replaced. If `path` is a device or a pipe, the
+    block writes into it at once. No other file in the folder is changed, because the folder may
+    belong to the user.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -84,6 +87,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 
 def fsync(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -92,17 +96,17 @@ def fsync(path: Path) -> None:
 
 
 def parse_json(path: Path) -> object:
-    """The JSON values of a file.
+    """The JSON values in a file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError, RecursionError: it holds no JSON.
+        OSError: the file cannot be read.
+        ValueError, RecursionError: the file holds no JSON.
     """
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_json(path: Path) -> dict:
-    """A file that write_json wrote; nothing where there is none, or something else."""
+    """The values in a file that write_json wrote; {} if the file is missing or holds no object."""
     try:
         values = parse_json(path)
     except (OSError, ValueError, RecursionError):
@@ -111,16 +115,16 @@ def read_json(path: Path) -> dict:
 
 
 def real_path(path: Path) -> Path:
-    """The absolute path without links. One in a circle of links stays as it is.
+    """The absolute path without links. A path in a circle of links is returned unchanged.
 
     Raises:
-        OSError: the working directory is gone, and the path is relative.
+        OSError: the path is relative, and the working directory was deleted.
     """
     return Path(os.path.realpath(path))
 
 
 def is_plain(path: Path) -> bool:
-    """True for a file that is no link, device, pipe or folder."""
+    """True if a path is a file, and not a link, device, pipe or folder."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -128,7 +132,7 @@ def is_plain(path: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a folder with its contents, or a link, but not what the link leads to."""
+    """Delete a file, a folder with its contents, or a link, but not the target of the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -136,10 +140,10 @@ def remove(path: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file, which appears if it is not there.
+    """Add a line to a file; a file that does not exist is made.
 
     Raises:
-        OSError: it cannot be written, or `path` is a link.
+        OSError: the file cannot be written, or `path` is a link.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     with open(os.open(path, flags, 0o666), "w", encoding="utf-8") as file:
@@ -147,9 +151,12 @@ def append_line(path: Path, line: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole: readers see the old text or the new, never half of it.
+    """Replace a file as a whole: readers see the old text or the new text, and never a part.
 
-    A link is replaced by the file; what the link leads to stays as it is.
+    If `path` is a link, the file replaces the link; the target of the link stays as it is.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     temporary = path.with_name(f"tmp-{path.name}")
     remove(temporary)
@@ -162,31 +169,39 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: dict) -> None:
-    """Raises ValueError for NaN, which JSON does not know."""
+    """Replace a file by JSON values, as write_text does.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: a value is NaN or infinite, which JSON does not know.
+    """
     text = json.dumps(values, indent=2, ensure_ascii=False, default=str, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def sync_files(folder: Path) -> dict[str, dict]:
-    """Bring a folder's files to the disk, readable like any other file of this user.
+    """Bring the files of a folder to the disk, with the mode of any new file of this user.
+
+    Folders inside of the folder are deleted.
 
     Returns:
         {name: {"size": bytes, "sha256": hex digest}}, in the order of the names.
     """
-    probe = folder / "tmp-mode"  # os.umask can only be read by setting it, for all threads
+    # A new file shows the mode. os.umask would have to set the mode to read it, for all threads.
+    probe = folder / "tmp-mode"
     probe.touch()
     mode = probe.stat().st_mode
     probe.unlink()
-    known = {}
+    facts = {}
     for path in sorted(folder.iterdir()):
-        if path.is_dir():  # a tokenizer's spare templates: nothing that is read back
+        if path.is_dir():  # A tokenizer may write further templates here, which no run reads.
             shutil.rmtree(path)
             continue
-        path.chmod(mode)  # safetensors makes files that nobody else may read
+        path.chmod(mode)  # safetensors writes files that only this user may read.
         fsync(path)
-        known[path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        facts[path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
     fsync(folder)
-    return known
+    return facts
 
 
 def replace_folder(
@@ -195,12 +210,12 @@ def replace_folder(
     """Write a folder so that it appears under its name complete, or not at all.
 
     Args:
-        write: puts the files into the folder it is given, and syncs them.
-        may_replace: tells of what lies there already whether it is ours. A link is replaced in any
-            case; what it leads to stays as it is.
+        write: writes the files into a given folder, and syncs them.
+        may_replace: says whether an earlier file or folder of this name belongs to this project
+            and may be deleted. A link is always replaced; the target of the link stays.
 
     Raises:
-        WRITE_ERRORS: nothing was replaced; what was there before is as it was.
+        WRITE_ERRORS: the folder could not be written; an earlier folder is as it was.
     """
     temporary = folder.with_name(f"tmp-{folder.name}")
     replaced = folder.with_name(f"tmp-replaced-{folder.name}")
@@ -224,31 +239,44 @@ def replace_folder(
 
 
 def replace_files(folder: Path, write: Callable[[Path], None], *, name: str) -> dict[str, dict]:
-    """Put files into a folder that holds others, too; each is replaced whole, and all are synced.
+    """Write files into a folder that also holds other files; each file is replaced as a whole.
 
     Args:
-        write: puts the files into the folder it is given.
-        name: of what is written; it is called tmp-NAME meanwhile.
+        write: writes the files into a given folder.
+        name: the files are first written into the folder tmp-NAME.
 
     Returns:
-        Size and sha256 of every file, as sync_files.
+        Size and sha256 of every file, as sync_files returns them.
+
+    Raises:
+        WRITE_ERRORS: a file could not be written.
     """
     temporary = folder / f"tmp-{name}"
     remove(temporary)
     try:
         temporary.mkdir()
         write(temporary)
-        known = sync_files(temporary)
+        facts = sync_files(temporary)
         for path in sorted(temporary.iterdir()):
             path.replace(folder / path.name)
     finally:
         remove(temporary)
     fsync(folder)
-    return known
+    return facts
 
 
 def find_damage(folder: Path, known: dict[str, FileFacts]) -> str | None:
-    """What is wrong with files that sync_files described; None if all are as they were."""
+    """Compare files with their sizes and digests; None if all are as they were written.
+
+    Args:
+        known: size and digest by name, as sync_files returned them.
+
+    Returns:
+        The first difference, as the end of a sentence.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     for name, facts in known.items():
         path = folder / name
         if Path(name).name != name or path.is_symlink() or not path.is_file():

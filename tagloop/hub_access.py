@@ -1,4 +1,4 @@
-"""Ask the hub once whether it answers; without a network, use the local cache at once."""
+"""Asks the hub once whether it answers; without a network the local cache is used at once."""
 
 import functools
 from collections.abc import Iterator
@@ -12,14 +12,17 @@ import huggingface_hub
 def _answers(hub: str) -> bool:
     try:
         huggingface_hub.utils.get_session().head(hub, timeout=10)
-    except Exception:  # of whatever client the library uses: no answer is no network
+    except Exception:  # The error is of the library's client; any error means: no network.
         return False
     return True
 
 
 @contextmanager
 def offline_without_network() -> Iterator[None]:
-    """Ask the hub once; where it does not answer, use the cache without a minute of retries."""
+    """Read only the local cache inside of the block if the hub does not answer.
+
+    Without this, the libraries would try for a minute to reach the hub.
+    """
     libraries = (datasets.config, huggingface_hub.constants)
     before = [library.HF_HUB_OFFLINE for library in libraries]
     if not any(before) and not _answers(huggingface_hub.constants.ENDPOINT):

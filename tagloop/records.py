@@ -1,10 +1,10 @@
-"""JSON that somebody else may have written becomes a dataclass: checked whole, or refused.
+"""Turns JSON values into a dataclass, or refuses them if one does not fit.
 
     facts = read_record(json.loads(text), Facts)
 
-The fields' annotations are the rules: int, float, str, bool, None, Any, unions of them, list[...],
-dict[str, ...], Literal (its type alone) and further dataclasses. A field with a default may be
-missing.
+Another program or another user may have written the JSON. The annotations of the fields say which
+values fit: int, float, str, bool, None, Any, unions of these, list[...], dict[str, ...], Literal
+(of which only the type counts) and further dataclasses. A field with a default may be missing.
 """
 
 import dataclasses
@@ -16,13 +16,15 @@ Record = TypeVar("Record")
 
 
 def read_record(values: object, kind: type[Record], place: str = "") -> Record:
-    """A dataclass made of JSON values, each compared with the annotation of its field.
+    """Make a dataclass of JSON values; every value must fit the annotation of its field.
 
     Args:
-        place: where the values stand, for the message.
+        values: a JSON object, with an entry for each field.
+        kind: the dataclass.
+        place: the name of the object that holds these values, for the message.
 
     Raises:
-        ValueError: a value is missing, unknown or of another type; names the field, not the value.
+        ValueError: a value is missing, unknown or of another type. The message names the field.
 
     >>> @dataclasses.dataclass
     ... class Point:
@@ -51,7 +53,7 @@ def _convert(value: object, kind: Any, place: str) -> Any:
         return value
     if origin in (Union, types.UnionType):
         return _convert_to_one_of(value, arguments, kind, place)
-    if origin is Literal:  # another version may have had further choices
+    if origin is Literal:  # Another version may have had further choices, so any text fits.
         return _convert(value, type(arguments[0]), place)
     if dataclasses.is_dataclass(kind):
         return _convert_to_dataclass(value, kind, place)
@@ -95,7 +97,7 @@ def _convert_to_dataclass(value: object, kind: type, place: str) -> Any:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
+    except OverflowError:  # The integer is larger than any float.
         return False
 
 

@@ -1,4 +1,4 @@
-"""Run: what was asked for, what was built for it, and where it is."""
+"""Run: the options of a run, the objects that were built for them, and its progress."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,43 +21,63 @@ from tagloop.training.vocabulary import Vocabulary
 
 @dataclass
 class Run:
-    """What was asked for, what was built for it, and where it is."""
+    """The options of a run, the objects that were built for them, and its progress.
+
+    Attributes:
+        config: the options, with a value for each.
+        folder: the output folder.
+        vocabulary: the rows of the input embedding that the model holds, and the waiting rows.
+        optimizer: as the accelerator prepared it.
+        lr_scheduler: not prepared by the accelerator, so it steps once per update.
+        equal_lengths: True if padding changes the outputs of the model, so that a batch may hold
+            only examples that do not pad each other.
+        packing: how training examples share the rows of a batch; None: a row for each example.
+        example_dims: the dimension of the examples in the tensor of each dropout call.
+        global_batch_size: examples that one update learns from, over all processes.
+        identity: JSON values that must be equal in this run and in the run that it resumes.
+        background: writes checkpoints beside training.
+    """
 
     config: Config
     accelerator: Accelerator
     folder: Path
     task: Task
     model: nn.Module
-    vocabulary: Vocabulary  # rows of the input embedding that the model holds, and the others
-    optimizer: optim.Optimizer  # prepared by the accelerator
-    lr_scheduler: optim.lr_scheduler.LRScheduler  # plain: it steps once per update
-    equal_lengths: bool  # padding changes what the model says: a batch holds one length only
-    packing: Packing | None  # how training batches share rows; None: a row for each example
-    example_dims: tuple[int | None, ...]  # where examples lie in the tensor of each dropout call
-    global_batch_size: int  # examples that one update learns from, over all processes
+    vocabulary: Vocabulary
+    optimizer: optim.Optimizer
+    lr_scheduler: optim.lr_scheduler.LRScheduler
+    equal_lengths: bool
+    packing: Packing | None
+    example_dims: tuple[int | None, ...]
+    global_batch_size: int
     timetable: Timetable
-    identity: dict  # what a resumed run must have in common with the one it resumes
+    identity: dict
     state: TrainState
-    background: Background  # checkpoints are written beside training
+    background: Background
 
     @property
     def is_over(self) -> bool:
-        """True after the last update, or when early stopping has seen enough."""
+        """True after the last update, or when early stopping ends the run."""
         return self.state.step >= self.timetable.num_updates or self.gave_up
 
     @property
     def gave_up(self) -> bool:
-        """True when early stopping has seen enough."""
+        """True when early stopping ends the run: too many evaluations brought no gain."""
         patience = self.config.early_stopping_patience
         return patience is not None and self.state.evaluations_without_gain >= patience
 
     def fit_micro_batch(self, compute_loss: Callable[["Run", MicroBatch], Tensor]) -> None:
-        """--auto_micro_batch: cut global batches smaller if need be. Every process must call this.
+        """Choose smaller micro-batches if memory is too small and --auto_micro_batch is given.
 
-        An update learns the same as before; the options then say how it is cut.
+        Every process must call this. An update still learns from the same global batch. The
+        options of the run then say how the global batch is cut.
 
         Args:
-            compute_loss: of a micro-batch on the device, as training computes it.
+            compute_loss: the summed loss of a micro-batch on the device, as in training.
+
+        Raises:
+            InputError: the run uses FSDP.
+            RunStopped: not even one example fits into memory.
         """
         config, examples = self.config, self.task.examples.get("train")
         if not config.auto_micro_batch or examples is None:
@@ -81,7 +101,11 @@ class Run:
             )
 
     def stopped(self, *, saved: bool) -> Preempted:
-        """How a run ends that a signal asked to stop, after the update it was in."""
+        """The exception for a run that ends because a signal came.
+
+        Args:
+            saved: True if a checkpoint was written after the last update.
+        """
         if not saved:
             return Interrupted(
                 f"stopped by Ctrl-C after update {self.state.step}; nothing was saved, as "

@@ -1,4 +1,4 @@
-"""stdout and stderr, whatever became of them: a lost reader ends the output, not the run."""
+"""Writes to stdout and stderr: if their reader has gone, the output ends, but not the run."""
 
 import contextlib
 import os
@@ -6,13 +6,16 @@ import sys
 
 from tqdm import tqdm
 
-JOINERS = "\u200c\u200d"  # inside words of Persian and Hindi, and of several emoji one
+JOINERS = "\u200c\u200d"  # They stand inside words of Persian and Hindi, and inside some emoji.
 
 
 def write_line(text: str, name: str) -> None:
-    """Write to sys.stdout or sys.stderr, above the progress bar.
+    """Write a line above the progress bar.
 
-    A reader that has gone (`| head`) or a full disk ends the output, not the run.
+    If the reader has gone (`| head`) or the disk is full, the output ends, but not the run.
+
+    Args:
+        name: "stdout" or "stderr".
     """
     stream = getattr(sys, name)
     if stream is None:
@@ -21,9 +24,11 @@ def write_line(text: str, name: str) -> None:
         tqdm.write(text, file=stream)
         stream.flush()
     except (OSError, ValueError):
-        # The interpreter flushes again as it ends, so the stream must lead somewhere.
+        # The interpreter flushes the stream again when it ends. So the stream gets a new target
+        # that accepts any text.
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        with contextlib.suppress(OSError, ValueError):  # no file below it: a notebook, a test
+        # The stream of a notebook or of a test has no file descriptor.
+        with contextlib.suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
@@ -35,14 +40,21 @@ def say_on_first(text: str) -> None:
 
 
 def visible(text: str) -> str:
-    """Text of a corpus for a person: it may hold what steers a terminal, which becomes U+FFFD."""
+    """The text with U+FFFD for every character that is not printable.
+
+    A corpus may contain characters that control a terminal.
+    """
     return "".join(
         letter if letter.isprintable() or letter in JOINERS else "\ufffd" for letter in text
     )
 
 
 def open_streams() -> None:
-    """A closed stdout or stderr leads nowhere: else the next file to be opened takes its number."""
+    """Open stdout and stderr on the null device if they are closed.
+
+    If this were not done, the next file that the process opens would get their number, and output
+    would go into that file.
+    """
     for number, name in ((1, "stdout"), (2, "stderr")):
         try:
             os.fstat(number)
@@ -56,10 +68,11 @@ def open_streams() -> None:
 
 
 def leave(code: int) -> None:
-    """End the process. One of several ends at once: threads of torch may abort it on the way out.
+    """End the process with an exit code.
 
-    Everything is written by then; "terminate called without an active exception" after the last
-    line would turn a good run into a failed launch.
+    If the launch has several processes, the process ends without the usual cleanup, because
+    threads of torch may abort the process during the cleanup ("terminate called without an active
+    exception"), and a good run would become a failed launch. All files are written before.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         sys.exit(code)

@@ -6,7 +6,7 @@ from tagloop.errors import InputError
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error that says something; torch puts headings before it.
+    """The first line of an error that is no heading; torch puts headings before the reason.
 
     >>> first_line(RuntimeError("Error(s) in loading state_dict:\\n\\tsize mismatch for a.bias\\n"))
     'size mismatch for a.bias'
@@ -17,7 +17,7 @@ def first_line(error: BaseException) -> str:
 
 
 def in_brackets(error: BaseException) -> str:
-    """What an error says, to put behind a word; nothing for one that says nothing.
+    """The text of an error in brackets, to put behind a word; empty for an error without text.
 
     >>> in_brackets(RuntimeError("no room")), in_brackets(MemoryError())
     (' (no room)', '')
@@ -25,17 +25,30 @@ def in_brackets(error: BaseException) -> str:
     return f" ({first_line(error)})" if str(error).strip() else ""
 
 
-def count(number: int, what: str) -> str:
-    return f"{number} {what}" + "s" * (number != 1)
+def count(number: int, noun: str) -> str:
+    """A number with a noun: "1 word" or "2 words".
+
+    Args:
+        noun: the noun in the singular.
+    """
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def shown(value: Any) -> str:
+    """A value as Python writes it, with at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def require_whole(text: str, place: str) -> None:
-    """Refuse half a character, which JSON can write and no file can hold."""
+    r"""Refuse a text with half a character (a lone \u escape of JSON), which no file can hold.
+
+    Args:
+        place: file and line of the text, for the message.
+
+    Raises:
+        InputError: the text has half a character.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -1,1 +1,1 @@
-"""What an update computes: the plan of an epoch, micro-batches, packed rows."""
+"""Batches: the plan of an epoch, the micro-batches of an update, packed rows."""

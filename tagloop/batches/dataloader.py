@@ -1,4 +1,4 @@
-"""One item is one update: the micro-batches of this process."""
+"""The data loader of training: each item is one update with the micro-batches of this process."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from tagloop.batches.plan import deal_update
 
 @dataclass(frozen=True)
 class Update:
-    """One global batch, as one process sees it.
+    """The part of one global batch that one process computes.
 
     Attributes:
-        example_ids: int64 [num_examples], of the whole update.
-        micro_batches: of this process; every process has equally many.
+        example_ids: int64 [num_examples], the examples of the whole update.
+        micro_batches: the micro-batches of this process; every process has the same number.
         target_weight: the sum of the weights of all targets of the whole update. Every process
-            knows that of every example, so no collective is needed.
-        num_units: of the whole update, in the examples' unit ("words").
-        num_sub_tokens: of this process.
-        num_cells: of this process: cells that the model computes, padding included.
+            knows the weights of all examples, so the sum needs no collective.
+        num_units: the size of the whole update in the unit of the examples ("words").
+        num_sub_tokens: the sub-tokens that this process computes.
+        num_cells: the cells that this process computes, padding included.
     """
 
     example_ids: np.ndarray
@@ -35,13 +35,13 @@ class Update:
     num_cells: int
 
     def pin_memory(self) -> "Update":
-        """Page-locked tensors, which travel to a GPU beside the computation."""
+        """A copy in page-locked memory, from which a GPU can read while it computes."""
         pinned = [micro_batch.pin_memory() for micro_batch in self.micro_batches]
         return dataclasses.replace(self, micro_batches=pinned)
 
 
 class Updates(Dataset):
-    """The updates of an epoch, by number."""
+    """The updates of an epoch; the index of an item is the number of the update in its epoch."""
 
     def __init__(
         self,
@@ -97,7 +97,19 @@ def build_dataloader(
     equal_lengths: bool = False,
     packing: Packing | None = None,
 ) -> DataLoader:
-    """The updates of an epoch from `start` on: a resumed epoch skips indices, never data."""
+    """Build the loader for the updates of one epoch.
+
+    Args:
+        plan: for every update of the epoch the ids of its examples, int64 [num_examples].
+        per_device_batch_size: examples in a micro-batch of one process, at most.
+        num_workers: processes that prepare updates beside training.
+        start: the first update to load. A resumed epoch does not load the updates before it.
+        equal_lengths: True if a micro-batch may hold only examples that do not pad each other.
+        packing: how examples share rows; None: a row for each example.
+
+    Returns:
+        A loader whose items are `Update`s.
+    """
     updates = Updates(
         examples,
         plan,
@@ -113,5 +125,6 @@ def build_dataloader(
         sampler=range(start, len(updates)),
         num_workers=num_workers,
         pin_memory=accelerator.device.type == "cuda",
-        generator=torch.Generator(),  # else every epoch draws a number from the global generator
+        # Without a generator of its own, the loader would draw from the global generator.
+        generator=torch.Generator(),
     )

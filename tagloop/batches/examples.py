@@ -1,8 +1,7 @@
-"""What an update learns from: the examples of a split, and rows of sub-tokens as their base.
+"""The examples of a split, from which updates learn; `SubTokenRows` is the base for text.
 
-A process knows the length and the number of targets of every example, so that it can plan and
-scale every update without asking the other processes. `SubTokenRows` is what examples of text have
-in common.
+A process knows the lengths and the target weights of all examples. So it can plan and scale every
+update without messages to other processes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,27 +13,34 @@ from typing import ClassVar, Protocol, Self
 import numpy as np
 import torch
 
-IGNORE_INDEX = -100  # the label of a cell without a target, as cross-entropy has it
+IGNORE_INDEX = -100  # The label of a cell without a target; torch's cross-entropy ignores it.
 
 
 class Examples(Protocol):
-    """One split of a task. A process holds these arrays in memory; all else stays on disk.
+    """The examples of one split of a task.
+
+    A process holds the arrays below in memory; all other data of the examples stays on the disk.
 
     Attributes:
-        lengths: int32 [num_examples], what an example costs: the sub-tokens of all its sequences.
-            The plan sorts by it.
-        padded_lengths: int32 [num_examples], columns of a batch whose longest example this is.
-        shapes: int64 [num_examples], equal for two examples of which neither pads the other.
+        lengths: int32 [num_examples], the sub-tokens of all sequences of an example. The batch
+            plan takes them as the cost of an example and sorts by them.
+        padded_lengths: int32 [num_examples], the columns of a batch in which this example is the
+            longest.
+        shapes: int64 [num_examples]. Two examples have equal numbers if neither needs padding
+            beside the other in one batch.
         output_lengths: int32 [num_examples], rows of the model's output that belong to an
-            example: one for each of its sub-tokens, or 0 where the whole example has one answer.
-        packable: True if several examples may share a row of a batch, should the model keep them
-            apart. Their inputs and labels then have one value for each sub-token.
-        target_weights: float64 [num_examples], the sum of the weights of an example's targets; a
-            target usually weighs 1, and an example without targets has 0. The loss of an update
-            is divided by the sum over its examples. Equal in every epoch.
-        num_units, unit: int32 [num_examples] and a plural noun ("words"): what speed is told in.
-        prediction_offsets: int64 [num_examples + 1], ascending from 0: the values that are
-            predicted for example i are those from prediction_offsets[i] to [i + 1] of the split.
+            example: one for each of its sub-tokens, or 0 if the whole example has one answer.
+        packable: True if several examples may share a row of a batch, as long as the model keeps
+            the examples of a row apart. Inputs and labels must then have one value for each
+            sub-token.
+        target_weights: float64 [num_examples], the sum of the weights of an example's targets. A
+            target usually weighs 1; an example without targets has 0. The loss of an update is
+            divided by the sum over its examples. The weights are the same in every epoch.
+        num_units: int32 [num_examples], the size of an example in `unit`, for the speed of a run.
+        unit: a plural noun, such as "words".
+        prediction_offsets: int64 [num_examples + 1], ascending; the first is 0. The predictions
+            of example i are those from prediction_offsets[i] to prediction_offsets[i + 1] of the
+            split.
     """
 
     lengths: np.ndarray
@@ -50,18 +56,27 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def at_epoch(self, seed: int, epoch: int) -> Self:
-        """The same examples with the random draws of an epoch, as a function of these two."""
+        """The examples with the random draws of one epoch, if their data is drawn at random.
+
+        The draws must depend on `seed` and `epoch` only.
+        """
         ...
 
     def shown_ids(self) -> Sequence[np.ndarray] | None:
-        """Arrays of all token ids that the model may ever be shown; None: any id of its table."""
+        """Integer arrays with all token ids that the model may get; None if it may get any id."""
         ...
 
     def collate(self, ids: np.ndarray) -> dict[str, torch.Tensor]:
-        """The tensors of one micro-batch: what the model takes by name, and `labels`.
+        """The tensors of one micro-batch: the model's inputs by name, and `labels`.
 
-        No ids give one example with every label ignored, so that a process without work still
-        takes part in every collective, with a zero gradient.
+        Without ids the result is one example with IGNORE_INDEX as every label. A process without
+        work computes this example, so that it takes part in every collective with a zero gradient.
+
+        Args:
+            ids: int64 [examples of the micro-batch].
+
+        Returns:
+            On the CPU, a row for each example: int64 [rows, columns] for text.
         """
         ...
 
@@ -72,16 +87,21 @@ class SubTokenRows:
 
     Attributes:
         input_ids: int32 [num_sub_tokens], special tokens included.
-        offsets: int64 [num_rows + 1], where a row lies in input_ids.
-        special_ids: token ids that may be shown although no row holds them: the tokenizer's.
+        offsets: int64 [num_rows + 1]; row i is input_ids[offsets[i] : offsets[i + 1]].
+        pad_token_id: the id in padding cells.
+        special_ids: the tokenizer's special token ids, which the model may get although no row
+            holds them.
+        max_length: sub-tokens in a row of a batch, at most.
+        pad_to_max_length: True pads rows to max_length, False to the longest row of the batch.
+        pad_to_multiple_of: the number of columns of a batch is a multiple of this number.
     """
 
     input_ids: np.ndarray
     offsets: np.ndarray
     pad_token_id: int
     special_ids: Sequence[int] = ()
-    max_length: int  # sub-tokens that a row of a batch may have
-    pad_to_max_length: bool  # else to the longest row of the batch
+    max_length: int
+    pad_to_max_length: bool
     pad_to_multiple_of: int
 
     unit: ClassVar[str] = "words"
@@ -96,31 +116,40 @@ class SubTokenRows:
 
     @cached_property
     def padded_lengths(self) -> np.ndarray:
-        """Columns of a batch whose longest row this is, int32 [num_rows]."""
+        """The columns of a batch in which this row is the longest, int32 [num_rows]."""
         if self.pad_to_max_length:
             return np.full_like(self.lengths, self.max_length)
         rounded = -(-self.lengths // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        return rounded.clip(max=self.max_length)  # beyond it the model may have no position
+        return rounded.clip(max=self.max_length)  # The model may have no positions beyond it.
 
     @property
     def shapes(self) -> np.ndarray:
-        """Rows of equal length do not pad each other, int32 [num_rows]."""
+        """The lengths, int32 [num_rows]: rows of equal length need no padding in one batch."""
         return self.lengths
 
     def at_epoch(self, seed: int, epoch: int) -> Self:
-        """Rows are the same in every epoch."""
+        """These rows, which are the same in every epoch."""
         return self
 
     def shown_ids(self) -> Sequence[np.ndarray]:
-        """The ids of all rows, of padding and of special tokens."""
+        """Arrays with the ids of all rows, of padding and of special tokens."""
         return [self.input_ids, np.array([self.pad_token_id, *self.special_ids])]
 
     def stand_in(self) -> np.ndarray:
-        """The shortest row, for a process without work."""
+        """The id of the shortest row, int64 [1], which a process without work computes."""
         return np.array([self.lengths.argmin()])
 
     def pad(self, ids: np.ndarray, values: np.ndarray, filler: int) -> np.ndarray:
-        """A flat array's values of these rows, padded on the right: int64 [num_rows, columns]."""
+        """Values of some rows, padded on the right.
+
+        Args:
+            ids: int64 [rows], numbers of rows.
+            values: [num_sub_tokens], one value for each entry of input_ids.
+            filler: the value of padding cells.
+
+        Returns:
+            int64 [rows, columns].
+        """
         shape = len(ids), int(self.padded_lengths[ids].max())
         padded = np.full(shape, filler, dtype=np.int64)
         for row, number in enumerate(ids):
@@ -129,7 +158,11 @@ class SubTokenRows:
         return padded
 
     def pad_inputs(self, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """input_ids and attention_mask, int64 [num_rows, columns]."""
+        """input_ids and attention_mask of some rows, int64 [rows, columns] each.
+
+        Args:
+            ids: int64 [rows], numbers of rows.
+        """
         columns = np.arange(self.padded_lengths[ids].max())
         mask = columns < self.lengths[ids][:, None]
         return {
@@ -139,11 +172,11 @@ class SubTokenRows:
 
 
 def shown_ids(splits: Iterable[Examples]) -> list[np.ndarray] | None:
-    """Arrays of all token ids that the model may be shown of these splits; None: any id."""
-    found = [examples.shown_ids() for examples in splits]
-    return None if None in found else list(chain.from_iterable(found))
+    """Integer arrays with all token ids of some splits; None if a split may show any id."""
+    by_split = [examples.shown_ids() for examples in splits]
+    return None if None in by_split else list(chain.from_iterable(by_split))
 
 
 def to_tensors(batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """The same arrays as tensors that share their memory."""
+    """Turn the arrays of a batch into tensors; a tensor shares the memory of its array."""
     return {name: torch.from_numpy(values) for name, values in batch.items()}

@@ -1,4 +1,4 @@
-"""The one forward pass of all that is not training: evaluation, tagging new text, the exporter."""
+"""The forward pass of evaluation, of tagging new text and of the ONNX export."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,16 +13,16 @@ from tagloop.batches.packing import MicroBatch, build_micro_batch
 def forward_batches(
     model: nn.Module, examples: Examples, batches: Sequence[np.ndarray], device: torch.device
 ) -> Iterator[tuple[MicroBatch, object]]:
-    """Compute the outputs of some examples, a batch at a time.
+    """Compute the outputs of some examples, one batch after another.
 
     Args:
-        model: in evaluation mode; an accelerator's prepared model casts by itself, any other
-            model wants an autocast context around this.
-        batches: int64 [examples of the batch] each, ids of examples; an empty one is computed,
-            too, because a sharded model communicates in every forward.
+        model: in evaluation mode. A model that the accelerator prepared computes in mixed
+            precision by itself; for any other model the caller opens an autocast context.
+        batches: ids of the examples of each batch, int64 [examples of the batch]. An empty batch
+            is computed, too, because a sharded model communicates in every forward pass.
 
     Yields:
-        The batch on the device, and what the model made of it.
+        The batch on the device, and the outputs of the model for this batch.
     """
     for ids in batches:
         batch = build_micro_batch(examples, ids).to(device)
@@ -30,7 +30,7 @@ def forward_batches(
 
 
 def places_of(examples: Examples, ids: np.ndarray) -> np.ndarray:
-    """Where the predictions of these examples lie in the split, int64 [num_predictions]."""
+    """Numbers of the predictions of some examples within the split, int64 [num_predictions]."""
     starts, ends = examples.prediction_offsets[ids], examples.prediction_offsets[ids + 1]
     ranges = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
     return np.concatenate([np.array([], dtype=np.int64), *ranges])

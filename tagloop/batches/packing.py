@@ -1,16 +1,16 @@
-"""Micro-batches: a row for each example, or rows in which several lie and none sees another.
+"""Micro-batches: a row for each example, or packed rows with several examples in each.
 
     micro_batch = build_micro_batch(examples, ids, packing).to(device)
     with dropout_of(config, step, micro_batch):
         outputs = model(**micro_batch.inputs)
     losses = task.losses(outputs, micro_batch)
 
-Padding is computed like everything else. The sentences of a random batch differ so much in length
-that half of the batch is padding. Sorting the corpus by length would leave little padding, but then
-an update learns from short sentences only, or from long ones only, and learns worse. In packed rows
-an update may hold any examples, and next to nothing is padding. Positions that begin again with
-every example, and an attention mask that hides the other examples of the row, tell the model which
-sub-tokens belong together; dry_pass.py finds out whether the model keeps to that.
+A model computes padding cells like any other cells. The sentences of a random batch differ so much
+in length that half of the batch is padding. If the corpus is sorted by length, a batch has little
+padding, but then an update learns from short sentences only, or from long ones only, and learns
+worse. With packed rows an update may hold any examples and has almost no padding. In a packed row
+the positions begin again with every example, and an attention mask hides the other examples of the
+row, so that no example sees another. dry_pass.py tests whether a model respects positions and mask.
 """
 
 import dataclasses
@@ -28,15 +28,16 @@ LONG = 1000  # At this row length attention costs about as much per cell as the 
 
 @dataclass(frozen=True)
 class Packing:
-    """How rows may be packed.
+    """How the rows for one model may be packed.
 
     Attributes:
-        first_position: of an example, in position_ids (RoBERTa's come after its padding token's).
-        multiple: a row's columns are a multiple of it.
-        max_columns: of a row.
-        causal: a sub-token sees those before it only (decoders).
-        sliding_window: sub-tokens to each side that layers of sliding attention see, itself among
-            them if causal; None: there are no such layers.
+        first_position: the position id of an example's first sub-token. RoBERTa counts from the
+            id after that of its padding token.
+        multiple: the number of columns of a row is a multiple of this number.
+        max_columns: columns of a row, at most.
+        causal: True if a sub-token sees only itself and the sub-tokens before it (decoders).
+        sliding_window: how many sub-tokens to each side a layer with sliding attention sees; if
+            causal, the sub-token itself counts. None: the model has no layers of this kind.
     """
 
     first_position: int
@@ -46,14 +47,14 @@ class Packing:
     sliding_window: int | None = None
 
     def build_masks(self, owners: Tensor) -> Tensor | dict[str, Tensor]:
-        """The mask to add to attention scores: 0 where a sub-token may look, else the lowest float.
+        """Masks to add to attention scores: 0 for a visible sub-token, else the lowest float.
 
         Args:
-            owners: int64 [rows, columns], which example a sub-token belongs to.
+            owners: int64 [rows, columns], the number of the example that a sub-token belongs to.
 
         Returns:
-            float32 [rows, 1, columns, columns]; with a sliding window by the type of the layer, as
-            transformers' models of such layers take them.
+            float32 [rows, 1, columns, columns]. For a model with a sliding window: a dict with a
+            mask for each type of layer, as transformers defines it.
         """
         columns = torch.arange(owners.shape[1], device=owners.device)
         ahead = columns - columns[:, None]
@@ -68,14 +69,14 @@ class Packing:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the examples of a micro-batch lie in its rows.
+    """Where the examples of a micro-batch lie in its packed rows.
 
     Attributes:
         owners: int64 [rows, columns], number of the example in the micro-batch; -1 for a padding
             cell.
-        positions: int64 [rows, columns], a sub-token's place in its example.
-        cells: int64 [num_examples, sub-tokens], a sub-token's place in the flattened rows;
-            0 where an example has no such sub-token.
+        positions: int64 [rows, columns], number of the sub-token in its example, from 0.
+        cells: int64 [num_examples, sub-tokens of the longest example], number of a sub-token's
+            cell in the flattened rows; 0 beyond the end of an example.
     """
 
     packing: Packing
@@ -86,16 +87,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one process pushes through the model at once.
+    """The examples that one process pushes through the model at once.
 
     Attributes:
-        example_ids: int64 [num_examples]; none for a process without work.
-        inputs: what the model takes, by name, [rows, columns] each; when packed, attention_mask is
-            added on the device, as Packing.build_masks gives it.
-        labels: what the task's losses compare with. Where rows are packed, they are packed as the
-            inputs are: [rows, columns], IGNORE_INDEX in padding cells.
+        example_ids: int64 [num_examples]; empty for a process without work.
+        inputs: the model's inputs by name, [rows, columns] each. In a packed micro-batch `to` adds
+            attention_mask, as Packing.build_masks returns it.
+        labels: the labels for the task's losses. In a packed micro-batch they are packed like the
+            inputs: int64 [rows, columns], IGNORE_INDEX in padding cells.
         layout: where the examples lie in packed rows; None: a row for each example.
-        num_cells: cells that the model computes, padding included.
+        num_cells: the cells that the model computes, padding included.
     """
 
     example_ids: np.ndarray
@@ -105,21 +106,25 @@ class MicroBatch:
     num_cells: int
 
     def to(self, device: torch.device) -> "MicroBatch":
-        """The same on a device, ready for the model: packed rows get their attention mask here."""
+        """A copy on a device, ready for the model; packed rows also get their attention mask."""
         moved = self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
         if moved.layout:
             moved.inputs["attention_mask"] = moved.layout.packing.build_masks(moved.layout.owners)
         return moved
 
     def pin_memory(self) -> "MicroBatch":
-        """Page-locked tensors, which travel to a GPU beside the computation."""
+        """A copy in page-locked memory, from which a GPU can read while it computes."""
         return self._with_tensors(Tensor.pin_memory)
 
     def unpack(self, values: Tensor, filler: float | None = None) -> Tensor:
-        """Values [rows, columns, ...] as [num_examples, sub-tokens, ...]: a row for each example.
+        """Turn packed values into values with a row for each example.
 
         Args:
-            filler: stands behind the end of an example; None: any of the values does.
+            values: [rows, columns, ...]. If the batch is not packed, they are returned unchanged.
+            filler: the value beyond the end of an example; None: it may be any of the values.
+
+        Returns:
+            [num_examples, sub-tokens of the longest example, ...].
         """
         if self.layout is None:
             return values
@@ -147,8 +152,8 @@ class MicroBatch:
 
 
 def _to_add(hidden: Tensor) -> Tensor:
-    # Neither a boolean nor an infinite mask: eager attention ignores booleans, and infinity
-    # becomes NaN where a whole row is hidden.
+    # A boolean mask would not do, because eager attention ignores it. An infinite mask would not
+    # do, because a row in which every cell is hidden would become NaN.
     lowest = torch.finfo(torch.float32).min
     return torch.zeros(hidden.shape, device=hidden.device).masked_fill_(hidden, lowest)
 
@@ -156,10 +161,15 @@ def _to_add(hidden: Tensor) -> Tensor:
 def build_micro_batch(
     examples: Examples, ids: np.ndarray, packing: Packing | None = None
 ) -> MicroBatch:
-    """The examples of these ids, each in a padded row, or packed as `packing` says.
+    """Put examples into padded rows, one for each, or into packed rows.
 
     Args:
-        ids: int64 [num_examples]; none give one row without a target.
+        ids: int64 [num_examples], ids of the examples. Without ids the result is one row without
+            a target.
+        packing: how examples share rows; None: a padded row for each example.
+
+    Returns:
+        A micro-batch on the CPU.
     """
     inputs = examples.collate(ids)
     if packing is None or not len(ids):
@@ -194,14 +204,16 @@ def build_micro_batch(
 
 
 def pack_rows(lengths: np.ndarray, packing: Packing) -> tuple[list[np.ndarray], int]:
-    """Lay examples into rows of about one length, as many rows as cost least, attention included.
+    """Pack examples into rows of about equal length, for several numbers of rows.
+
+    The function returns the packing that costs the model least, attention included.
 
     Args:
-        lengths: int [num_examples], 1 or more each.
+        lengths: int [num_examples], sub-tokens of every example; each has at least 1.
 
     Returns:
-        The examples of every row, by number, and the columns of the rows, at most about twice the
-        longest example.
+        The numbers of the examples of every row, and the number of columns of all rows, which is
+        at most about twice the length of the longest example.
 
     >>> pack_rows(np.array([3, 9, 4, 1]), Packing(0, multiple=1, max_columns=16))
     ([array([1]), array([2, 0, 3])], 9)

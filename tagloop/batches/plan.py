@@ -1,16 +1,20 @@
-"""The batch plan: which windows every update learns from. Pure numpy.
+"""The batch plan: which examples every update learns from. This file needs only numpy.
 
-A position in training is two integers, epoch and update in epoch. What lies there depends on the
-seed, the lengths and the global batch size, and on nothing else: the number of processes and of
-micro-batches only decides who computes which part of it.
+A position in training is a pair of integers: the epoch, and the update in the epoch. The examples
+of an update depend only on this position, the seed, the lengths of all examples and the global
+batch size. The numbers of processes and of micro-batches decide only which process computes which
+of these examples.
 """
 
 import heapq
 
 import numpy as np
 
-CHUNK_UPDATES = 50  # global batches in a chunk that is sorted by length: 96% real tokens on CoNLL
-WORTH_A_ROUND = 256  # cells (rows x columns) that a further micro-batch must spare each process
+# A chunk of this many global batches is sorted by length. On CoNLL-2003, 4% of the cells are then
+# padding.
+CHUNK_UPDATES = 50
+# A round becomes two only if each process then computes at least this many padding cells less.
+WORTH_A_ROUND = 256
 
 
 def plan_epoch(
@@ -18,16 +22,18 @@ def plan_epoch(
 ) -> list[np.ndarray]:
     """Cut one epoch into global batches.
 
-    The windows are shuffled, sorted by length inside large shuffled chunks, cut into global
-    batches, and the full batches are shuffled. A short batch, if any, comes last.
+    The examples are shuffled and cut into global batches. With group_by_length the shuffled
+    examples are cut into large chunks, and each chunk is sorted by length before it is cut into
+    global batches. Then the full batches are shuffled. A batch that is not full comes last.
 
     Args:
-        lengths: sub-tokens of every window, [num_windows].
-        seed, epoch: the same pair always gives the same plan.
-        global_batch_size: windows of one update, over all processes and micro-batches.
+        lengths: int [num_examples], sub-tokens of every example.
+        seed, epoch: the same seed and epoch always give the same plan.
+        global_batch_size: examples of one update, over all processes and micro-batches.
+        group_by_length: True puts examples of similar length into one batch.
 
     Returns:
-        One array of window ids per update; each window is in exactly one of them.
+        For every update the ids of its examples, int64; each example is in exactly one update.
 
     >>> plan_epoch(np.array([3, 9, 4, 8, 5]), seed=0, epoch=0, global_batch_size=2,
     ...            group_by_length=True)
@@ -45,7 +51,7 @@ def plan_epoch(
 
 
 def deal_update(
-    window_ids: np.ndarray,
+    example_ids: np.ndarray,
     lengths: np.ndarray,
     *,
     num_processes: int,
@@ -56,39 +62,43 @@ def deal_update(
 ) -> list[np.ndarray]:
     """The micro-batches of one process for one global batch.
 
-    Windows are sorted by length and cut into `num_processes x num_micro_batches` neighbouring
-    slices, so that the processes pad to similar lengths in every round. The slices' sizes differ
-    by one at most; where there are fewer windows than slices, some are empty. A round of very
-    different lengths is cut once more, as no cut changes what an update learns.
+    The examples are sorted by length and cut into `num_processes x num_micro_batches` slices, so
+    that all processes pad to similar lengths in a round. The sizes of the slices differ by at most
+    one; if the batch has fewer examples than slices, some slices are empty. If the lengths in one
+    round differ much, it becomes two rounds. This is allowed because an update does not depend on
+    the cut.
 
     Args:
-        window_ids: the global batch, [num_windows_of_update].
-        lengths: columns that every window of the corpus needs.
-        equal_lengths: only windows of one length in a micro-batch, for models that see padding.
-        packed: any lengths go together, as nothing is padded; every micro-batch has about as many
-            sub-tokens.
+        example_ids: int64 [examples of the update], the global batch.
+        lengths: int [num_examples], the columns that every example of the split needs.
+        per_device_batch_size: examples in a micro-batch, at most.
+        equal_lengths: True if a micro-batch may hold only examples of one length, for a model
+            whose outputs depend on padding.
+        packed: True if rows are packed, so that lengths need not be similar. All micro-batches
+            then have about the same number of sub-tokens.
 
     Returns:
-        One array of window ids per micro-batch; every process gets equally many micro-batches.
+        For every micro-batch the ids of its examples, int64. Every process gets the same number of
+        micro-batches.
 
     >>> deal_update(np.array([4, 1, 3]), np.array([0, 5, 0, 9, 7]), num_processes=2,
     ...             process_index=0, per_device_batch_size=1)
     [array([3]), array([1])]
     """
     if equal_lengths:
-        slices = _cut_by_length(window_ids, lengths, per_device_batch_size)
-        slices += [window_ids[:0]] * (-len(slices) % num_processes)
+        slices = _cut_by_length(example_ids, lengths, per_device_batch_size)
+        slices += [example_ids[:0]] * (-len(slices) % num_processes)
         return slices[process_index::num_processes]
-    num_slices = -(-len(window_ids) // (num_processes * per_device_batch_size)) * num_processes
-    order = _longest_first(window_ids, lengths)
+    num_slices = -(-len(example_ids) // (num_processes * per_device_batch_size)) * num_processes
+    order = _longest_first(example_ids, lengths)
     if packed:
         parts = deal_evenly(lengths[order], num_slices, most=per_device_batch_size)
         return [order[part] for part in parts[process_index::num_processes]]
     slices = np.array_split(order, num_slices)
     share = []
     for at in range(0, num_slices, num_processes):
-        dealt = slices[at : at + num_processes]
-        rounds = _cut_ragged(np.concatenate(dealt), lengths, num_processes)
+        round_slices = slices[at : at + num_processes]
+        rounds = _cut_ragged(np.concatenate(round_slices), lengths, num_processes)
         share += [np.array_split(ids, num_processes)[process_index] for ids in rounds]
     return share
 
@@ -96,12 +106,16 @@ def deal_update(
 def plan_evaluation(
     lengths: np.ndarray, *, batch_size: int, equal_lengths: bool = False
 ) -> list[np.ndarray]:
-    """Evaluation batches, longest first, the same for every number of processes.
+    """Cut a split into evaluation batches, in the same way for every number of processes.
 
     Args:
-        lengths, equal_lengths: as in `deal_update`.
-        batch_size: of the longest windows; of shorter ones as many as make no more cells
-            (rows x columns), so that no batch computes more than the first.
+        lengths: int [num_examples], the columns that every example of the split needs.
+        batch_size: the number of examples in the first batch, which holds the longest examples.
+            Batches of shorter examples hold more, but never have more cells than the first batch.
+        equal_lengths: True if a batch may hold only examples of one length.
+
+    Returns:
+        For every batch the ids of its examples, int64; the longest examples come first.
 
     >>> plan_evaluation(np.array([3, 9, 4, 3, 2, 3]), batch_size=2)
     [array([1, 2]), array([0, 3, 5, 4])]
@@ -118,60 +132,67 @@ def plan_evaluation(
 
 
 def deal_evenly(lengths: np.ndarray, parts: int, *, most: int | None = None) -> list[np.ndarray]:
-    """Deal windows so that every part has about as many sub-tokens: LPT (Graham 1969).
+    """Deal examples into parts with about equal numbers of sub-tokens: LPT (Graham 1969).
 
-    Each window, longest first, goes to the part that is shortest so far.
+    The longest example comes first. Each example goes to the part that has the fewest sub-tokens
+    so far.
 
     Args:
-        lengths: int [num_windows].
-        most: windows in a part.
+        lengths: int [num_examples], sub-tokens of every example.
+        parts: how many parts to make.
+        most: examples in a part, at most; None: any number.
 
     Returns:
-        For every part its windows, by number.
+        For every part the numbers of its examples, int64.
 
     >>> deal_evenly(np.array([3, 9, 4, 1]), 2)
     [array([1]), array([2, 0, 3])]
     """
-    open_parts = [(0, part) for part in range(parts)]  # a heap
-    dealt: list[list[int]] = [[] for _ in open_parts]
+    open_parts = [(0, part) for part in range(parts)]  # a heap of (sub-tokens so far, part)
+    members: list[list[int]] = [[] for _ in open_parts]
     sizes = lengths.tolist()
-    for number in _longest_first(np.arange(len(lengths)), lengths).tolist():
+    for example in _longest_first(np.arange(len(lengths)), lengths).tolist():
         size, part = open_parts[0]
-        dealt[part].append(number)
-        if len(dealt[part]) == most:
+        members[part].append(example)
+        if len(members[part]) == most:
             heapq.heappop(open_parts)
         else:
-            heapq.heapreplace(open_parts, (size + sizes[number], part))
-    return [np.array(numbers, dtype=np.int64) for numbers in dealt]
+            heapq.heapreplace(open_parts, (size + sizes[example], part))
+    return [np.array(numbers, dtype=np.int64) for numbers in members]
 
 
-def _cut_by_length(window_ids: np.ndarray, lengths: np.ndarray, size: int) -> list[np.ndarray]:
-    """Slices of at most `size` windows, each of one length, longest first."""
-    order = _longest_first(window_ids, lengths)
+def _cut_by_length(example_ids: np.ndarray, lengths: np.ndarray, size: int) -> list[np.ndarray]:
+    """Cut examples into slices of at most `size`, each of one length; the longest come first."""
+    order = _longest_first(example_ids, lengths)
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
     return [group[at : at + size] for group in groups for at in range(0, len(group), size)]
 
 
-def _cut_ragged(window_ids: np.ndarray, lengths: np.ndarray, parts: int) -> list[np.ndarray]:
-    """A round, longest first, in one piece or in as many as are worth their time.
+def _cut_ragged(example_ids: np.ndarray, lengths: np.ndarray, parts: int) -> list[np.ndarray]:
+    """Cut the examples of a round, sorted from long to short, into one round or several.
+
+    A cut is made only if it saves at least WORTH_A_ROUND padding cells for each process.
 
     Args:
-        parts: into which every piece will be split again, one for each process.
+        parts: the number of processes, among which the examples of each round are divided.
     """
-    columns = lengths[window_ids].astype(np.int64)
-    behind = np.arange(len(columns) - 1, 0, -1)  # windows behind every place for a cut
-    spared = behind * (columns[0] - columns[1:]) // parts
+    columns = lengths[example_ids].astype(np.int64)
+    num_behind = np.arange(len(columns) - 1, 0, -1)  # examples behind each possible cut
+    spared = num_behind * (columns[0] - columns[1:]) // parts
     if not len(spared) or spared.max() < WORTH_A_ROUND:
-        return [window_ids]
+        return [example_ids]
     at = spared.argmax() + 1
-    pieces = (window_ids[:at], window_ids[at:])
+    pieces = (example_ids[:at], example_ids[at:])
     return [round_ids for piece in pieces for round_ids in _cut_ragged(piece, lengths, parts)]
 
 
-def _longest_first(window_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    return window_ids[np.argsort(-lengths[window_ids], kind="stable")]
+def _longest_first(example_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    return example_ids[np.argsort(-lengths[example_ids], kind="stable")]
 
 
 def _random_order(length: int, *entropy: int) -> np.ndarray:
-    """A permutation of range(length) that no numpy version changes: it sorts raw generator bits."""
+    """A permutation of range(length) that is the same with every numpy version.
+
+    The permutation sorts the raw bits of a generator, because numpy may change its shuffling.
+    """
     return np.argsort(np.random.PCG64(entropy).random_raw(length), kind="stable")

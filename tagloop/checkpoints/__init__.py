@@ -1,1 +1,1 @@
-"""What a run keeps so that it can be taken up again, and how it is taken up."""
+"""Checkpoints: the state of a run on the disk, from which the run is resumed."""

@@ -1,11 +1,11 @@
-"""A checkpoint's folder is whole or not there: publish, verify, list and prune.
+"""The folders of checkpoints: publish, verify, list and prune.
 
-A checkpoint is a folder that appears under its name only when every byte of it is on disk:
+A checkpoint is a folder that gets its name only when every byte of it is on the disk:
 
     tmp-step_20/ written -> fsync -> manifest.json (size and sha256 of every file) -> fsync
-    -> renamed to step_20/ -> parent fsync -> only then older ones pruned
+    -> renamed to step_20/ -> parent fsync -> only then older checkpoints pruned
 
-state.py says what the files contain.
+state.py describes the content of the files.
 """
 
 import hashlib
@@ -32,13 +32,21 @@ FORMAT_VERSION = 1
 NAME = re.compile(r"(step|epoch)_\d+")
 MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
 MOMENTS, OPTIMIZER, OLD_OPTIMIZER = "optimizer.safetensors", "optimizer.json", "optimizer.pt"
-# What JSON that somebody else wrote may raise; "[" 100,000 times or 1e999, for two.
+# Errors that unexpected JSON may raise: "[" 100,000 times or 1e999, for example.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What every manifest says, whatever the checkpoint contains. The fields are its keys."""
+    """The part of a manifest that does not depend on the content of the checkpoint.
+
+    The names of the fields are keys of the manifest.
+
+    Attributes:
+        format_version: FORMAT_VERSION of the program that wrote the checkpoint.
+        step: the number of updates taken.
+        files: size and digest of every file of the checkpoint but the manifest, by name.
+    """
 
     format_version: int
     step: int
@@ -46,18 +54,18 @@ class Header:
 
 
 class DamagedCheckpoint(Exception):
-    """A folder that is no whole checkpoint of a version this code reads; says why."""
+    """A folder is no complete checkpoint of a format that this version reads; says why."""
 
 
 def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
     """Write a checkpoint so that it appears under its name complete, or not at all.
 
     Args:
-        write: puts the files into the folder it is given.
+        write: writes the files into a given folder.
         facts: JSON values for the manifest.
 
     Raises:
-        WRITE_ERRORS: nothing was published; what was there before is as it was.
+        WRITE_ERRORS: the checkpoint could not be written; an earlier folder is as it was.
     """
 
     def write_with_manifest(into: Path) -> None:
@@ -65,16 +73,19 @@ def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
         manifest = {"format_version": FORMAT_VERSION, **facts, "files": sync_files(into)}
         manifest["sha256"] = _digest(manifest)
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-        write_text(into / MANIFEST, text)  # no byte is idle: a shorter one is a damaged one
+        write_text(into / MANIFEST, text)  # Without a final newline every lost byte is noticed.
 
     replace_folder(folder, write_with_manifest, is_ours)
 
 
 def verify(folder: Path) -> dict:
-    """The manifest of a checkpoint whose every file is as it was written.
+    """Read the manifest of a checkpoint, and check that every file is as it was written.
+
+    Returns:
+        The values of the manifest, without its own digest.
 
     Raises:
-        DamagedCheckpoint: what is wrong with it.
+        DamagedCheckpoint: a file is missing or changed; the message says which.
     """
     try:
         if (folder / MANIFEST).is_symlink():
@@ -96,16 +107,20 @@ def verify(folder: Path) -> dict:
 
 
 def checkpoint_folders(output_dir: Path) -> list[Path]:
-    """Published checkpoints by step, good or damaged; those that do not tell their step last."""
-    found = [path for path in output_dir.iterdir() if NAME.fullmatch(path.name)]
-    folders = [path for path in found if path.is_dir() and not path.is_symlink()]
+    """Folders with a checkpoint's name, by step; those without a readable step come last.
+
+    The checkpoints may be damaged.
+    """
+    paths = [path for path in output_dir.iterdir() if NAME.fullmatch(path.name)]
+    folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
     return sorted(folders, key=lambda path: (step_of(path), path))
 
 
 def is_ours(folder: Path) -> bool:
-    """True if `publish` wrote a folder, damaged or not: nothing else may be replaced or deleted.
+    """True if `publish` wrote the folder, even if the checkpoint is damaged now.
 
-    The manifest tells. Where it is damaged, the names of the files beside it do.
+    Only these folders may be replaced or deleted. The manifest shows who wrote the folder. If the
+    manifest is damaged, the names of the other files show it.
     """
     if folder.is_symlink() or not is_plain(folder / MANIFEST):
         return False
@@ -116,13 +131,16 @@ def is_ours(folder: Path) -> bool:
 
 
 def best_of(folder: Path) -> str | None:
-    """The name of the best checkpoint so far that a checkpoint's manifest tells, unverified."""
+    """The name of the best checkpoint, as the manifest of a later checkpoint gives it.
+
+    The manifest is not verified; None if it names no checkpoint.
+    """
     state = read_json(folder / MANIFEST).get("state")
     return state.get("best_checkpoint") if isinstance(state, dict) else None
 
 
 def step_of(folder: Path) -> float:
-    """The step that a checkpoint's manifest tells, unverified; infinity if it does not."""
+    """The step in the manifest of a checkpoint, not verified; infinity if it cannot be read."""
     try:
         return int(json.loads((folder / MANIFEST).read_bytes())["step"])
     except (OSError, *UNREADABLE):
@@ -132,14 +150,17 @@ def step_of(folder: Path) -> float:
 def prune(
     output_dir: Path, *, keep: int | None, spare: Iterable[str | None], say: Callable[[str], None]
 ) -> None:
-    """Delete the oldest checkpoints but `keep` (None: all).
+    """Delete old checkpoints.
 
-    Those named in `spare` stay, and so does the best checkpoint of each that is kept: a run that
-    goes on from there needs it.
+    Args:
+        keep: how many of the newest checkpoints stay; None: all.
+        spare: names of further checkpoints that stay. The best checkpoint that a remaining
+            checkpoint names stays, too, because a run that resumes there needs it.
+        say: called with a message if a checkpoint cannot be deleted.
     """
     if keep is None:
         return
-    # A damaged one does not count: it is not ours to judge, and no run can be resumed from it.
+    # A damaged checkpoint is not counted and not deleted, because no run can be resumed from it.
     countable = [
         folder
         for folder in checkpoint_folders(output_dir)
@@ -151,14 +172,15 @@ def prune(
     for folder in old:
         if folder.name in needed:
             continue
-        doomed = folder.with_name(f"tmp-pruned-{folder.name}")  # a half-deleted one has no name
+        # The folder gets another name first, so that a half-deleted folder is no checkpoint.
+        to_delete = folder.with_name(f"tmp-pruned-{folder.name}")
         try:
-            folder.rename(doomed)
-            shutil.rmtree(doomed)
+            folder.rename(to_delete)
+            shutil.rmtree(to_delete)
         except OSError as error:
             say(f"{folder}: could not be pruned: {error.strerror}")
 
 
 def _digest(manifest: dict) -> str:
-    """sha256 of a manifest's values, its own digest left out."""
+    """The sha256 of the values of a manifest that has no digest yet."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What makes a run this run: made, compared across processes, and refused when it differs."""
+"""The identity of a run: built, compared across processes, and compared on a resume."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tagloop.tasks.task import Task
 
 
 def build_identity(config: Config, task: Task, accelerator: Accelerator) -> dict:
-    """Options, data, tokenizer, model and precision: what a resumed run must share."""
+    """Options, data, tokenizer, model and precision as JSON values; a resume compares them."""
     return {
         "options": config.public(),
         **task.identity,
@@ -25,10 +25,10 @@ def build_identity(config: Config, task: Task, accelerator: Accelerator) -> dict
 
 
 def check_identity(identity: dict[str, Any]) -> None:
-    """Refuse an identity, read from a file, that build_identity cannot have made.
+    """Refuse an identity from a file if build_identity cannot have made it.
 
     Raises:
-        ValueError: names what is of another type.
+        ValueError: a value has another type; the message names it.
     """
     for name in ("options", "model"):
         if not isinstance(identity.get(name), dict):
@@ -37,10 +37,11 @@ def check_identity(identity: dict[str, Any]) -> None:
 
 
 def require_same(accelerator: Accelerator, identity: dict) -> None:
-    """Refuse processes that read other data or options than the main one. All must call this.
+    """Refuse processes that have other data or options. Every process must call this.
 
     Raises:
-        InputError: on every process (machines of a cluster with unequal files).
+        InputError: on every process, if one process has another identity than the main process,
+            as on machines with unequal files.
     """
     main = [identity]
     broadcast_object_list(main)
@@ -57,33 +58,45 @@ def require_same(accelerator: Accelerator, identity: dict) -> None:
 
 
 def check_same_options(saved: dict, config: Config, accelerator: Accelerator, where: Path) -> None:
-    """check_same_run as far as it is known before data and model are loaded."""
-    asked = {"options": config.public(), "precision": accelerator.mixed_precision}
-    known = {name: saved.get(name) for name in asked}
-    check_same_run(known | {"model": {}}, asked | {"model": {}}, where=where)
-
-
-def check_same_run(saved: dict, asked: dict, *, where: Path) -> None:
-    """Refuse a resume that would silently be another run.
+    """Compare options and precision, which are known before data and model are loaded.
 
     Args:
-        saved, asked: identities. An option younger than the checkpoint is what runs did before;
-            options of another task do not matter.
+        saved: the identity of the earlier run.
+        where: the folder of the run, for the message.
 
     Raises:
-        InputError: every difference, with its name, old and new value.
+        InputError: an option or the precision differs; see check_same_run.
+    """
+    own = {"options": config.public(), "precision": accelerator.mixed_precision}
+    known = {name: saved.get(name) for name in own}
+    check_same_run(known | {"model": {}}, own | {"model": {}}, where=where)
+
+
+def check_same_run(saved: dict, own: dict, *, where: Path) -> None:
+    """Refuse a resume if it would silently be another run.
+
+    If the checkpoint is older than an option, the option counts as the value that older versions
+    acted on. Options of other tasks do not count.
+
+    Args:
+        saved: the identity of the earlier run.
+        own: the identity of this run.
+        where: the folder of the run, for the message.
+
+    Raises:
+        InputError: the message has every difference, with its name, old value and new value.
     """
 
     def named(identity: dict) -> dict:
-        shared = options_to_share(identity["options"], asked["options"]["task_name"])
+        shared = options_to_share(identity["options"], own["options"]["task_name"])
         values = {f"--{name}": value for name, value in shared.items()}
         facts = {n: value for n, value in identity.items() if n not in ("options", "model")}
         return json.loads(json.dumps(values | facts))
 
-    old, new = named(saved), named(asked)
-    # A younger transformers may describe a model with more keys; those of both must agree.
-    for key in saved["model"].keys() & asked["model"].keys():
-        old[f"model {key}"], new[f"model {key}"] = saved["model"][key], asked["model"][key]
+    old, new = named(saved), named(own)
+    # A newer transformers may describe a model with more keys; only common keys must agree.
+    for key in saved["model"].keys() & own["model"].keys():
+        old[f"model {key}"], new[f"model {key}"] = saved["model"][key], own["model"][key]
     lines = [
         f"{where}: {name} was {_short(old.get(name))} and is now {_short(new.get(name))}"
         for name in sorted(old.keys() | new.keys())

@@ -1,4 +1,4 @@
-"""What helps a run whose numbers are not finite, or whose memory ends."""
+"""Remedies, as messages, for a run whose numbers are not finite or whose memory ends."""
 
 import contextlib
 import math
@@ -22,7 +22,12 @@ from tagloop.wording import in_brackets
 
 @contextlib.contextmanager
 def with_remedy(run: Run) -> Iterator[None]:
-    """Say what helps a run whose numbers are not finite, or whose memory ends."""
+    """Add a remedy to the error of a run whose numbers are not finite or whose memory ends.
+
+    Raises:
+        RunStopped: the block raised a NotFinite.
+        OutOfMemory: the block raised an error because memory ended.
+    """
     try:
         yield
     except NotFinite as error:
@@ -47,23 +52,26 @@ def _saved(folder: Path) -> list[Path]:
 
 
 def _memory_remedy(run: Run) -> str:
-    """What helps, with numbers: a resumed run may cut its global batch in another way."""
+    """The remedy for a run without memory: options with numbers.
+
+    A resumed run may cut its global batch in another way, so it may use smaller micro-batches.
+    """
     config = run.config
     evaluating = f"--per_device_eval_batch_size (now {config.per_device_eval_batch_size})"
     if not config.do_train:
         return f"give a smaller {evaluating}"
-    batch, how = config.per_device_train_batch_size * config.gradient_accumulation_steps, ""
+    batch, cut = config.per_device_train_batch_size * config.gradient_accumulation_steps, ""
     smaller = smaller_micro_batches(config.per_device_train_batch_size, batch)
     if smaller:
         size = smaller[0]
-        how = f"--per_device_train_batch_size {size}"
+        cut = f"--per_device_train_batch_size {size}"
         if saved := _saved(run.folder):
-            how = f"{how} --resume_from_checkpoint auto, which goes on after {saved[-1].name}"
+            cut = f"{cut} --resume_from_checkpoint auto, which goes on after {saved[-1].name}"
         else:
-            how += f" --gradient_accumulation_steps {batch // size}"
-            how += " or --auto_micro_batch"
-        how = f"give {how} and learns the same; else "
+            cut += f" --gradient_accumulation_steps {batch // size}"
+            cut += " or --auto_micro_batch"
+        cut = f"give {cut} and learns the same; else "
     return (
-        f"{how}give --gradient_checkpointing or a smaller --max_length; if it was in an "
+        f"{cut}give --gradient_checkpointing or a smaller --max_length; if it was in an "
         f"evaluation, a smaller {evaluating}"
     )

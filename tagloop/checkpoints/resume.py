@@ -1,4 +1,4 @@
-"""Taking up an earlier run: which checkpoint, where it was, and back into that state."""
+"""Resumes an earlier run: finds its newest complete checkpoint and restores its state."""
 
 import math
 from collections.abc import Callable
@@ -29,20 +29,29 @@ RUN_RECORD = "run.json"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What run.json says of a run, as far as a resume needs it. The fields are its keys."""
+    """The part of run.json that a resume needs. The names of the fields are its keys.
+
+    Attributes:
+        identity: the result of build_identity.
+        global_batch_size: examples that one update learns from, over all processes.
+        finished: True if the run has ended and written its model.
+        results: the content of all_results.json.
+        model_files: size and digest of every file of the model, by name; None in a run.json of an
+            older version.
+    """
 
     identity: dict[str, Any]
     global_batch_size: int
     finished: bool = False
-    results: dict[str, Any] = field(default_factory=dict)  # all_results.json
+    results: dict[str, Any] = field(default_factory=dict)
     model_files: dict[str, FileFacts] | None = None
 
 
 def read_run_record(folder: Path) -> RunRecord | None:
-    """run.json of an output folder; None if there is none.
+    """Read run.json of an output folder; None if the folder has no run.json.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: run.json cannot be read or has another content.
     """
     try:
         values = parse_json(folder / RUN_RECORD)
@@ -59,50 +68,70 @@ def read_run_record(folder: Path) -> RunRecord | None:
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """What the run to resume says of itself."""
+    """The run that is resumed.
+
+    Attributes:
+        identity: the result of build_identity in that run.
+        global_batch_size: examples that one update learns from, over all processes.
+        finished: True if that run has ended and its model is complete.
+        results: the content of all_results.json of a finished run.
+        checkpoint: the checkpoint to resume from; None if that run wrote none.
+        state: the progress of its training.
+    """
 
     identity: dict
     global_batch_size: int
     finished: bool
-    results: dict  # all_results.json of a finished run
-    checkpoint: Path | None  # None: stopped before its first one
+    results: dict
+    checkpoint: Path | None
     state: TrainState
 
     @property
     def options(self) -> dict:
-        """The options of the earlier run that make it that run."""
+        """The options of the earlier run that belong to its identity."""
         return self.identity["options"]
 
 
 def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> EarlierRun | None:
-    """The run that --resume_from_checkpoint means; None for a new run. Main process only."""
+    """Find the run that --resume_from_checkpoint means. Only the main process calls this.
+
+    Args:
+        folder: the output folder.
+        say: called with a message for the user about a checkpoint that cannot be used.
+
+    Returns:
+        The earlier run; None for a new run.
+
+    Raises:
+        InputError: the checkpoint or the folder cannot be used; the message says why.
+    """
     if config.resume_from_checkpoint is None:
         return None
-    by_itself = config.resume_from_checkpoint == "auto"
-    found = find_checkpoint(config.resume_from_checkpoint, folder, say)
+    is_auto = config.resume_from_checkpoint == "auto"
+    candidate = find_checkpoint(config.resume_from_checkpoint, folder, say)
     try:
         record = read_run_record(folder)
     except ValueError as error:
-        if found is None:
+        if candidate is None:
             raise InputError(
                 f"{folder / RUN_RECORD}: is damaged ({error}); put it back, or delete it"
             ) from None
         record = None
-    if found is None and record is None:
+    if candidate is None and record is None:
         return None
-    finished = by_itself and record is not None and record.finished
+    finished = is_auto and record is not None and record.finished
     if finished and (damage := _find_model_damage(folder, record)):
-        if found is None:
+        if candidate is None:
             raise InputError(
                 f"{folder}: this run is finished, but {damage}, and no checkpoint is left; train "
                 "again with --overwrite_output_dir instead of --resume_from_checkpoint"
             )
-        say(f"{folder}: this run was finished, but {damage}; it goes on from {found[0].name}")
+        say(f"{folder}: this run was finished, but {damage}; it goes on from {candidate[0].name}")
         finished = False
-    if found is None:
+    if candidate is None:
         begun = Facts(0, TrainState(), record.global_batch_size, record.identity)
-    checkpoint, facts = found or (None, begun)
-    if checkpoint and not by_itself:
+    checkpoint, facts = candidate or (None, begun)
+    if checkpoint and not is_auto:
         _check_place(folder, checkpoint, facts.step)
     best = facts.state.best_checkpoint
     needs_best = config.load_best_model_at_end and best and not finished
@@ -124,14 +153,17 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
 def find_checkpoint(
     resume: str, output_dir: Path, say: Callable[[str], None]
 ) -> tuple[Path, Facts] | None:
-    """The checkpoint to go on from and its facts; None: `auto`, and there is none yet.
+    """Find the checkpoint to resume from.
 
     Args:
-        resume: a folder, or "auto" for the newest good one in output_dir.
-        say: told, by name, which newer ones were passed over and why.
+        resume: the folder of a checkpoint, or "auto" for the newest complete one in output_dir.
+        say: called with the name of every newer checkpoint that is damaged, and the reason.
+
+    Returns:
+        The checkpoint and its facts; None for "auto" if output_dir has no checkpoint yet.
 
     Raises:
-        InputError: an explicit folder that is damaged; `auto`, and all are.
+        InputError: the named checkpoint is damaged; or, for "auto", all checkpoints are damaged.
     """
     if resume != "auto":
         try:
@@ -155,13 +187,17 @@ def find_checkpoint(
 
 
 def _check_best(folder: Path) -> None:
-    """Raise RunStopped if the best checkpoint is no longer whole."""
+    """Raise RunStopped if the best checkpoint is damaged."""
     if damage := _find_best_damage(folder):
         raise RunStopped(f"{folder}: the best checkpoint {damage}; put it back")
 
 
 def load_best(run: Run) -> None:
-    """Put the weights of the best evaluation into the model. Every process must call this."""
+    """Load the weights of the best evaluation into the model. Every process must call this.
+
+    Raises:
+        RunStopped: on every process, if the best checkpoint is damaged.
+    """
     best = run.folder / run.state.best_checkpoint
     on_main(run.accelerator, lambda: _check_best(best))
     load_weights(run, best)
@@ -178,8 +214,8 @@ def _find_best_damage(folder: Path) -> str | None:
 
 
 def _find_model_damage(folder: Path, record: RunRecord) -> str | None:
-    """What is wrong with the model that a finished run published; None if it is whole."""
-    if record.model_files is None:  # by a version that did not note them
+    """The damage of the model that a finished run published, in words; None if it is complete."""
+    if record.model_files is None:  # Older versions did not note these files.
         return None if any(folder.glob("model*.safetensors")) else "model.safetensors is missing"
     try:
         return find_damage(folder, record.model_files)
@@ -188,17 +224,25 @@ def _find_model_damage(folder: Path, record: RunRecord) -> str | None:
 
 
 def is_at_home(checkpoint: Path, folder: Path) -> bool:
-    """True if a checkpoint lies in the output folder."""
+    """True if a checkpoint lies directly in the output folder."""
     return checkpoint.resolve().parent == folder.resolve()
 
 
 def holds_run(folder: Path) -> bool:
-    """True if a run was begun in a folder."""
+    """True if a folder has a run.json or a checkpoint."""
     return (folder / RUN_RECORD).exists() or bool(checkpoint_folders(folder))
 
 
 def _check_place(folder: Path, checkpoint: Path, step: int) -> None:
-    """Refuse to mix the run that goes on from `checkpoint` with another one in `folder`."""
+    """Refuse to resume from a checkpoint if the output folder has another run, or later steps.
+
+    Args:
+        folder: the output folder.
+        step: the step of the checkpoint.
+
+    Raises:
+        InputError: the folder has a run of its own, or later checkpoints of the same run.
+    """
     if not is_at_home(checkpoint, folder) and holds_run(folder):
         raise InputError(
             f"--output_dir {folder}: holds a run of its own; resume that one with "
@@ -213,10 +257,10 @@ def _check_place(folder: Path, checkpoint: Path, step: int) -> None:
 
 
 def restore(run: Run, earlier: EarlierRun) -> None:
-    """Put the run where the earlier one was. Every process must call this.
+    """Load the state of the earlier run into this run. Every process must call this.
 
     Raises:
-        InputError: it is not the same run.
+        InputError: the identities of the two runs differ, or the checkpoint does not fit.
     """
     check_same_run(earlier.identity, run.identity, where=run.folder)
     if earlier.checkpoint is None:

@@ -1,4 +1,4 @@
-"""When a checkpoint is saved: copied between two updates, published and pruned beside training."""
+"""Saves a checkpoint: copies the state between two updates, and publishes it beside training."""
 
 import contextlib
 
@@ -10,18 +10,18 @@ from tagloop.run import Run
 
 
 def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
-    """Copy where the training is, and publish it beside training. Every process must call this.
+    """Copy the state of a run and publish it beside training. Every process must call this.
 
     Args:
-        epoch: the one that has just ended, if any.
-        is_best: this evaluation was the best so far.
+        epoch: the epoch that has just ended; None inside of an epoch.
+        is_best: True if the evaluation of this update was the best so far.
 
     Raises:
-        RunStopped: on every process, if the checkpoint before this one could not be written, or
-            weights or moments are not finite. Nothing was published.
+        NotFinite: on every process: weights or moments are not finite. No checkpoint was written.
+        RunStopped: on every process: the checkpoint before this one could not be written.
     """
     require_finite(run)
-    run.background.wait()  # before memory is taken for another copy
+    run.background.wait()  # The copy of the earlier checkpoint must leave the memory first.
     by_epoch = run.config.checkpointing_steps == "epoch" and epoch is not None
     folder = run.folder / (f"epoch_{epoch}" if by_epoch else f"step_{run.state.step}")
     if is_best:
@@ -37,7 +37,7 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
                 f"{folder}: the checkpoint could not be written: {reason}; mend that and go on "
                 "with --resume_from_checkpoint auto"
             )
-        with contextlib.suppress(OSError):  # what is left over is pruned the next time
+        with contextlib.suppress(OSError):  # The next save prunes the rest.
             prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)
         return None
 
@@ -45,5 +45,8 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
 
 
 def how_many(config: Config) -> int | None:
-    """Checkpoints to keep; those that only the best model needs make room for each other."""
+    """The number of checkpoints to keep; None: all.
+
+    It is 1 if the run saves checkpoints only for its best model.
+    """
     return config.checkpoints_total_limit or (None if config.checkpointing_steps else 1)

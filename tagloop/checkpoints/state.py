@@ -1,14 +1,15 @@
-"""What a checkpoint contains: a run's state is packed here, and unpacked into the run again.
+"""The content of a checkpoint: packs the state of a run, and unpacks it into a run.
 
     model.safetensors   weights of the whole model, float32
-    config.json and the processors' files: the folder is a model that transformers loads
+    config.json and the files of processors: transformers can load the folder as a model
     optimizer.safetensors   moments of the parameters
     optimizer.json      groups of parameters with their options, schedule, loss scaler
     manifest.json       the fields of Facts; checkpoint.py adds sizes and digests
 
-The state is gathered whole, so it does not depend on the number of processes. All that is read is
-compared with the run's own model and options before it is loaded. No file can hold code. Earlier
-versions wrote optimizer.pt instead of the two optimizer files; it is read with `weights_only=True`.
+The main process gathers the whole state, so a checkpoint does not depend on the number of
+processes. The values of a checkpoint are compared with the run's own model and options before they
+are loaded. No file can contain code. Earlier versions wrote optimizer.pt instead of the two
+optimizer files; it is read with `weights_only=True`.
 """
 
 import dataclasses
@@ -51,22 +52,24 @@ from tagloop.training.progress import TrainState, upgrade_state
 from tagloop.training.vocabulary import ROWS
 
 CONTENT = (WEIGHTS, MOMENTS, OPTIMIZER)
-COMPILED = "_orig_mod."  # torch.compile puts this into names of parameters; checkpoints lack it
+COMPILED = "_orig_mod."  # torch.compile adds this to names of parameters; checkpoints omit it.
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-# Not strict: tied weights are stored once, and a parameter without a gradient has no moments.
+# Loading is not strict, because tied weights are stored once, and a parameter without a gradient
+# has no moments.
 BROADCAST = StateDictOptions(full_state_dict=True, strict=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What the manifest says of a run. The fields' names are the manifest's keys.
+    """The facts about a run in a manifest. The names of the fields are keys of the manifest.
 
     Attributes:
-        step: optimizer updates taken.
-        state: where the training is.
+        step: the number of updates taken.
+        state: the progress of the training.
         global_batch_size: examples that one update learns from, over all processes.
-        identity: what a resumed run must share, as build_identity makes it.
-        vocabulary_shrink: what weight decay has made of the rows that wait outside of the model.
+        identity: the result of build_identity; a resumed run must have an equal identity.
+        vocabulary_shrink: the factor by which weight decay has multiplied the waiting rows of the
+            input embedding, see `Vocabulary.shrink`.
     """
 
     step: int
@@ -80,12 +83,12 @@ class Facts:
 class Training:
     """Optimizer, schedule and loss scaler, each as its `state_dict()` gives it.
 
-    The fields' names are the keys of optimizer.json, and were those of optimizer.pt.
+    The names of the fields are the keys of optimizer.json; earlier optimizer.pt had them, too.
 
     Attributes:
         optimizer: "state": {parameter: {moment: tensor}}, "param_groups", and the rows of the
-            vocabulary that the moments are of.
-        scaler: empty without a loss scaler.
+            input embedding that have moments.
+        scaler: empty for a run without a loss scaler.
     """
 
     optimizer: dict
@@ -93,7 +96,11 @@ class Training:
     scaler: dict
 
     def write(self, into: Path) -> None:
-        """Write the optimizer's files into a folder: tensors apart from all else."""
+        """Write the two optimizer files: the tensors into one, and all other values into one.
+
+        Args:
+            into: an existing folder.
+        """
         values = dict(self.optimizer)
         tensors = {
             f"{moment}/{name}": tensor.contiguous()
@@ -107,10 +114,10 @@ class Training:
 
 
 def read_training(folder: Path) -> Training:
-    """Read the optimizer's files of a checkpoint, of this version or an earlier one.
+    """Read the optimizer files of a checkpoint of this version or of an earlier version.
 
     Raises:
-        ValueError, OSError and others: they hold something else.
+        ValueError, OSError and others: the files have another content.
     """
     if (folder / OLD_OPTIMIZER).exists():
         values = torch.load(folder / OLD_OPTIMIZER, map_location="cpu", weights_only=True)
@@ -126,14 +133,21 @@ def read_training(folder: Path) -> Training:
     optimizer = training.optimizer | {"state": state} | rows
     for group in optimizer["param_groups"]:
         if "betas" in group:
-            group["betas"] = tuple(group["betas"])  # JSON knows lists only
+            group["betas"] = tuple(group["betas"])  # JSON has lists, but no tuples.
     return dataclasses.replace(training, optimizer=optimizer)
 
 
 def _require_plain(value: object) -> None:
-    """Refuse tensors that are views of less memory than they say. Raises ValueError.
+    """Refuse tensors whose shape needs more memory than their storage has.
 
-    A tensor of a pickled file may have the right shape and be read beyond the end of its storage.
+    A tensor in a pickled file may be built in this way, and would be read beyond the end of its
+    storage.
+
+    Args:
+        value: a tensor, or dicts, lists and tuples that contain tensors.
+
+    Raises:
+        ValueError: a tensor is of this kind, or not a plain tensor on the CPU.
     """
     if isinstance(value, torch.Tensor):
         plain = type(value) is torch.Tensor and value.layout == torch.strided
@@ -151,24 +165,33 @@ def _require_plain(value: object) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class PackedState:
-    """A copy of a run's state, which later updates do not change; the main process writes it."""
+    """A copy of the state of a run, which later updates do not change.
 
-    model: nn.Module  # for its configuration and class; the weights are those of `weights`
+    Attributes:
+        model: gives its class and configuration; its weights may have changed since.
+        processors: the processors that are saved beside the model.
+        weights: the whole state dict on the CPU; empty or on the device on other processes than
+            the main process, which alone writes the state.
+        facts: the fields of Facts as JSON values.
+    """
+
+    model: nn.Module
     processors: list
     weights: dict[str, torch.Tensor]
     training: Training
     facts: dict
 
     def write(self, into: Path) -> None:
-        """Put all files but the manifest into a folder."""
+        """Write all files but the manifest into an existing folder."""
         write_model(into, self.model, self.weights, self.processors)
         self.training.write(into)
 
 
 def pack_state(run: Run) -> PackedState:
-    """Copy where the training is. Every process must call this.
+    """Copy the state of a run. Every process must call this.
 
-    The copy takes the memory of the weights and twice that for the moments, on the main process.
+    On the main process the copy needs as much memory as the weights, and twice as much again for
+    the moments.
     """
     accelerator = run.accelerator
     weights = whole_weights(run)
@@ -187,15 +210,16 @@ def pack_state(run: Run) -> PackedState:
         identity=run.identity,
         vocabulary_shrink=run.vocabulary.shrink,
     )
-    facts = json.loads(json.dumps(dataclasses.asdict(facts), default=str))  # as they are now
+    facts = json.loads(json.dumps(dataclasses.asdict(facts), default=str))  # This is a deep copy.
     model = accelerator.unwrap_model(run.model)
     return PackedState(model, run.task.processors, weights, training, facts)
 
 
 def _copy_moments(optimizer_state: dict) -> dict:
-    """The same state dict with tensors of its own: torch's may be the optimizer's on a CPU.
+    """Copy the tensors in a state dict of an optimizer.
 
-    Only the main process has any.
+    On a CPU torch returns the tensors of the optimizer, which later updates change. The state dict
+    is empty on all processes but the main process.
     """
     state = {
         name: {key: torch.clone(value) for key, value in moments.items()}
@@ -205,28 +229,32 @@ def _copy_moments(optimizer_state: dict) -> dict:
 
 
 def whole_weights(run: Run) -> dict[str, torch.Tensor]:
-    """The model's state dict with its whole vocabulary, on the main process. All must call this."""
+    """The state dict of the model with all rows of its vocabulary. Every process must call this.
+
+    Only the result on the main process is whole.
+    """
     weights = _plain_names(run.accelerator.get_state_dict(run.model))
     return run.vocabulary.whole(weights) if run.accelerator.is_main_process else weights
 
 
 def require_finite(run: Run) -> None:
-    """Refuse weights and moments that no run can go on from. Every process must call this.
+    """Refuse weights and moments that are not finite. Every process must call this.
 
     Raises:
-        NotFinite: on every process, though each may hold but a part; names a parameter.
+        NotFinite: on every process, even if only one process holds the value; the message names
+            the parameter.
     """
     own = find_non_finite(run.model, run.optimizer) or run.vocabulary.find_non_finite()
-    found = [name for name in gather_object([own]) if name]
-    if found:
-        raise NotFinite(f"update {run.state.step}: weights or moments of {found[0]} are not finite")
+    names = [name for name in gather_object([own]) if name]
+    if names:
+        raise NotFinite(f"update {run.state.step}: weights or moments of {names[0]} are not finite")
 
 
 def read_facts(folder: Path) -> Facts:
-    """What the manifest of a checkpoint says of its run, once every file is found to be whole.
+    """Read the facts in the manifest of a checkpoint, after all of its files were verified.
 
     Raises:
-        DamagedCheckpoint: what is wrong with the checkpoint.
+        DamagedCheckpoint: the checkpoint is damaged; the message says which part.
     """
     manifest = verify(folder)
     names = (WEIGHTS, OLD_OPTIMIZER) if OLD_OPTIMIZER in manifest["files"] else CONTENT
@@ -247,16 +275,16 @@ def _parse_facts(manifest: dict) -> Facts:
     if facts.state.step != facts.step or facts.global_batch_size < 1:
         raise DamagedCheckpoint(f"{MANIFEST} contradicts itself")
     best = facts.state.best_checkpoint
-    if best is not None and not NAME.fullmatch(best):  # never a path
+    if best is not None and not NAME.fullmatch(best):  # The name must not be a path.
         raise DamagedCheckpoint(f"{MANIFEST}: best_checkpoint {best!r} is no checkpoint's name")
     return facts
 
 
 def load_weights(run: Run, folder: Path) -> None:
-    """Put a checkpoint's weights into the prepared model. Every process must call this.
+    """Load the weights of a checkpoint into the prepared model. Every process must call this.
 
     Raises:
-        InputError: on every process; they are not those of this model.
+        InputError: on every process, if the weights cannot be read or belong to another model.
     """
     path = folder / WEIGHTS
     model = run.accelerator.unwrap_model(run.model)
@@ -274,10 +302,10 @@ def load_weights(run: Run, folder: Path) -> None:
 
 
 def load_training_state(run: Run, folder: Path) -> None:
-    """Put optimizer, schedule and loss scaler where the checkpoint has them. All processes.
+    """Load the state of optimizer, schedule and loss scaler. Every process must call this.
 
     Raises:
-        InputError: on every process; they are not those of this model.
+        InputError: on every process, if the state cannot be read or belongs to another run.
     """
 
     def read() -> Training:
@@ -300,7 +328,7 @@ def load_training_state(run: Run, folder: Path) -> None:
 
 
 def _require_moments(state: dict[str, dict[str, torch.Tensor]], run: Run) -> None:
-    """Compare an optimizer's moments with the run's model. Raises ValueError."""
+    """Compare the moments of a checkpoint with the model. Raises ValueError if they do not fit."""
     parameters = _parameters(run)
     _require(state.keys() <= parameters.keys(), "other parameters")
     for name, moments in state.items():
@@ -312,10 +340,13 @@ def _require_moments(state: dict[str, dict[str, torch.Tensor]], run: Run) -> Non
 
 
 def _require_groups(groups: list[dict], run: Run) -> None:
-    """Compare an optimizer's groups, and how they are stepped, with the run's. Raises ValueError.
+    """Compare the parameter groups of a checkpoint, and their options, with those of the run.
 
-    The learning rate is the schedule's. Options that this version of torch does not have, or had
-    not when the checkpoint was written, are left out.
+    The learning rate is not compared, because it belongs to the schedule. An option is compared
+    only if both versions of torch have it.
+
+    Raises:
+        ValueError: a group or an option differs.
     """
     name_of = {id(parameter): name for name, parameter in _parameters(run).items()}
     own_groups = run.optimizer.param_groups
@@ -329,7 +360,7 @@ def _require_groups(groups: list[dict], run: Run) -> None:
 
 
 def _require_schedule(training: Training, run: Run) -> None:
-    """Compare a schedule's state with the run's schedule. Raises ValueError."""
+    """Compare the schedule of a checkpoint with that of the run. Raises ValueError."""
     saved, own = training.lr_scheduler, run.lr_scheduler.state_dict()
     _require(saved.keys() <= own.keys(), "another schedule")
     updates = saved["last_epoch"]
@@ -350,9 +381,9 @@ def _plain_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.replace(COMPILED, ""): tensor for name, tensor in tensors.items()}
 
 
-def _require(holds: bool, what: str) -> None:
+def _require(holds: bool, difference: str) -> None:
     if not holds:
-        raise ValueError(f"{what} than this model's")
+        raise ValueError(f"{difference} than this model's")
 
 
 def _require_shapes(read: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> None:
@@ -365,10 +396,10 @@ def _require_shapes(read: dict[str, torch.Tensor], own: dict[str, torch.Tensor])
 
 
 def _readable(read: Callable[[], Any], path: Path) -> Any:
-    """The result of `read`; any error becomes one message."""
+    """Call `read` and return its result; any error becomes an InputError of one line."""
     try:
         return read()
-    except Exception as error:  # the file vouches for itself, but it may hold anything
+    except Exception as error:  # The file has the right digest, but its content may be anything.
         first = str(error).splitlines()[0][:300] if str(error) else repr(error)
         raise InputError(
             f"{path}: cannot be loaded: {first}; move this checkpoint away, and resume with auto"

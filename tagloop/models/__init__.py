@@ -1,1 +1,1 @@
-"""Models and tokenizers: loaded, and checked before they are used."""
+"""Models and tokenizers: loaded, and checked before a run uses them."""

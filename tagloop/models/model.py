@@ -1,6 +1,6 @@
-"""The model: configured, loaded or built, and checked before any weight is read.
+"""The model: configured, loaded or built. Its configuration is checked before weights are read.
 
-A task says by `auto_class` which head it wants (AutoModelForTokenClassification, ...).
+A task chooses the head by `auto_class` (AutoModelForTokenClassification, ...).
 """
 
 import difflib
@@ -44,14 +44,16 @@ def load_model_config(
     tokenizer: PreTrainedTokenizerFast,
     labels: list[str] | None = None,
 ) -> PreTrainedConfig:
-    """The model's configuration, with the label list of this run if its task has one.
+    """The configuration of the model, with the labels of this run.
 
     Args:
-        labels: of the data; None for a task without labels, which leaves the configuration as it
-            is.
+        auto_class: the class of transformers that loads a model with the head of the task.
+        labels: the labels of the data, in the order of their ids; None for a task without labels,
+            which leaves the configuration unchanged.
 
     Raises:
-        InputError: no such model, a folder without config, or other labels than the checkpoint's.
+        InputError: the model or its config.json does not exist, transformers has no head of this
+            kind for it, or the checkpoint has other labels.
     """
     if config.uses_sample_model:
         model_config = build_sample_model_config(tokenizer)
@@ -77,9 +79,9 @@ def load_model_config(
 
 
 def _name(config: Config) -> str:
-    """What names the architecture, for messages."""
-    named = config.config_name or config.model_name_or_path
-    return named or (f"--model_type {config.model_type}" if config.model_type else "the sample")
+    """The option or name by which messages call the model."""
+    name = config.config_name or config.model_name_or_path
+    return name or (f"--model_type {config.model_type}" if config.model_type else "the sample")
 
 
 def max_input_length(
@@ -88,20 +90,28 @@ def max_input_length(
     model_config: PreTrainedConfig,
     tokenizer: PreTrainedTokenizerFast,
 ) -> int:
-    """Sub-tokens of an example: --max_length, or what the model's positions and tokenizer allow.
+    """The number of sub-tokens that an example may have, special tokens included.
+
+    It is --max_length or, without this option, the number that the positions of the model and the
+    tokenizer allow.
 
     Raises:
-        InputError: --max_length above that, or no room for words.
+        InputError: --max_length is above that number, or the number leaves no room for words.
     """
-    told = tokenizer.model_max_length
-    if not isinstance(told, int | float) or math.isnan(told):
-        raise InputError(f"{_name(config)}: the tokenizer's model_max_length {told!r} is no number")
-    limit, reason = int(min(told, UNLIMITED)), f"the tokenizer's model_max_length {told}"
+    tokenizer_limit = tokenizer.model_max_length
+    if not isinstance(tokenizer_limit, int | float) or math.isnan(tokenizer_limit):
+        raise InputError(
+            f"{_name(config)}: the tokenizer's model_max_length {tokenizer_limit!r} is no number"
+        )
+    limit, reason = (
+        int(min(tokenizer_limit, UNLIMITED)),
+        f"the tokenizer's model_max_length {tokenizer_limit}",
+    )
     positions = getattr(model_config, "max_position_embeddings", None)
     if positions and positions > 0:
-        places = positions - position_offset(config, auto_class, model_config)
-        if places < limit:
-            limit, reason = places, f"max_position_embeddings {positions} of the model"
+        num_usable = positions - position_offset(config, auto_class, model_config)
+        if num_usable < limit:
+            limit, reason = num_usable, f"max_position_embeddings {positions} of the model"
     shortest = tokenizer.num_special_tokens_to_add() + 2
     if limit < shortest:
         raise InputError(
@@ -121,7 +131,13 @@ def max_input_length(
 
 
 def position_offset(config: Config, auto_class: type, model_config: PreTrainedConfig) -> int:
-    """Position embeddings that no sub-token uses: RoBERTa's first position is padding_idx + 1."""
+    """The number of position embeddings that no sub-token uses.
+
+    It is 0 for most models. RoBERTa's first position is padding_idx + 1.
+
+    Raises:
+        InputError: transformers cannot build the model.
+    """
     with torch.device("meta"):
         skeleton = _build(config, auto_class, model_config)
     for name, module in skeleton.named_modules():
@@ -132,7 +148,7 @@ def position_offset(config: Config, auto_class: type, model_config: PreTrainedCo
 
 
 def _build(config: Config, auto_class: type, model_config: PreTrainedConfig) -> nn.Module:
-    """A model with random weights, float32."""
+    """Build a model with random weights in float32. Raises InputError if transformers cannot."""
     with errors_of_transformers(_name(config)):
         return auto_class.from_config(
             model_config, dtype=torch.float32, trust_remote_code=config.trust_remote_code
@@ -149,24 +165,24 @@ def load_model(
     has_labels: bool = False,
     label_counts: np.ndarray | None = None,
 ) -> nn.Module:
-    """The model in float32 on the CPU, the same on every process.
+    """Load or build the model: float32, on the CPU, the same on every process.
 
     Args:
-        warnings: sentences for the user about the model are appended here.
-        has_labels: True if the model has a head for the labels of `model_config`, which may be
-            new. Else every weight of the output layer has to be in the checkpoint.
-        label_counts: int64 [num_labels], how often each label is learned from: a new head starts
-            from these frequencies. None leaves the head as it is.
+        warnings: the function appends sentences for the user about the model.
+        has_labels: True if the model has a head for the labels of `model_config`, and this head
+            may be new. False if every weight of the output layer has to be in the checkpoint.
+        label_counts: int64 [num_labels], the number of targets of each label. A new head starts
+            from these frequencies; None leaves the head as it is.
 
     Raises:
-        InputError: weights that do not load, besides those of a new head; a head that would have
-            to be trained first; a tokenizer that is not the model's.
+        InputError: weights other than those of a new head do not load or are not finite; a new
+            head would have to predict without training; the tokenizer belongs to another model.
     """
     torch.manual_seed(config.seed)
     if config.model_name_or_path:
         model, new = _load_weights(config, auto_class, model_config, warnings, has_labels)
-        if bad := find_non_finite(model):
-            raise InputError(f"{_name(config)}: weights of {bad} are not finite; name another")
+        if bad_name := find_non_finite(model):
+            raise InputError(f"{_name(config)}: weights of {bad_name} are not finite; name another")
     else:
         model = _build(config, auto_class, model_config)
         new = {name for name, _ in model.named_parameters()}
@@ -189,9 +205,10 @@ def _load_weights(
     warnings: list[str],
     has_labels: bool,
 ) -> tuple[nn.Module, set[str]]:
-    """The checkpoint's model, and the names of the weights that are new."""
+    """Load a model with its weights; returns the model and the names of its new weights."""
     name, labels = config.model_name_or_path, list(model_config.id2label.values())
-    # float32 whatever the checkpoint's dtype: autocast gives the speed, AdamW needs the digits.
+    # The weights are float32 for any dtype of the checkpoint, because AdamW needs the precision.
+    # Autocast makes the computation fast.
     model, info = load_pretrained(
         auto_class,
         name,
@@ -199,7 +216,7 @@ def _load_weights(
         dtype=torch.float32,
         token=config.hub_token,
         trust_remote_code=config.trust_remote_code,
-        ignore_mismatched_sizes=True,  # judged below
+        ignore_mismatched_sizes=True,  # describe_faults below decides about these weights.
         output_loading_info=True,
     )
     same_labels = not has_labels or checkpoint_labels(config) == labels
@@ -250,21 +267,21 @@ def _require_named_labels(
 def _fit_embeddings(
     config: Config, model: nn.Module, tokenizer: PreTrainedTokenizerFast, warnings: list[str]
 ) -> None:
-    """Give every id of the tokenizer an embedding.
+    """Add rows to the input embedding until every id of the tokenizer has one.
 
     Raises:
-        InputError: a trained model has no embeddings for a tokenizer that is not its own.
+        InputError: rows are missing because the tokenizer belongs to another model.
     """
     num_rows = model.get_input_embeddings().weight.shape[0]
     num_ids = max(tokenizer.get_vocab().values()) + 1
     if num_ids <= num_rows:
         return
-    told = f"the tokenizer has {num_ids:,} ids, the model {num_rows:,} embeddings"
+    sizes = f"the tokenizer has {num_ids:,} ids, the model {num_rows:,} embeddings"
     own = config.tokenizer_name in (None, config.model_name_or_path)
     if config.model_name_or_path and not own:
         raise InputError(
-            f"--tokenizer_name {config.tokenizer_name}: {told}; it is another model's tokenizer"
+            f"--tokenizer_name {config.tokenizer_name}: {sizes}; it is another model's tokenizer"
         )
     if config.model_name_or_path:
-        warnings.append(f"{config.model_name_or_path}: {told}; the others start from random ones")
+        warnings.append(f"{config.model_name_or_path}: {sizes}; the others start from random ones")
     model.resize_token_embeddings(num_ids)

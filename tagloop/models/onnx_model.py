@@ -1,4 +1,4 @@
-"""A model as an ONNX file, and back as something that is called like the model.
+"""Writes a model as an ONNX file, and reads the file as an object that is called like the model.
 
 write_onnx(model, examples, path); quantize(path, smaller)     # requirements-export.txt
 OnnxModel(path, model.config)(input_ids=..., attention_mask=...).logits
@@ -23,7 +23,7 @@ NAME = "model.onnx"
 
 
 def require_packages(*names: str) -> None:
-    """Raise InputError if one is not installed."""
+    """Raise InputError if a package is not installed; the message names the remedy."""
     for name in names:
         try:
             __import__(name)
@@ -34,7 +34,7 @@ def require_packages(*names: str) -> None:
 
 
 class _Logits(nn.Module):
-    """A model that returns a tensor, of inputs in the order of their names."""
+    """A model that takes its inputs in the order of `names` and returns its logits as a tensor."""
 
     def __init__(self, model: nn.Module, names: list[str]):
         super().__init__()
@@ -45,16 +45,18 @@ class _Logits(nn.Module):
 
 
 def write_onnx(model: nn.Module, examples: Examples, path: Path) -> None:
-    """Write a model, in float32 on the CPU, for batches of any size and length.
+    """Write a model as an ONNX file for batches of any size and length.
 
     Args:
-        examples: two of them show which inputs the model takes.
+        model: in float32, on the CPU.
+        examples: two of these examples show torch which inputs the model takes.
 
     Raises:
-        InputError: torch cannot export this architecture.
+        InputError: a package is not installed, or torch cannot export this architecture.
     """
     require_packages("onnx", "onnxscript", "onnxruntime")
-    longest = np.argsort(examples.lengths, kind="stable")[-2:]  # a size of 1 would be a constant
+    # Two examples are needed, because torch would take a size of 1 for a constant.
+    longest = np.argsort(examples.lengths, kind="stable")[-2:]
     batch = examples.collate(np.resize(longest, 2))
     del batch["labels"]
     any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
@@ -69,11 +71,12 @@ def write_onnx(model: nn.Module, examples: Examples, path: Path) -> None:
                 input_names=list(batch),
                 output_names=["logits"],
                 dynamic_shapes={"inputs": tuple(dict(any_size) for _ in batch)},
-                external_data=sum(p.nbytes for p in model.parameters()) > 2**30,  # 2 GiB at most
+                # An ONNX file without external data may have at most 2 GiB.
+                external_data=sum(p.nbytes for p in model.parameters()) > 2**30,
                 dynamo=True,
                 verbose=False,
             )
-        except Exception as error:  # the exporter's own, and any that a model raises in it
+        except Exception as error:  # The exporter raises its own errors and those of the model.
             raise InputError(
                 f"torch {torch.__version__} cannot export {type(model).__name__} to ONNX: "
                 f"{first_line(error)}"
@@ -81,21 +84,27 @@ def write_onnx(model: nn.Module, examples: Examples, path: Path) -> None:
 
 
 def quantize(path: Path, into: Path) -> None:
-    """Write a model with weights of matrices in int8; activations are quantised as they come."""
+    """Write an ONNX model with matrices in int8; activations are quantised during a forward pass.
+
+    Args:
+        path: the ONNX model to read.
+        into: the file to write.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.getLogger().setLevel(logging.ERROR)  # it recommends a pre-processing that is no help
+    # onnxruntime logs advice about pre-processing that does not apply here.
+    logging.getLogger().setLevel(logging.ERROR)
     quantize_dynamic(path, into, per_channel=True, weight_type=QuantType.QInt8)
 
 
 def load_onnx(folder: Path) -> "OnnxModel":
-    """The model of a folder that export.py wrote."""
+    """Load the model from a folder that export.py wrote. Raises InputError without onnxruntime."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return OnnxModel(folder / NAME, config)
 
 
 class OnnxModel(nn.Module):
-    """Called like the model it was made of, on the CPU. Has no weights of its own."""
+    """An ONNX model on the CPU that is called like the torch model; it has no parameters."""
 
     device = torch.device("cpu")
 
@@ -112,6 +121,11 @@ class OnnxModel(nn.Module):
         )
 
     def forward(self, **batch: Any) -> TokenClassifierOutput:
-        """Logits of a batch, float32 [batch, length, labels]."""
+        """Compute the logits of a batch, float32 [rows, columns, num_labels].
+
+        Args:
+            batch: int64 tensors [rows, columns] by name: input_ids, attention_mask and, if the
+                model takes them, token_type_ids.
+        """
         inputs = {name: tensor.numpy() for name, tensor in batch.items()}
         return TokenClassifierOutput(logits=torch.from_numpy(self.session.run(None, inputs)[0]))

@@ -1,4 +1,4 @@
-"""Asking transformers for something that a user named; what it cannot do is an InputError."""
+"""Loads a model or tokenizer that the user named; errors of transformers become InputErrors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,14 @@ from tagloop.wording import first_line
 
 
 def load_pretrained(auto_class: type, name: str, **options: Any) -> Any:
-    """`from_pretrained` of a name on the hub or a folder.
+    """Call `from_pretrained` with a folder or with a name on the hub.
+
+    Args:
+        auto_class: the class of transformers whose `from_pretrained` is called.
+        options: arguments of `from_pretrained`.
 
     Raises:
-        InputError: no such folder, no saved model in it, or whatever transformers finds wrong.
+        InputError: the folder does not exist or holds no saved model, or transformers fails.
     """
     if is_saved_folder(name):
         of_tokenizer = auto_class is AutoTokenizer
@@ -38,10 +42,11 @@ def load_pretrained(auto_class: type, name: str, **options: Any) -> Any:
 
 @contextmanager
 def errors_of_transformers(name: str) -> Iterator[None]:
-    """Turn what goes wrong within into one line that begins with `name`."""
+    """Turn any error inside of the block into an InputError of one line that begins with `name`."""
     try:
         yield
-    except Exception as error:  # damaged files raise all kinds, tokenizers' plain Exception, too
+    # Damaged files raise all kinds of errors; tokenizers raises plain Exceptions.
+    except Exception as error:
         reason = first_line(error)
         if not isinstance(error, OSError | ValueError):
             reason = f"{type(error).__name__}: {reason}"

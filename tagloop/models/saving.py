@@ -1,4 +1,4 @@
-"""A model folder is written here and nowhere else: weights, configuration and processors."""
+"""Writes a model folder: weights, configuration and processors. No other file does this."""
 
 import copy
 import re
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils import PushToHubMixin
 
-# What tokenizers, feature extractors and processors write.
+# The files that tokenizers, feature extractors and processors may write.
 PROCESSOR_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
     "tokenizer.model", "chat_template.jinja", "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
-# What models write.
+# The files that models may write.
 MODEL_FILES = (
     "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json",
 )  # fmt: skip
-SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")  # one of several files of weights
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")  # one of several files with weights
 
 
 def is_model_file(name: str) -> bool:
@@ -28,14 +28,15 @@ def is_model_file(name: str) -> bool:
 
 
 def stop_caching(model: nn.Module) -> None:
-    """Let a decoder keep no keys and values in its forward, in place: training has no use for them.
+    """Make a decoder keep no keys and values in a forward pass; training does not need them.
 
-    write_model still writes the `use_cache` that the model was loaded with.
+    The function changes the model in place. write_model still writes the `use_cache` that the
+    model was loaded with.
     """
     loaded = getattr(model, "config", None)
     if not getattr(loaded, "use_cache", False):
         return
-    config = copy.copy(loaded)  # the configuration that was loaded may be the task's, too
+    config = copy.copy(loaded)  # The loaded configuration may also belong to the task.
     config.use_cache = False
     for module in model.modules():
         if getattr(module, "config", None) is loaded:
@@ -54,17 +55,20 @@ def write_model(
     """Write model and processors as transformers loads them.
 
     Args:
+        into: an existing folder.
         weights: the whole state dict, on the CPU.
-        processors: whatever prepares the model's inputs and has `save_pretrained`.
-        original_names: give the weights the names that their checkpoint on the hub had, in files
-            of at most 50 GB. Otherwise they have the names of this model, in one file, which a
-            resume reads back: transformers would restore an old spelling (LayerNorm.gamma), and
-            the weights would not find their way.
+        processors: the objects that prepare the model's inputs; they have `save_pretrained`.
+        original_names: True gives the weights the names that they had in their checkpoint on the
+            hub (old ones such as LayerNorm.gamma), in files of at most 50 GB. False gives them the
+            names of the parameters of this model, in one file, which a resume can load.
+
+    Raises:
+        OSError, SafetensorError: a file cannot be written.
     """
     options = {} if original_names else {"save_original_format": False, "max_shard_size": 10**15}
     model.save_pretrained(into, state_dict=weights, **options)
     if getattr(model, "loaded_use_cache", False):
-        config = copy.copy(model.config)  # training may be going on beside this
+        config = copy.copy(model.config)  # Training may use model.config at the same time.
         config.use_cache = True
         config.save_pretrained(into)
     for processor in processors:

@@ -1,4 +1,4 @@
-"""Tokenizers: loaded or learned, and made to keep words apart. What a model takes around them."""
+"""Tokenizers: loaded or learned, and made to keep words apart; the special tokens of a model."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -12,21 +12,22 @@ from tagloop.models.pretrained import errors_of_transformers, load_pretrained
 from tagloop.options.config import Config
 from tagloop.sample.model import build_sample_tokenizer
 
-UNLIMITED = 1_000_000  # sub-tokens; a model without a limit takes any sentence whole
+UNLIMITED = 1_000_000  # Sub-tokens: from this number on a tokenizer counts as without a limit.
 
 
 def load_tokenizer(
     config: Config, sample_sentences: Iterable[list[str]], *, pre_split: bool
 ) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of a run.
+    """Load the fast tokenizer of a run, or build the tokenizer of the built-in sample.
 
     Args:
-        sample_sentences: the words of the training split; the sample's tokenizer learns from them.
-        pre_split: it must keep words apart that are already split.
+        sample_sentences: the words of every training sentence; only the tokenizer of the sample
+            learns from them.
+        pre_split: True if the tokenizer gets words that are already split, and must keep them
+            apart.
 
     Raises:
-        InputError: no such tokenizer, a slow one, one without a vocabulary, or one that glues
-            words.
+        InputError: the tokenizer does not exist, is a slow one, has no vocabulary, or glues words.
     """
     if config.uses_sample_model:
         return build_sample_tokenizer(sample_sentences)
@@ -38,7 +39,7 @@ def load_tokenizer(
             f"tokenizer {name}: it is a slow (pure Python) one, which cannot tell the words of its "
             "sub-tokens; name a fast one with --tokenizer_name"
         )
-    # Where a folder holds no tokenizer files, transformers makes a tokenizer of special tokens.
+    # If a folder has no tokenizer files, transformers makes a tokenizer of special tokens only.
     if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens}:
         raise InputError(
             f"tokenizer {name}: its vocabulary is empty, so every word would be unknown; copy the "
@@ -49,7 +50,8 @@ def load_tokenizer(
         glues = glues_words(tokenizer)
     if pre_split and glues:
         tokenizer = load_pretrained(AutoTokenizer, name, add_prefix_space=True, **options)
-        if glues_words(tokenizer):  # classes that only load tokenizer.json heed no such option
+        # Classes that only load tokenizer.json ignore the option add_prefix_space.
+        if glues_words(tokenizer):
             backend = tokenizer.backend_tokenizer
             steps = [] if backend.normalizer is None else [backend.normalizer]
             backend.normalizer = normalizers.Sequence([*steps, normalizers.Prepend(" ")])
@@ -70,7 +72,15 @@ def tokenizer_at_hand(
     *,
     pre_split: bool,
 ) -> PreTrainedTokenizerFast | None:
-    """load_tokenizer, but what is missing is told to `say` (name, text) and no error."""
+    """Load the tokenizer if that is possible; the function raises no error.
+
+    Args:
+        sample_sentences, pre_split: as in load_tokenizer.
+        say: called with a name and a text if the tokenizer cannot be loaded; the text says why.
+
+    Returns:
+        The tokenizer; None if it cannot be loaded.
+    """
     name = config.tokenizer_name or config.model_name_or_path
     if name is None and not config.uses_sample_model:
         say("sub-tokens", "not counted; --model_name_or_path or --tokenizer_name tells how")
@@ -83,9 +93,9 @@ def tokenizer_at_hand(
 
 
 def longest_input(tokenizer: PreTrainedTokenizerFast) -> int | None:
-    """Sub-tokens that its model takes as far as the tokenizer knows; None: it does not."""
-    told = tokenizer.model_max_length
-    return int(told) if isinstance(told, int | float) and 0 < told < UNLIMITED else None
+    """The number of sub-tokens that the model takes; None if the tokenizer does not know it."""
+    limit = tokenizer.model_max_length
+    return int(limit) if isinstance(limit, int | float) and 0 < limit < UNLIMITED else None
 
 
 def tokenize_words(
@@ -93,11 +103,11 @@ def tokenize_words(
 ) -> list[list[list[int]]]:
     """Sub-token ids of every word of every sentence, without special tokens.
 
-    A word that the tokenizer makes nothing of (zero-width space, lone variation selector, empty
-    string) has an empty list here.
+    A word has an empty list if the tokenizer makes no sub-token of it: a zero-width space, a lone
+    variation selector, an empty string.
     """
     sentences = [list(words) for words in sentences]
-    if not sentences:  # the tokenizer would take [] for one sentence without words
+    if not sentences:  # The tokenizer would read [] as one sentence without words.
         return []
     encodings = tokenizer(
         sentences, is_split_into_words=True, add_special_tokens=False, truncation=False,
@@ -114,14 +124,14 @@ def tokenize_words(
 
 
 class WordPieces:
-    """Sub-token ids of distinct words. What was asked for lately is not tokenized again.
+    """Sub-token ids of words; a word that occurred lately is not tokenized again.
 
-    A word alone has the ids that it has in any sentence: `tokenizers` normalizes, splits and
-    encodes words that are already split one by one.
+    A word alone has the same ids as in any sentence, because `tokenizers` normalizes, splits and
+    encodes each of the words that are already split by itself.
     """
 
-    MOST = 1 << 18  # words kept: some 60 MB
-    TOGETHER = 64  # words given as one sentence, to keep calls few and threads busy
+    MOST = 1 << 18  # The number of words that are kept, which need about 60 MB.
+    TOGETHER = 64  # So many words go into one sentence, for few calls and busy threads.
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast):
         self.tokenizer = tokenizer
@@ -138,11 +148,11 @@ class WordPieces:
 
 
 def glues_words(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """True for a tokenizer that loses where pre-split words begin.
+    """True if the ids do not show where a word begins that was split before.
 
-    Byte-level tokenizers do so without `add_prefix_space=True`: `["john", "lives"]` gives the ids
-    of `johnlives`. A probe finds them, not a list of names. A tokenizer that marks no spaces at
-    all (BERT's) splits by itself and glues nothing.
+    Byte-level tokenizers glue words without `add_prefix_space=True`: `["john", "lives"]` gives the
+    ids of `johnlives`. The function finds them by a test sentence, and not by a list of names. A
+    tokenizer that marks no spaces at all (BERT's) glues no words.
     """
     words = ["john", "lives", "in", "berlin"]
     (pieces,) = tokenize_words(tokenizer, [words])
@@ -158,20 +168,26 @@ def glues_words(tokenizer: PreTrainedTokenizerFast) -> bool:
 
 @dataclass(frozen=True)
 class Template:
-    """What the tokenizer puts around a single sequence: `[CLS] ... [SEP]` for BERT."""
+    """The special tokens around a single sequence: `[CLS] ... [SEP]` for BERT.
+
+    Attributes:
+        prefix, suffix: ids of the special tokens before and after the sequence.
+        type_ids: the token type ids of the prefix, of any sub-token between, and of the suffix;
+            None if the model takes no token type ids.
+    """
 
     prefix: list[int]
     suffix: list[int]
-    # Of prefix, body and suffix; None: the model takes none.
     type_ids: tuple[list[int], int, list[int]] | None
 
     @property
     def num_special(self) -> int:
+        """The number of special tokens around a sequence."""
         return len(self.prefix) + len(self.suffix)
 
 
 def probe_template(tokenizer: PreTrainedTokenizerFast) -> Template:
-    """Find a tokenizer's special tokens by encoding one word, any that it knows.
+    """Find the special tokens of a tokenizer by encoding one word that it knows.
 
     Raises:
         InputError: the tokenizer returns no sub-token for any word.
@@ -198,7 +214,8 @@ def probe_template(tokenizer: PreTrainedTokenizerFast) -> Template:
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
-    """sha256 of everything that decides a fast tokenizer's ids."""
-    tokenizer.backend_tokenizer.no_truncation()  # what the last call asked for has no part in it
+    """The sha256, as hex digits, of all settings that decide the ids of a fast tokenizer."""
+    # The tokenizer remembers truncation and padding of the last call; they must not count.
+    tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""Which weights a model took from a checkpoint: only its head may be new.
+"""Checks which weights a model took from a checkpoint: only its head may be new.
 
-A name belongs to the head, ours or another task's, if it lies outside of the base model. BERT's
-pooler counts as one: it is trained with a head, and checkpoints without that head lack it.
+A weight outside of the base model belongs to the head of this task or of another task. BERT's
+pooler counts as part of a head, because it is trained together with a head; a checkpoint without
+this head does not have the pooler.
 """
 
 from typing import Any
@@ -11,40 +12,52 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-SHOWN = 3  # names in a message
+SHOWN = 3  # the number of names in a message
 
 
 def find_head(model: nn.Module) -> tuple[str, nn.Linear | None]:
-    """The layer that scores the labels, and its name: the last one of their number."""
+    """Find the layer that scores the labels: the last linear layer with an output for each label.
+
+    Returns:
+        The name of the layer, and the layer; "" and None if the model has none.
+    """
     inside = f"{_base_prefix(model)}."
-    found = ("", None)
+    head = ("", None)
     for name, module in model.named_modules():
         fits = isinstance(module, nn.Linear) and module.out_features == model.config.num_labels
         if fits and not name.startswith(inside):
-            found = (name, module)
-    return found
+            head = (name, module)
+    return head
 
 
 def new_weights_of_head(model: nn.Module, info: dict[str, Any]) -> set[str]:
-    """Names outside of the base model that the checkpoint lacks or has in another size."""
+    """Names of weights outside of the base model that are missing in the checkpoint, or resized.
+
+    Args:
+        info: the result of `from_pretrained(output_loading_info=True)`.
+    """
     names = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     return {name for name in names if not _is_in_base(model, name)}
 
 
 def describe_faults(model: nn.Module, info: dict[str, Any], *, with_head: bool) -> str:
-    """What did not load though it had to, in words; empty if there is nothing.
+    """Say which weights did not load although they had to.
 
     Args:
-        info: what `from_pretrained(output_loading_info=True)` gives.
-        with_head: the checkpoint claims to have this very head.
+        info: the result of `from_pretrained(output_loading_info=True)`.
+        with_head: True if the weights of the head had to load, too.
+
+    Returns:
+        The faults in words; empty if the weights have none.
     """
 
     def faults(names: Any, with_head: bool = with_head) -> list[str]:
         return sorted(name for name in names if with_head or _is_in_base(model, name))
 
     missing = faults(info["missing_keys"])
-    left_over = faults(info["unexpected_keys"], with_head=False)  # another task's head may be there
-    sizes = {name: (there, here) for name, there, here in info["mismatched_keys"]}
+    # The checkpoint may have the head of another task.
+    left_over = faults(info["unexpected_keys"], with_head=False)
+    sizes = {name: (saved, own) for name, saved, own in info["mismatched_keys"]}
     resized = [
         f"{name} ({_shape(sizes[name][0])}, in the model {_shape(sizes[name][1])})"
         for name in faults(sizes)
@@ -64,15 +77,16 @@ def describe_faults(model: nn.Module, info: dict[str, Any], *, with_head: bool) 
 
 
 def _is_in_base(model: nn.Module, name: str) -> bool:
-    """True for a weight of the base model; checkpoints name it with the base's prefix or without.
+    """True for the name of a weight of the base model, with or without the base model's prefix.
 
-    In BERT, `bert.encoder.layer.12.output.dense.bias` and `encoder.layer...` are in it, whether or
-    not it has a twelfth layer; `cls.predictions.bias`, `classifier.bias`, `bert.pooler...` are not.
+    In BERT `bert.encoder.layer.12.output.dense.bias` and `encoder.layer...` are names of the base
+    model, even if it has no layer 12; `cls.predictions.bias`, `classifier.bias` and
+    `bert.pooler...` are not.
     """
     prefix = _base_prefix(model)
     base = getattr(model, prefix) if prefix else model
     parts = {name.split(".")[0] for name in base.state_dict()} - {"pooler"}
-    if not prefix:  # a model without a base model: all but its head
+    if not prefix:  # Without a base model, all weights but those of the head count as its weights.
         parts.discard(find_head(model)[0].split(".")[0])
     return name.removeprefix(f"{prefix}.").split(".")[0] in parts
 
@@ -92,12 +106,16 @@ def _shape(shape: Any) -> str:
 
 
 def find_non_finite(model: nn.Module, optimizer: Optimizer | None = None) -> str | None:
-    """Name of a parameter that is, or has a moment that is, not finite in this process' part."""
+    """The name of a parameter with a weight or a moment that is not finite; None without one.
+
+    A process checks only its own part of a sharded parameter.
+    """
     for name, parameter in model.named_parameters():
         moments = optimizer.state.get(parameter, {}) if optimizer else {}
         for tensor in (parameter, *filter(torch.is_tensor, moments.values())):
             local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-            # A sum is finite only where all are, and a twentieth of the work; it may overflow.
+            # A finite sum proves that all values are finite, with a twentieth of the work. A sum
+            # may overflow, so a sum that is not finite proves nothing.
             if not local.sum().isfinite() and not local.isfinite().all():
                 return name
     return None

@@ -1,1 +1,1 @@
-"""What a run keeps, shows, and takes up again."""
+"""The output of a run: its folder, logs, model card, uploads and trackers."""

@@ -1,4 +1,4 @@
-"""The model card: README.md of the output folder, for people and, in its head, for the hub."""
+"""The model card, README.md of the output folder: its text is for people, its head for the hub."""
 
 import hashlib
 import os
@@ -23,16 +23,19 @@ from tagloop.tasks.task import Scores
 SEAL = "\n<!-- Written by tagloop, which leaves it alone once it is edited: {} -->\n"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 SPLITS = {"eval": "validation", "test": "test"}
-# The other options say nothing about the model that a run ends with.
+# All other options say nothing about the trained model.
 PUBLISHED = options_about("data", "model", "training")
 
 
 def write_card(run: Run, scores: dict[str, Scores], environment: dict) -> None:
-    """Write README.md, unless there is one of somebody else's. Main process only.
+    """Write README.md, unless the user wrote or changed it. Only the main process calls this.
 
     Args:
-        scores: by part of the run: "train", "eval", "test".
-        environment: as describe_environment.
+        scores: the scores by part of the run: "train", "eval", "test".
+        environment: the result of describe_environment.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     path = run.folder / CARD
     if path.exists() and not is_own_card(path):
@@ -51,7 +54,7 @@ def write_card(run: Run, scores: dict[str, Scores], environment: dict) -> None:
 
 
 def is_own_card(path: Path) -> bool:
-    """True for a card that is as write_card wrote it."""
+    """True if a card is unchanged since write_card wrote it."""
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, ValueError):
@@ -65,18 +68,18 @@ def _digest(card: str) -> str:
 
 
 def _known(values: dict[str, float | None], metrics: dict[str, str]) -> dict[str, float]:
-    """The scores that have a name on the hub, as plain floats, which YAML can write."""
+    """The scores that have a name on the hub, as Python floats, which YAML can write."""
     return {k: float(v) for k, v in values.items() if k in metrics and v is not None}
 
 
 def _metadata(run: Run, facts: CardFacts, scores: dict[str, Scores]) -> ModelCardData:
     config, metric = run.config, facts.type_metric
-    found = []
+    results = []
     for part, (values, by_type) in scores.items():
         named = [(k.replace("_", " "), facts.metrics[k], v) for k, v in values.items()]
         for type_, each in by_type.items():
             named.append((f"{metric} of {type_}", metric, float(each[metric])))
-        found += [
+        results += [
             EvalResult(
                 task_type=facts.pipeline_tag,
                 dataset_type=re.sub(r"[^\w./-]+", "-", _source(config, SPLITS[part])),
@@ -96,9 +99,9 @@ def _metadata(run: Run, facts: CardFacts, scores: dict[str, Scores]) -> ModelCar
         library_name="transformers",
         pipeline_tag=facts.pipeline_tag,
         tags=["tagloop", config.task_name],
-        metrics=sorted({result.metric_type for result in found}) or None,
+        metrics=sorted({result.metric_type for result in results}) or None,
         model_name=visible(name_of(config, run.folder).rpartition("/")[2]),
-        eval_results=found or None,
+        eval_results=results or None,
     )
 
 
@@ -107,7 +110,7 @@ def _on_hub(name: str | None) -> bool:
 
 
 def _source(config: Config, split: str) -> str:
-    """What a split was read from; of paths only the last part, as cards are published."""
+    """The name of the data of a split; of a path only its last part, because cards are public."""
     file = getattr(config, f"{split}_file", None)
     if file is None and split == "validation" and config.validation_fraction:
         return f"{config.validation_fraction:g} of {_source(config, 'train')}"
@@ -157,7 +160,7 @@ def _usage(facts: CardFacts, name: str) -> list[str]:
 
 
 def _training(run: Run, environment: dict) -> list[str]:
-    """How it was trained: options that are not the defaults, updates, device, versions."""
+    """Lines about the training: updates, device, options that are not the defaults, versions."""
     given, defaults = [], settle(Config(), None)
     for name in PUBLISHED:
         value, marks = getattr(run.config, name), FIELDS[name].metadata
@@ -190,7 +193,7 @@ def _table(
 
 
 def _shell_word(text: str) -> str:
-    """A word of a command line that stays on its line, whatever a file's name holds."""
+    """Quote a word for a command line of the shell; line breaks in the word are escaped."""
     if text.isprintable():
         return shlex.quote(text)
     escaped = text.encode("unicode_escape").decode("ascii").replace("'", "\\'")
@@ -198,5 +201,5 @@ def _shell_word(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    r"""Text that Markdown leaves as it is, on one line: a tag may be called `*` or |."""
+    r"""Escape a text for Markdown; a tag may be called `*` or |."""
     return re.sub(r"([\\`*_\[\]<>|$&~])", r"\\\1", visible(text))

@@ -1,4 +1,4 @@
-"""What a person sees: a header before the run, logs while it goes, a footer with what came out."""
+"""Prints a header before the run, and a footer with its results at the end."""
 
 from tagloop.output import environment
 from tagloop.output.logs import find_divergence, find_zero, format_scores, score_table
@@ -6,7 +6,7 @@ from tagloop.run import Run
 
 
 def print_header(run: Run) -> None:
-    """Say what will run."""
+    """Print data, model, devices, updates and warnings of a run that begins."""
     config, accelerator = run.config, run.accelerator
     if config.uses_sample_corpus:
         run.say(
@@ -16,7 +16,7 @@ def print_header(run: Run) -> None:
     unwrapped = accelerator.unwrap_model(run.model)
     size = sum(parameter.numel() for parameter in unwrapped.parameters())
     size += run.vocabulary.num_waiting
-    architecture = type(unwrapped).__name__.removeprefix("FSDP")  # FSDP2 makes a class of its own
+    architecture = type(unwrapped).__name__.removeprefix("FSDP")  # FSDP2 renames the class.
     origin = config.model_name_or_path or "from scratch"
     lines = [
         *run.task.describe(),
@@ -29,8 +29,8 @@ def print_header(run: Run) -> None:
         ),
     ]
     if config.do_train:
-        at_once = config.per_device_train_batch_size * accelerator.num_processes
-        rounds = -(-run.global_batch_size // at_once)
+        round_size = config.per_device_train_batch_size * accelerator.num_processes
+        rounds = -(-run.global_batch_size // round_size)
         lines.append(
             (
                 "updates",
@@ -53,10 +53,14 @@ def print_header(run: Run) -> None:
 
 
 def print_footer(run: Run, results: dict) -> None:
-    """Say what came out."""
+    """Print scores, speed, memory and folder of a run that has ended.
+
+    Args:
+        results: the content of all_results.json.
+    """
     lines, remarks = [], []
     for part, split in (("eval", "validation"), ("test", "test")):
-        if split not in run.task.examples:  # a score of an earlier run in this folder
+        if split not in run.task.examples:  # The score is of an earlier run in this folder.
             continue
         scores = {
             name.removeprefix(f"{part}_"): value

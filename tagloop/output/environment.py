@@ -1,4 +1,4 @@
-"""Versions, device and memory: what somebody needs to run this again."""
+"""Versions, device and memory of a run: the facts that are needed to repeat it."""
 
 import platform
 import resource
@@ -16,7 +16,7 @@ PACKAGES = (
 
 
 def describe_environment(accelerator: Accelerator) -> dict:
-    """Versions, device and revision: what somebody needs to run this again."""
+    """Versions of the packages, git revision, device, processes and precision, as JSON values."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -36,7 +36,7 @@ def describe_environment(accelerator: Accelerator) -> dict:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the allocator's peak on a GPU, the process' resident peak elsewhere."""
+    """The peak of used memory in bytes: on a GPU of the allocator, elsewhere of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -44,7 +44,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def emulates_bf16(device: torch.device) -> bool:
-    """Whether bf16 products are made of float32 ones, several times slower: an older x86 CPU."""
+    """True on an older x86 CPU: it computes bf16 products in float32, several times slower."""
     if device.type != "cpu":
         return False
     has = torch.cpu.get_capabilities()

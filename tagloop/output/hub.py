@@ -1,4 +1,4 @@
-"""The finished run on a hub: checked before the training, and a failure costs nothing."""
+"""Uploads a finished run to a hub; the options are checked before the training."""
 
 import shlex
 from pathlib import Path
@@ -16,15 +16,16 @@ from tagloop.run import Run
 
 
 def name_of(config: Config, folder: Path) -> str:
-    """The repository: --hub_model_id, or the name of the output folder."""
+    """The name of the repository: --hub_model_id, or the name of the output folder."""
     return config.hub_model_id or real_path(folder).name
 
 
 def check_upload(config: Config, folder: Path) -> None:
-    """Refuse an upload that cannot work, before hours of training. Nothing is sent.
+    """Refuse an upload that cannot work, before hours of training. This sends nothing to the hub.
 
     Raises:
-        InputError: no model will be there, the hub has no such names, or there is no token.
+        InputError: the run trains no model, the hub does not allow the name, or the user has no
+            token of the hub.
     """
     if not config.push_to_hub:
         return
@@ -40,21 +41,21 @@ def check_upload(config: Config, folder: Path) -> None:
 
 
 def shared_files(folder: Path) -> list[str]:
-    """Names of the files that others may have: model, processors, card and scores.
+    """Names of the files for the public: model, processors, card and scores.
 
-    All else stays here: run.json and the report tell paths, predictions.* and the report quote
-    the data, and the folder may hold files of the user's.
+    No other file is uploaded: run.json and the report name paths, predictions.* and the report
+    quote the data, and the folder may contain files of the user.
     """
     names = [*read_json(folder / RUN_RECORD)["model_files"], CARD, *RESULTS]
     return [name for name in names if is_plain(folder / name)]
 
 
 def push(run: Run) -> None:
-    """With --push_to_hub, upload what shared_files names. Main process only.
+    """With --push_to_hub, upload the files that shared_files names. Main process only.
 
     Raises:
-        RunStopped: it could not be uploaded, which a script must notice that goes on with the
-            upload. The run is finished and saved.
+        RunStopped: the upload failed, although the run is finished and saved. A script can notice
+            this by the exit code.
     """
     if not run.config.push_to_hub:
         return
@@ -68,9 +69,9 @@ def push(run: Run) -> None:
             allow_patterns=shared,
             commit_message="End of training",
         )
-    except Exception as error:  # whatever the client raises, the run is on the disk
+    except Exception as error:  # The client raises all kinds of errors; the run is saved already.
         reason = (str(error) or repr(error)).strip().splitlines()[0]
-        if token:  # one with a line break is quoted in full: illegal header value
+        if token:  # The message for a token with a line break quotes the whole token.
             reason = reason.replace(token, "(hidden)").replace(repr(token)[1:-1], "(hidden)")
         folder = shlex.quote(str(run.folder))
         include = " ".join(f"--include {shlex.quote(each)}" for each in shared)

@@ -1,7 +1,7 @@
-"""One run at a time in an output folder, and no process outlives its launcher.
+"""The lock of an output folder: only one run at a time may write there.
 
-The lock is the operating system's, on an open file: it goes with the process that holds it, however
-that ends. Only the main process of a run writes, so it alone holds the lock.
+The operating system keeps the lock on an open file, and frees it when the process of the lock ends
+in any way. Only the main process of a run writes, so only this process holds the lock.
 """
 
 import contextlib
@@ -17,27 +17,31 @@ from pathlib import Path
 from tagloop.errors import InputError
 
 LOCK = "run.lock"
-PATIENCE = 5.0  # seconds that a killed run may take to disappear
+PATIENCE = 5.0  # the time in seconds that a killed run may need to end
 
-_held: set[int] = set()  # descriptors; workers forked from here must not keep the lock alive
+# Descriptors of the locks of this process. A forked worker closes them, so that it does not hold
+# the lock.
+_held: set[int] = set()
 
 
 class Lock:
-    """The folder's lock, taken when made; so is the folder, if need be. Main process only.
+    """The lock of an output folder. Only the main process makes one.
+
+    A new object locks the folder at once, and makes the folder if it does not exist.
 
     Args:
-        patience: seconds to wait for another run to end.
-        say: told when the file system knows no locks; the run goes on without.
+        patience: seconds to wait for the end of another run.
+        say: called with a message if the file system has no locks; the run then has no lock.
 
     Raises:
-        InputError: another run holds it; names that one.
+        InputError: another run holds the lock; the message names this run.
         OSError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, *, patience: float, say: Callable[[str], None]):
         self.path, self.folder_is_new = folder / LOCK, not folder.exists()
         deadline = time.monotonic() + patience
-        while not self._taken(say):
+        while not self._try_to_lock(say):
             if time.monotonic() > deadline:
                 holder = self.path.read_text(encoding="utf-8", errors="replace")[:200].strip()
                 raise InputError(
@@ -50,11 +54,11 @@ class Lock:
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, holder.encode(), 0)
 
-    def _taken(self, say: Callable[[str], None]) -> bool:
+    def _try_to_lock(self, say: Callable[[str], None]) -> bool:
+        """Lock the folder; False if another run holds the lock."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        flags = (
-            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-        )  # no link, no wait for a pipe
+        # The flags refuse to follow a link, or to wait for a pipe.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             self.descriptor = os.open(self.path, flags, 0o666)
         except OSError as error:
@@ -73,7 +77,7 @@ class Lock:
         except OSError as error:
             say(f"{self.path}: cannot be locked ({error.strerror}); start no second run there")
             return True
-        try:  # a run that has just ended may have taken the file away
+        try:  # A run that has just ended may have deleted the file.
             if os.path.samestat(os.fstat(self.descriptor), self.path.stat()):
                 return True
         except FileNotFoundError:
@@ -82,7 +86,7 @@ class Lock:
         return False
 
     def _is_ours(self) -> bool:
-        """True for a new file, or one that a run wrote."""
+        """True if the file is new or was written by a run."""
         if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
             return False
         text = os.pread(self.descriptor, 100, 0)
@@ -99,15 +103,15 @@ class Lock:
         os.close(self.descriptor)
 
     def release(self) -> None:
-        """Give the folder free; nothing of the lock is left in it, nor a new folder of nothing.
+        """Free the folder: delete the file of the lock, and a new folder that is still empty.
 
-        Where the folder cannot be written any more, the lock's file stays: the operating system
-        frees the lock, and the error that ended the run is the one to be told.
+        If the folder cannot be written any more, the file stays, and no error is raised: the
+        operating system frees the lock, and the user sees the error that ended the run.
         """
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
         if self.folder_is_new:
-            with contextlib.suppress(OSError):  # it holds a run
+            with contextlib.suppress(OSError):  # The folder is not empty, because it has a run.
                 self.path.parent.rmdir()
         self._close()
 

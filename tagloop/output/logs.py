@@ -1,4 +1,4 @@
-"""What a run reports while it goes: metrics.jsonl, the screen, trackers."""
+"""Reports metrics during a run: to metrics.jsonl, to the screen and to trackers."""
 
 import json
 from pathlib import Path
@@ -12,16 +12,20 @@ from tagloop.training.progress import TrainState
 
 
 def significant(run: Run, value: float) -> float:
-    """A loss or norm with the digits that mostly hold for every cut of a batch.
+    """A loss or norm, rounded to the digits that are usually equal for every cut of a batch.
 
-    Float32 sums differ by about 1e-5 of their size between cuts, those of bf16 and fp16 by 1e-3.
+    Two cuts change a sum by about 1e-5 of its size in float32, and by 1e-3 in bf16 and fp16.
     """
     digits = 4 if run.accelerator.mixed_precision == "no" else 3
     return float(f"{value:.{digits}g}")
 
 
 def score_table(scores: dict) -> list[str]:
-    """A line for every type: what has a `_number` among the scores; empty without any."""
+    """A table of the scores by type: a header and a line for every type; empty without types.
+
+    Args:
+        scores: values by name. TYPE is a type if the scores have `TYPE_number`.
+    """
     types = [name.removesuffix("_number") for name in scores if name.endswith("_number")]
     columns = [
         column
@@ -37,7 +41,10 @@ def score_table(scores: dict) -> list[str]:
 
 
 def format_scores(values: dict) -> str:
-    """name value, name value; four decimals for what is not tiny. Types are left to a table."""
+    """The scores of a whole split in one line: "name value, name value".
+
+    A value has four decimals, or an exponent if it is tiny. Scores of types are left out.
+    """
     types = tuple(name.removesuffix("number") for name in values if name.endswith("_number"))
     return ", ".join(
         f"{name} {value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{name} {value:.2e}"
@@ -47,7 +54,13 @@ def format_scores(values: dict) -> str:
 
 
 def log_training(run: Run) -> dict:
-    """Report the mean loss since the last time; returns what was reported."""
+    """Report the mean loss since the last log, the gradient norm and the learning rate.
+
+    Every process must call this.
+
+    Returns:
+        The values by name; grad_norm is None if it was not finite.
+    """
     norm = run.state.grad_norm
     values = {
         "loss": significant(run, run.state.take_log_loss()),
@@ -86,7 +99,12 @@ def find_zero(scores: dict) -> str | None:
 
 
 def log_metrics(run: Run, values: dict, shown: str) -> None:
-    """One line in metrics.jsonl, on the screen and to the trackers. Every process."""
+    """Report values to metrics.jsonl, the trackers and the screen. Every process must call this.
+
+    Args:
+        values: by name.
+        shown: the values as text for the screen.
+    """
     epoch = round(run.state.step / run.timetable.updates_per_epoch, 4)
 
     def report() -> None:
@@ -98,7 +116,12 @@ def log_metrics(run: Run, values: dict, shown: str) -> None:
 
 
 def log_ending(run: Run) -> dict:
-    """Say what early stopping and the best model came to, and return it; {} without them."""
+    """Say when early stopping ended the run, and which update gave the best model.
+
+    Returns:
+        `best_step` and `stopped_early_at` as far as they are known; {} for a run without early
+        stopping and without --load_best_model_at_end.
+    """
     config, state = run.config, run.state
     if config.early_stopping_patience is None and not config.load_best_model_at_end:
         return {}
@@ -110,10 +133,10 @@ def log_ending(run: Run) -> dict:
             f"evaluations had no better {run.task.metric.name}"
         )
     if config.load_best_model_at_end and state.best_checkpoint:
-        stays = (
+        folder_note = (
             f"; {run.folder / state.best_checkpoint} stays" if config.checkpointing_steps else ""
         )
-        run.say(f"the model is that of update {state.best_step}, the best{stays}")
+        run.say(f"the model is that of update {state.best_step}, the best{folder_note}")
     elif state.best_step is not None:
         run.say(f"the model is that of update {state.step}; the best was after {state.best_step}")
     return facts

@@ -1,4 +1,4 @@
-"""Which files in an output folder are a run's own; what is not is neither replaced nor deleted."""
+"""Decides which files in an output folder belong to a run; no other file is replaced or deleted."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tagloop.tasks.task import prediction_files_of
 
 CARD = "README.md"
 PREDICTIONS = "predictions.npz"
-EVALUATION = "evaluation.json"  # which model was scored where nothing was trained
+EVALUATION = "evaluation.json"  # The model that was scored, if the run did not train.
 PAGES = ("metrics.jsonl", "report.html", PREDICTIONS, EVALUATION)
 OLD_MODEL_FILES = (
     "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json",
@@ -27,10 +27,12 @@ RESULTS = tuple(f"{part}_results.json" for part in ("all", "train", "eval", "tes
 
 
 def is_own_file(name: str, prediction_files: tuple[str, ...]) -> bool:
-    """True for the name of a file that a run writes, but for the card, which may be the user's.
+    """True for the name of a file that a run writes.
+
+    It is False for the card, which may belong to the user.
 
     Args:
-        prediction_files: those of the task.
+        prediction_files: names of the prediction files of the task.
     """
     return name in (RUN_RECORD, *PAGES, *RESULTS, *prediction_files) or is_model_file(name)
 
@@ -54,41 +56,45 @@ def names_of_run(config: Config, folder: Path) -> list[str]:
 
 
 def is_leftover(name: str, prediction_files: tuple[str, ...]) -> bool:
-    """True for a name that only an interrupted write or a killed run leaves."""
+    """True for the name of a file that only an interrupted write or a killed run leaves.
+
+    Args:
+        prediction_files: names of the prediction files of the task.
+    """
     rest = re.sub(r"^tmp-(\d+-|replaced-|pruned-)?", "", name)
     ours = is_own_file(rest, prediction_files) or rest in (CARD, "model") or NAME.fullmatch(rest)
     return name == LOCK or (name.startswith("tmp-") and bool(ours))
 
 
 def check_content(config: Config, folder: Path) -> None:
-    """Refuse a folder whose files this run would replace, or mix with its own.
+    """Refuse a folder with files that this run would replace, or that would mix with its own.
 
     Raises:
-        InputError: names a file that is not this run's, and the remedy.
+        InputError: the message names a file that does not belong to this run, and the remedy.
     """
     if not config.do_train:
         _check_evaluation(config, folder)
         return
-    found = contents(config, folder)
+    names = contents(config, folder)
     predictions = prediction_files_of(config.task_name)
-    _check_plain(folder, [name for name in found if is_own_file(name, predictions)])
+    _check_plain(folder, [name for name in names if is_own_file(name, predictions)])
     if config.resume_from_checkpoint and not holds_run(folder):
-        # A scheduler's log or notes may lie there before the first start.
-        if taken := [name for name in found if is_own_file(name, predictions)]:
+        # Before the first start the folder may contain other files, as the log of a scheduler.
+        if own := [name for name in names if is_own_file(name, predictions)]:
             raise InputError(
-                f"--output_dir {folder}: holds something else than a run ({taken[0]}); name the "
+                f"--output_dir {folder}: holds something else than a run ({own[0]}); name the "
                 "folder of the run, or a new one"
             )
-    elif found and not (config.overwrite_output_dir or config.resume_from_checkpoint):
+    elif names and not (config.overwrite_output_dir or config.resume_from_checkpoint):
         raise InputError(
-            f"--output_dir {folder}: is not empty, it holds {found[0]}; name another folder, "
+            f"--output_dir {folder}: is not empty, it holds {names[0]}; name another folder, "
             "replace the run in it with --overwrite_output_dir, or go on with "
             "--resume_from_checkpoint auto"
         )
 
 
 def _check_evaluation(config: Config, folder: Path) -> None:
-    """Refuse to put scores of a model beside another one's, or in place of a user's files."""
+    """Refuse to write scores beside the run of another model, or in place of the user's files."""
     names = (*RESULTS, EVALUATION, *prediction_files_of(config.task_name))
     _check_plain(folder, names)
     if config.overwrite_output_dir or is_own_model(config, folder):
@@ -96,16 +102,16 @@ def _check_evaluation(config: Config, folder: Path) -> None:
     remedy = "name another folder, or replace it with --overwrite_output_dir"
     if holds_run(folder):
         raise InputError(f"--output_dir {folder}: holds the run of another model; {remedy}")
-    taken = [name for name in names if (folder / name).exists()]
-    if taken and read_json(folder / EVALUATION).get("model") != _name_of_model(config):
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and read_json(folder / EVALUATION).get("model") != _name_of_model(config):
         raise InputError(
-            f"--output_dir {folder}: holds {taken[0]}, which no evaluation of this model wrote; "
+            f"--output_dir {folder}: holds {existing[0]}, which no evaluation of this model wrote; "
             f"{remedy}"
         )
 
 
 def _check_plain(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to write a file whose name a link, a device or a folder has."""
+    """Refuse a folder in which a link, device or folder has the name of a file to be written."""
     for name in names:
         path = folder / name
         if os.path.lexists(path) and not is_plain(path):
@@ -116,19 +122,19 @@ def _check_plain(folder: Path, names: Iterable[str]) -> None:
 
 
 def _name_of_model(config: Config) -> str:
-    """The model to score: its folder, or its name on the hub."""
+    """The model to score: its absolute folder, or its name on the hub."""
     name = config.model_name_or_path or ""
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def is_own_model(config: Config, folder: Path) -> bool:
-    """True if the model to score is that of the run in the output folder, or a checkpoint of it."""
+    """True if the model to score is the model or a checkpoint of the run in the output folder."""
     model = Path(_name_of_model(config))
     return holds_run(folder) and folder.resolve() in (model, model.parent)
 
 
 def evaluation_of(run: Run) -> dict:
-    """What evaluation.json says: the model that is scored, and sizes and times of its files."""
+    """The content of evaluation.json: the model, and sizes and times of its files of weights."""
     name = _name_of_model(run.config)
     files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
     facts = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
@@ -136,13 +142,17 @@ def evaluation_of(run: Run) -> dict:
 
 
 def contents(config: Config, folder: Path) -> list[str]:
-    """Names in a folder, without what an interrupted write or a killed run left of its own."""
+    """Sorted names in a folder, without the files that is_leftover names."""
     predictions = prediction_files_of(config.task_name)
     return sorted(p.name for p in folder.iterdir() if not is_leftover(p.name, predictions))
 
 
 def check_checkpoints(run: Run) -> None:
-    """Refuse a folder with something else under the name of a checkpoint that may be written."""
+    """Refuse a folder in which another file or folder has the name of a coming checkpoint.
+
+    Raises:
+        InputError: the message names this file or folder.
+    """
     first_epoch, _ = run.timetable.position(run.state.step)
     coming = {
         "step": range(run.state.step + 1, run.timetable.num_updates + 1),

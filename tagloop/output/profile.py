@@ -1,16 +1,19 @@
-"""--profile: where the time of some updates went, operation by operation."""
+"""--profile: the time of every operation in a few updates."""
 
 import torch
 from torch.profiler import ProfilerActivity
 
 from tagloop.run import Run
 
-FIRST, LAST = 5, 15  # updates: the first ones warm up
-ROWS = 20
+FIRST, LAST = 5, 15  # Updates after FIRST, up to LAST, are measured; earlier ones warm up.
+ROWS = 20  # of the table
 
 
 class Profile:
-    """Watches a few updates of the main process and prints a table; the numbers stay the same."""
+    """Measures a few updates of the main process and prints a table of their operations.
+
+    Losses and weights are the same as without a profile.
+    """
 
     def __init__(self, run: Run):
         self.run, self.seen = run, 0
@@ -22,7 +25,7 @@ class Profile:
         self.profiler = torch.profiler.profile(activities=activities)
 
     def count(self) -> None:
-        """After every update."""
+        """Count an update; the loop calls this after every update."""
         self.seen += 1
         if self.seen == FIRST:
             self.profiler.start()
@@ -33,7 +36,7 @@ class Profile:
             self.run.say(f"updates {FIRST + 1} to {LAST} of this process:\n{table}")
 
     def close(self) -> None:
-        """Say if the run was too short."""
+        """End the profile; the user gets a message if the run was too short for one."""
         if FIRST <= self.seen < LAST:
             self.profiler.stop()
         if self.seen < LAST:

@@ -1,9 +1,9 @@
-"""The output folder: claimed before anything is computed, and never left with half a file.
+"""The output folder: locked before the run computes anything; every file is written as a whole.
 
 metrics.jsonl                      one line per log and evaluation
 all_ / train_ / eval_ / test_results.json
 predictions.*                      named and written by the task
-run.json                           options without secrets, versions, data, device, outcome
+run.json                           options without secrets, versions, data, device, results
 README.md                          the model card
 """
 
@@ -59,10 +59,11 @@ from tagloop.tasks.task import Scores
 
 @contextlib.contextmanager
 def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
-    """The output folder, this run's alone until the end. Every process must call this.
+    """Lock the output folder for this run until the end of the block. Every process must call this.
 
     Raises:
-        InputError: on every process: it cannot be written, or another run lives or lies there.
+        InputError: on every process: the folder cannot be written, another run is writing there,
+            or the folder has files of another run or of the user.
     """
     locks = []
 
@@ -81,7 +82,7 @@ def claim(config: Config, accelerator: Accelerator) -> Iterator[Path]:
 
 
 def _lock(config: Config) -> tuple[Lock, Path]:
-    """Lock --output_dir, or the first of runs/TASK-1, runs/TASK-2, ... that holds nothing."""
+    """Lock --output_dir, or the first empty folder of runs/TASK-1, runs/TASK-2, ..."""
     for number in itertools.count(1):
         folder = Path(config.output_dir or f"runs/{config.task_name}-{number}")
         if config.output_dir is None and folder.exists() and contents(config, folder):
@@ -92,19 +93,28 @@ def _lock(config: Config) -> tuple[Lock, Path]:
         except InputError:
             if config.output_dir:
                 raise
-            continue  # a run that began a moment ago
+            continue  # Another run has just begun in this folder.
         except OSError as error:
             raise InputError(
                 f"--output_dir {folder}: cannot be written: {error.strerror}"
             ) from None
-        if config.output_dir is None and contents(config, folder):  # ended before it was locked
+        # Another run may have ended in this folder before this run could lock it.
+        if config.output_dir is None and contents(config, folder):
             lock.release()
             continue
         return lock, folder
 
 
 def start(run: Run, earlier: EarlierRun | None) -> None:
-    """Record what will be trained; an overwritten run goes first. Main process only."""
+    """Write run.json, after files of an overwritten run are deleted. Main process only.
+
+    Args:
+        earlier: the run that is resumed; None for a new run.
+
+    Raises:
+        InputError: a file has the name of a coming checkpoint.
+        OSError: a file cannot be written or deleted.
+    """
     if not run.config.do_train:
         is_other_run = holds_run(run.folder) and not is_own_model(run.config, run.folder)
         if run.config.overwrite_output_dir and is_other_run:
@@ -119,7 +129,7 @@ def start(run: Run, earlier: EarlierRun | None) -> None:
     checkpoint = earlier.checkpoint if earlier else None
     kept = []
     if checkpoint:
-        # Killed between publishing and pruning, or the limit is another one now.
+        # The earlier run may have been killed before it pruned, or may have had another limit.
         spare = [checkpoint.name, run.state.best_checkpoint]
         prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)
         at_home = is_at_home(checkpoint, run.folder)
@@ -127,12 +137,12 @@ def start(run: Run, earlier: EarlierRun | None) -> None:
             run.state.step, (run.folder if at_home else checkpoint.parent) / "metrics.jsonl"
         )
     write_json(run.folder / RUN_RECORD, _record(run) | {"finished": False})
-    # A resumed run writes again what came after its checkpoint.
+    # A resumed run writes the lines of the updates after its checkpoint again.
     write_text(run.folder / "metrics.jsonl", "".join(kept))
 
 
 def _clear(run: Run) -> None:
-    """Delete the run that is to be overwritten, and nothing else."""
+    """Delete the files of the run that is overwritten, and no others."""
     for folder in checkpoint_folders(run.folder):
         if is_ours(folder):
             shutil.rmtree(folder)
@@ -145,7 +155,7 @@ def _clear(run: Run) -> None:
 
 
 def _lines_until(step: int, path: Path) -> list[str]:
-    """The lines of a metrics.jsonl up to a step."""
+    """The lines of a metrics.jsonl up to a step; [] if the file does not exist."""
     kept = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -153,7 +163,7 @@ def _lines_until(step: int, path: Path) -> list[str]:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError, RecursionError):
-                continue  # the last line of a killed run may be cut
+                continue  # The last line of a killed run may be incomplete.
     return kept
 
 
@@ -166,12 +176,16 @@ def finish(
     """Write the model, predictions and results, then mark the run finished. Main process only.
 
     Args:
-        weights: the trained model's state dict, or None if nothing was trained.
-        scores: by part of the run: "train", "eval", "test"; those by type are for the card alone.
-        predictions: of the splits "test" and "predict", if any, by name.
+        weights: the whole state dict of the trained model; None if the run did not train.
+        scores: the scores by part of the run: "train", "eval", "test". Only the card shows those
+            by type.
+        predictions: by split and name, [num_predictions of the split, ...] each.
 
     Returns:
-        all_results.json.
+        The content of all_results.json.
+
+    Raises:
+        WRITE_ERRORS: a file cannot be written.
     """
     model_files = {}
     if weights is not None:
@@ -181,7 +195,7 @@ def finish(
             write_model(into, model, weights, run.task.processors, original_names=True)
 
         model_files = replace_files(run.folder, write, name="model")
-    for split in ("test", "predict"):  # a file to tag replaces the test split's predictions
+    for split in ("test", "predict"):  # Predictions of --predict_file replace those of the test.
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
     if run.config.do_train:
@@ -198,21 +212,22 @@ def finish(
         write_json(run.folder / f"{part}_results.json", named)
         everything |= named
     write_json(run.folder / "all_results.json", everything)
-    fresh = [p for p in scores if p != "eval" or not run.config.do_train]  # tracked before
+    # The trackers already have the evaluations during training.
+    fresh = [p for p in scores if p != "eval" or not run.config.do_train]
     track(run, {f"{part}_{name}": v for part in fresh for name, v in scores[part].values.items()})
     if run.config.do_train:
         record = _record(run)
         write_card(run, scores, record["environment"])
         outcome = {"finished": True, "results": everything, "model_files": model_files}
         write_json(run.folder / RUN_RECORD, record | outcome)
-        if not run.config.checkpointing_steps:  # only the best model or a signal needed any
+        if not run.config.checkpointing_steps:  # The best model or a signal needed checkpoints.
             for folder in filter(is_ours, checkpoint_folders(run.folder)):
                 shutil.rmtree(folder)
     return everything
 
 
 def _keep_for_the_report(run: Run, predictions: dict[str, dict[str, np.ndarray]]) -> None:
-    """Write predictions.npz: of the first split that was predicted and has gold answers."""
+    """Write predictions.npz for the first split that was predicted and has targets."""
     for split in ("test", "validation"):
         if split in predictions and run.task.examples[split].target_weights.any():
             fingerprint = run.task.fingerprints[split]
@@ -221,9 +236,10 @@ def _keep_for_the_report(run: Run, predictions: dict[str, dict[str, np.ndarray]]
 
 
 def _record(run: Run) -> dict:
+    """The content of run.json, without the results."""
     return {
         "identity": run.identity,
-        "fingerprints": run.task.fingerprints,  # of test data, too, which a resume may change
+        "fingerprints": run.task.fingerprints,  # A resume may change the test data.
         "global_batch_size": run.global_batch_size,
         "options": run.config.public(),
         "environment": describe_environment(run.accelerator),

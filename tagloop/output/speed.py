@@ -1,4 +1,4 @@
-"""Speed: how much the training loop did in how much time, as a progress bar and as results."""
+"""Measures the speed of the training loop, for the progress bar and for the results."""
 
 import time
 
@@ -10,20 +10,21 @@ from tagloop.run import Run
 
 
 class Meter:
-    """Counts work and time of the training loop, for the progress bar and the footer."""
+    """Counts units, cells and seconds of the training loop, and shows a progress bar."""
 
     def __init__(self, run: Run):
         self.unit = run.task.examples["train"].unit
         self.started = time.perf_counter()
         self.units = self.sub_tokens = self.cells = 0
-        watched = run.config.profile and run.accelerator.is_main_process
-        self.profile = Profile(run) if watched else None
+        has_profile = run.config.profile and run.accelerator.is_main_process
+        self.profile = Profile(run) if has_profile else None
         self.bar = tqdm(
             total=run.timetable.num_updates,
             initial=run.state.step,
             bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}",  # 80 columns
             dynamic_ncols=True,
-            disable=None if run.accelerator.is_main_process else True,  # None: but on a terminal
+            # None shows a bar in a terminal only.
+            disable=None if run.accelerator.is_main_process else True,
         )
 
     def count(self, update: Update) -> None:
@@ -36,7 +37,11 @@ class Meter:
             self.profile.count()
 
     def show(self, values: dict[str, float]) -> None:
-        """Put what was logged beside the bar; it waits for no device."""
+        """Show logged values beside the bar. This does not wait for the device.
+
+        Args:
+            values: loss and learning rate, as log_training returns them.
+        """
         speed = f"{self.units / self._seconds():,.0f}"
         loss, rate = (f"{values[name]:.3g}" for name in ("loss", "learning_rate"))
         self.bar.set_postfix({"loss": loss, "rate": rate, f"{self.unit}/s": speed})
@@ -45,7 +50,12 @@ class Meter:
         return time.perf_counter() - self.started
 
     def close(self) -> dict:
-        """runtime (s), units per second of all processes, share of padding in this one."""
+        """End the bar.
+
+        Returns:
+            `runtime` in seconds, `UNIT_per_second` of all processes, and `padding_share`: the share
+            of padding cells in this process.
+        """
         self.bar.close()
         if self.profile:
             self.profile.close()

@@ -1,1 +1,1 @@
-"""Several processes that act as one."""
+"""Several processes that act as one: launch, common decisions, sharding, the stop signal."""

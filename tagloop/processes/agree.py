@@ -1,4 +1,4 @@
-"""What all processes decide, say and seed alike."""
+"""Lets all processes act alike: common results, common errors, output, seeds."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """True for what torch, its devices and Python raise when memory ends."""
+    """True if torch, one of its devices or Python raised this error because memory ended."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or should_reduce_batch_size(error)
 
@@ -32,12 +32,15 @@ def say(accelerator: Accelerator, text: str) -> None:
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
-    """Run `action` on the main process; every process gets its result, or its error.
+    """Run `action` on the main process; every process gets its result or raises its error.
 
-    Every process must call this. An action must not call a collective.
+    Every process must call this. The action must not call a collective.
 
     Raises:
-        RunStopped: on every process, if the action met an OSError (a full disk, a lost folder).
+        InputError, RunStopped: on every process, if the action raised it.
+        RunStopped: on every process, if the action raised an OSError (a full disk, a lost folder).
+            If the action raised any other error, the main process raises that error, and the other
+            processes raise a RunStopped.
     """
     outcome = [None, None]
     if accelerator.is_main_process:
@@ -48,7 +51,7 @@ def on_main(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
         except (OSError, SafetensorError) as error:
             where = f"{error.filename}: " if getattr(error, "filename", None) else ""
             outcome = [None, RunStopped(f"{where}{getattr(error, 'strerror', None) or error}")]
-        except Exception as error:  # ours to mend: the others must not wait for ever
+        except Exception as error:  # A fault of this project: the others must not wait for ever.
             broadcast_object_list([None, RunStopped(f"the main process failed: {error!r}")])
             raise
     broadcast_object_list(outcome)
@@ -58,12 +61,12 @@ def on_main(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
 
 
 def on_all(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
-    """Run `action` on every process; where one finds bad input, all end with its message.
+    """Run `action` on every process; if one process finds bad input, all raise its error.
 
-    Every process must call this. An action must not call a collective.
+    Every process must call this. The action must not call a collective.
 
     Raises:
-        InputError: on every process, with the message of the first that had one.
+        InputError: on every process, with the message of the first process that found bad input.
     """
     result, message = None, None
     try:
@@ -77,15 +80,16 @@ def on_all(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
 
 
 def precise_dtype(accelerator: Accelerator) -> torch.dtype:
-    """float64 for sums of losses, where the device has it."""
+    """The dtype for sums of losses: float64, or float32 on mps, which has no float64."""
     return torch.float32 if accelerator.device.type == "mps" else torch.float64
 
 
 def seed_update(seed: int, step: int, process_index: int) -> None:
-    """Make all randomness of an update a function of (seed, step, process).
+    """Seed torch's generators as a function of (seed, step, process) before an update.
 
-    So no generator state needs saving. Dropout masks do not come from here, unless the run draws
-    them per process or the architecture draws in a way of its own.
+    So a checkpoint need not contain the state of a generator. Dropout masks do not come from these
+    generators, unless --dropout per_process is given or the architecture draws masks in a way that
+    dropout.py does not replace.
     """
     entropy = np.random.SeedSequence((seed, step, process_index))
     torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))

@@ -1,4 +1,4 @@
-"""Processes that act as one: how many there are, what the main one decides, when to stop."""
+"""The launch: builds the accelerator, checks processes and devices, ends the process group."""
 
 import contextlib
 import ctypes
@@ -28,12 +28,13 @@ from tagloop.wording import first_line, in_brackets
 
 
 def quiet_libraries() -> None:
-    """Bars, tables and warnings of the libraries would drown the run's own lines."""
-    # torch 2.13 renames the option, accelerate 1.15 does not know the new name.
+    """Switch off progress bars and warnings of the libraries, which would hide the run's lines."""
+    # torch 2.13 renames the option, and accelerate 1.15 does not know the new name.
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-    # With fp16 accelerate puts the optimizer's own step back; the schedule counts by itself.
+    # With fp16 accelerate replaces the method `step` of the optimizer. The schedule does not need
+    # that method, because the loop steps the schedule itself.
     warnings.filterwarnings("ignore", message="Seems like `optimizer.step\\(\\)` has been over")
-    # Nothing here changes logits in place.
+    # This project never changes logits in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -41,11 +42,13 @@ def quiet_libraries() -> None:
 
 
 def die_with_launcher() -> None:
-    """Have the kernel tell this process when its launcher dies: it would train on unseen.
+    """Ask the kernel to send SIGUSR1 to this process when its launcher dies.
 
-    SIGUSR1 saves and leaves, and ends a process that is not training yet. Without a launcher the
-    parent may be a shell that is left. Linux only; elsewhere the lock still refuses a second run
-    while orphans of the first live.
+    Without this signal the process would train on although its user believes that it has ended. On
+    SIGUSR1 a training process saves and ends; a process that does not train yet ends at once. A
+    process without a launcher does not ask, because its user may want it to outlive the shell.
+    Only Linux has this request. On other systems the lock of the output folder still refuses a
+    second run while processes of the first run live.
     """
     launched = "TORCHELASTIC_RUN_ID" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
     if launched and sys.platform == "linux":
@@ -54,34 +57,36 @@ def die_with_launcher() -> None:
 
 
 def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None) -> Accelerator:
-    """The one object that knows about devices and processes.
+    """Build the accelerator, the only object that knows about devices and processes.
 
     Args:
-        mixed_precision: None leaves it to the launch file.
+        mixed_precision: "no", "bf16" or "fp16"; None takes the precision of the launch file.
         log_with: names of trackers.
 
     Raises:
-        InputError: what was asked for is not what the launch gave.
+        InputError: the launch did not start the processes, devices or precision that the user
+            asked for.
     """
     die_with_launcher()
     check_devices()
-    # Else transformers leaves a new head on the meta device, in all processes but the first.
+    # With "true" transformers would leave a new head on the meta device, in all processes but the
+    # first.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     try:
         accelerator = Accelerator(
-            # Without `cpu=`, processes on a machine without GPU each believe they are alone.
+            # Without `cpu=`, each process on a machine without GPUs would work as if it were alone.
             cpu=not torch.accelerator.is_available(),
             mixed_precision=mixed_precision,
-            gradient_accumulation_steps=1,  # the loop owns accumulation: see train_step
+            gradient_accumulation_steps=1,  # The loop accumulates gradients itself: train_step.
             log_with=log_with or None,
-            # TensorBoard wants a folder now; output/trackers.py names the real one.
+            # TensorBoard needs a folder now; output/trackers.py replaces it by the output folder.
             project_config=ProjectConfiguration(project_dir="."),
             kwargs_handlers=[
-                # Encoders' buffers are constants; sending them in every forward is for nothing.
+                # The buffers of encoders are constants, so no forward pass has to send them.
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
             ],
         )
-    except ValueError as error:  # fp16 without a GPU, for one
+    except ValueError as error:  # For example: fp16 without a GPU.
         raise InputError(f"accelerate cannot run this: {error}") from None
     except torch.distributed.DistError as error:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
@@ -96,12 +101,18 @@ def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None
 
 @contextlib.contextmanager
 def closing_group() -> Iterator[None]:
-    """However the block ends, no process group is open after it: an open one aborts the process."""
+    """Close the process group at the end of a block, even after an error.
+
+    A process with an open group would abort when it ends.
+
+    Raises:
+        OutOfMemory: the block raised an error because memory ended.
+    """
     orderly = False
     try:
         yield
         orderly = True
-    except (InputError, RunStopped, Preempted) as error:  # met by all processes
+    except (InputError, RunStopped, Preempted) as error:  # All processes raise these together.
         orderly = not isinstance(error, OutOfMemory)
         raise
     except Exception as error:
@@ -115,7 +126,7 @@ def closing_group() -> Iterator[None]:
         if torch.distributed.is_initialized():
             if orderly or torch.distributed.get_backend() != "nccl":
                 torch.distributed.destroy_process_group()
-            else:  # one process alone failed: NCCL's orderly end would wait for the others
+            else:  # Only this process failed, so NCCL's orderly end would wait for the others.
                 torch.distributed.distributed_c10d._abort_process_group()
 
 
@@ -126,18 +137,18 @@ def check_devices() -> None:
     launcher would end the first process before it has said why.
 
     Raises:
-        InputError: there is none, or there are fewer than processes; naming the remedy.
+        InputError: the machine has no GPU, or fewer GPUs than processes; the remedy is named.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return
-    wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.accelerator.device_count()
-    if there == 0:
+    wanted, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.accelerator.device_count()
+    if gpus == 0:
         _require_cpu_launch()
-    elif there < wanted and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
+    elif gpus < wanted and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
         raise InputError(
-            f"the launcher was asked for {wanted} processes on this machine, which shows {there} "
-            f"GPU{'s' * (there > 1)}: each needs one of its own; give --num_processes {there} and "
-            f"{-(-wanted // there)} times --gradient_accumulation_steps for the same result, or "
+            f"the launcher was asked for {wanted} processes on this machine, which shows {gpus} "
+            f"GPU{'s' * (gpus > 1)}: each needs one of its own; give --num_processes {gpus} and "
+            f"{-(-wanted // gpus)} times --gradient_accumulation_steps for the same result, or "
             "see what CUDA_VISIBLE_DEVICES hides"
         )
 
@@ -172,15 +183,16 @@ def _require_cpu_launch() -> None:
 
 
 def check_launch(accelerator: Accelerator) -> None:
-    """Refuse a launch that meant several processes, FSDP or fp16, and did not get them.
+    """Refuse a launch without the processes, the FSDP or the fp16 that the user asked for.
 
     `accelerate launch --cpu --num_processes 2` and `distributed_type: MULTI_CPU` start one process
-    without a word; it differs from a lone run only in the address it was given.
+    and print no warning. This process can be told from a run on purpose with one process only by
+    the variable MASTER_ADDR.
 
     Raises:
-        InputError: naming the launch file that works.
+        InputError: the message names the launch file that works.
     """
-    meant = int(os.environ.get("WORLD_SIZE", 1))
+    num_started = int(os.environ.get("WORLD_SIZE", 1))
     by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
     if by_accelerate and "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
         raise InputError(
@@ -188,9 +200,9 @@ def check_launch(accelerator: Accelerator) -> None:
             "for --cpu or MULTI_CPU); use accelerate_configs/cpu_2proc.yaml, which says MULTI_GPU "
             "and works without a GPU"
         )
-    if meant != accelerator.num_processes:
+    if num_started != accelerator.num_processes:
         raise InputError(
-            f"the launcher started {meant} processes, but accelerate sees "
+            f"the launcher started {num_started} processes, but accelerate sees "
             f"{accelerator.num_processes}; start with a file of accelerate_configs/, and without "
             "--cpu or use_cpu: true"
         )

@@ -1,4 +1,4 @@
-"""What FSDP2 shards, and how it adds up gradients."""
+"""Tells FSDP2 which modules to shard, and in which dtype to sum gradients."""
 
 import dataclasses
 
@@ -15,30 +15,32 @@ from tagloop.errors import (
 
 
 def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
-    """Tell FSDP2, where it is used, what to shard and how to add. Before accelerator.prepare.
+    """Tell FSDP2 which modules to shard, and to sum gradients in float32.
 
-    Gradients are added up in float32; in bf16, as accelerate has it, the sum would depend on the
-    number of processes. The classes to shard are those of the launch file, else those that
-    transformers names, else those of the longest list of modules; none that holds the input
-    embedding, for accelerate shards that by itself, and torch refuses to shard a weight twice.
+    This must be called before accelerator.prepare; without FSDP2 it does nothing. By default
+    accelerate sums gradients in bf16, and the sum would depend on the number of processes. The
+    classes to shard are those of the launch file; if it names none, those that transformers names;
+    if it names none either, those of the longest list of modules. A class that holds the input
+    embedding is left out, because accelerate shards the embedding by itself, and torch refuses to
+    shard a weight twice.
 
     Raises:
-        InputError: the launch file names a class that the model has not.
+        InputError: the launch file names a class that the model does not have.
     """
     if accelerator.distributed_type != DistributedType.FSDP:
         return
     plugin, embedding = accelerator.state.fsdp_plugin, model.get_input_embeddings()
     modules = list(model.modules())
-    there = {type(module).__name__ for module in modules}
+    classes = {type(module).__name__ for module in modules}
     holders = {type(m).__name__ for m in modules if any(part is embedding for part in m.modules())}
     longest = max((m for m in modules if isinstance(m, nn.ModuleList)), key=len, default=())
     named = plugin.transformer_cls_names_to_wrap
-    if unknown := set(named or ()) - there:
+    if unknown := set(named or ()) - classes:
         raise InputError(
             f"fsdp_transformer_layer_cls_to_wrap: {type(model).__name__} has no {unknown.pop()}; "
             f"its longest list holds {type(longest[0]).__name__ if longest else 'nothing'}"
         )
-    named = set(named or model._no_split_modules or ()) & there - holders
+    named = set(named or model._no_split_modules or ()) & classes - holders
     named = named or {type(layer).__name__ for layer in longest}
     plugin.transformer_cls_names_to_wrap = sorted(named)
     if policy := plugin.mixed_precision_policy:

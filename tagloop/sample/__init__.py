@@ -1,1 +1,1 @@
-"""The embedded default: a small corpus and a model for it, without a network."""
+"""The built-in sample: a small corpus and a small model for it, which need no network."""

@@ -1,7 +1,7 @@
 """The built-in sample corpus: news-like sentences with POS, chunk and NER tags, made by a grammar.
 
 Nothing is downloaded, and every call returns the same sentences. `RULES` is the grammar, `NAMES`
-and `WORDS` are its vocabulary; change a line and you have another corpus. The notation:
+and `WORDS` are its vocabulary. Whoever changes a line of them gets another corpus. The notation:
 
     <symbol>     one of that symbol's alternatives, drawn at random
     word/TAG     a token and its part of speech
@@ -9,9 +9,10 @@ and `WORDS` are its vocabulary; change a line and you have another corpus. The n
     {PER ... }   a named entity
     3x ...       an alternative that is drawn three times as often
 
-Each family, town, people and company belongs to one split, so a model cannot know the names it is
-tested on: it needs the context, the shape of the word and its pieces. And some sentences stay open
-on purpose (in "Florence won", who is Florence?), so that nobody scores 1.
+Each family, town, people and company belongs to one split, so a model cannot learn the names of
+the test split. It needs the context, the shape of the word and its sub-tokens. Some sentences are
+ambiguous on purpose (in "Florence won" Florence may be a person or a club), so that no model has
+an F1 of 1.
 """
 
 import itertools
@@ -22,7 +23,7 @@ import zlib
 from tagloop.sample.grammar import NAMES, RULES, WORDS
 
 SPLIT_SIZES = {"train": 2200, "validation": 250, "test": 250}
-SENTENCE_LENGTHS = range(3, 46)  # in words; anything else is drawn again
+SENTENCE_LENGTHS = range(3, 46)  # in words; a sentence of another length is drawn again
 HEADLINE_SHARE = 0.03
 SEED = 1729
 
@@ -49,7 +50,7 @@ def build_sample_corpus() -> dict[str, list[dict]]:
 
 
 def build_sample_texts() -> dict[str, list[dict]]:
-    """Return the same sentences as running text with a class: `text` and `label`."""
+    """Return the sentences of the sample as running text with a class: `text` and `label`."""
     return {
         split: [
             {"text": " ".join(row["tokens"]), "label": topic_of(row["tokens"])} for row in sentences
@@ -59,7 +60,7 @@ def build_sample_texts() -> dict[str, list[dict]]:
 
 
 def topic_of(tokens: list[str]) -> str:
-    """Tell what a sentence is about by its words: sport, markets, speech or news.
+    """The class of a sentence, as its words show it: sport, markets, speech or news.
 
     >>> topic_of(["Shares", "rose", "2", "points"]), topic_of(["Ann", "won", "."])
     ('markets', 'news')
@@ -76,7 +77,7 @@ def topic_of(tokens: list[str]) -> str:
 
 
 def build_alternatives(split: str) -> dict[str, list[str]]:
-    """List what each symbol may become in `split`, each as often as its weight says."""
+    """List the alternatives of every symbol in `split`; `3x` puts an alternative in three times."""
     alternatives: dict[str, list[str]] = {}
     for symbol, parts in NAMES.items():
         names = map("".join, itertools.product(*map(str.split, parts)))
@@ -98,7 +99,10 @@ def find_owner(name: str) -> str:
 
 
 def write_sentence(alternatives: dict[str, list[str]], rng: random.Random) -> dict[str, list[str]]:
-    """Write one sentence or, now and then, a headline, whose capitals say less."""
+    """Write one sentence or, rarely, a headline.
+
+    In a headline the case of the letters does not show which words are names.
+    """
     if rng.random() < HEADLINE_SHARE:
         sentence = parse_markup(expand("<headline>", alternatives, rng))
         change_case = rng.choice([str.upper, str.upper, str.title, str.lower])
@@ -145,7 +149,7 @@ def parse_markup(text: str) -> dict[str, list[str]]:
 
 
 def finish_spelling(tokens: list[str]) -> list[str]:
-    """Capitalise what opens a sentence, and write "an" before a vowel.
+    """Capitalise the first word of a sentence, and write "an" before a vowel.
 
     >>> finish_spelling(["``", "it", "was", "a", "offer", "."])
     ['``', 'It', 'was', 'an', 'offer', '.']

@@ -3,7 +3,8 @@
 LETTERS = "A B C D E F G H I K L M N O P R S T U V W"
 MIDDLES = """a ab ad ag al am an ar av e eb ed el em en er et ev i ib id il im in
     o ob od ol om on or ov u ud ul um un ur us"""
-# The parts of coined names: each of the first with each of the second, and so on.
+# The parts of coined names. A name is any part of the first list, then any part of the second list,
+# and then any part of the third list.
 NAMES = {
     "family": (
         """Abram Anders Bergl Carls Dimit Eriks Fisch Fried Gust Hend Ivan Jans Kasp Kuzn Lars
@@ -29,7 +30,7 @@ NAMES = {
         "nian nese nish",
     ),
     "acronym": (LETTERS, LETTERS, LETTERS),
-    # These also serve as other words, or as names of several types.
+    # These names are also ordinary words, or names of several types.
     "trade": (
         """Baker Banks Bishop Brooks Carpenter Cook Field Fisher Hill King Marsh Miller Page Pope
         Price Rose Stone Taylor Waters Woods Young May Judge""",
@@ -43,7 +44,7 @@ NAMES = {
         Lincoln Madison Paris Salvador Santiago Sydney Victoria Virginia Washington""",
     ),
 }
-# What all splits share: given names, which never stand alone, and ordinary words.
+# All splits share these words: given names, which never stand alone, and ordinary words.
 WORDS = {
     "first": """Alice Anna Boris Carla Clara David Diana Elena Emma Eric Felix Greta Hannah Hugo
         Igor Irene Jack James Jane Julia Karen Kevin Laura Leo Linda Lucas Maria Martin Mary Nina

@@ -18,18 +18,19 @@ from transformers import (
 
 
 def build_sample_tokenizer(sentences: Iterable[list[str]]) -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer learned from the sample's training words, the same every time."""
+    """Learn a WordPiece tokenizer from the training words of the sample; always the same one."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     sentences = [" ".join(words) for words in sentences]
-    # The trainer numbers continuations in the order of a random hash and breaks ties by number;
-    # naming them beforehand makes the vocabulary a function of the text.
+    # The trainer numbers sub-tokens that continue a word in the order of a random hash, and breaks
+    # ties by number. As special tokens they have fixed numbers, so the vocabulary depends on the
+    # text only.
     continuations = [f"##{letter}" for letter in sorted(set("".join(sentences)))]
     trainer = trainers.WordPieceTrainer(
         vocab_size=3000, special_tokens=special + continuations, show_progress=False
     )
-    learned = _word_piece()
-    learned.train_from_iterator(sentences, trainer)
-    tokenizer = _word_piece(learned.get_vocab())
+    trained = _word_piece()
+    trained.train_from_iterator(sentences, trainer)
+    tokenizer = _word_piece(trained.get_vocab())
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

@@ -1,4 +1,4 @@
-"""What the loop asks of a task. docs/new_task.md shows how one is written."""
+"""The interface between the training loop and a task; docs/new_task.md shows how to write one."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from tagloop.tasks.card_facts import CardFacts
 
 
 class Metric(NamedTuple):
-    """A score that can tell which of two evaluations is better."""
+    """The name of a score by which two evaluations can be compared, and its direction."""
 
     name: str
     lower_is_better: bool = False
@@ -38,19 +38,20 @@ LOSS = Metric("loss", lower_is_better=True)
 
 
 class Scores(NamedTuple):
-    """What an evaluation of a split came to.
+    """The scores of one evaluation of a split.
 
     Attributes:
-        values: the scores of the whole split by name.
-        by_type: for every type or class, where there are any: precision, recall and f1, floats,
-            and `number`, how many of the type the data has.
+        values: the scores of the whole split by name. A score is None if the split has nothing
+            that it could be computed from.
+        by_type: for every type or class its precision, recall and f1 as floats, and `number`: how
+            many of this type the data has. Empty for a task without types.
     """
 
     values: dict[str, float]
     by_type: dict[str, dict[str, float]]
 
     def plain(self) -> "Scores":
-        """The same with Python's own numbers, which JSON and YAML can hold; NumPy's they cannot."""
+        """A copy with Python numbers in place of NumPy numbers, which JSON and YAML cannot hold."""
         return Scores(
             {name: _plain(value) for name, value in self.values.items()},
             {
@@ -65,31 +66,36 @@ def _plain(value: Any) -> Any:
 
 
 def choose_metric(config: Config, known: Sequence[Metric]) -> Metric:
-    """The score that tells the best evaluation: --metric_for_best_model, else the first known.
+    """The score that decides which evaluation is best, as --metric_for_best_model says.
+
+    Args:
+        known: the scores of an evaluation of this task; the first is the default.
 
     Raises:
-        InputError: no evaluation of this task has that score.
+        InputError: the option names a score that is not in `known`.
     """
-    asked = (config.metric_for_best_model or known[0].name).removeprefix("eval_")
-    found = next((metric for metric in known if metric.name == asked), None)
-    if found is None:
+    name = (config.metric_for_best_model or known[0].name).removeprefix("eval_")
+    chosen = next((metric for metric in known if metric.name == name), None)
+    if chosen is None:
         names = ", ".join(metric.name for metric in known)
         raise InputError(
             f"--metric_for_best_model {config.metric_for_best_model}: not among {names}"
         )
-    return found
+    return chosen
 
 
 def needed_splits(config: Config, splits: dict[str, Dataset]) -> dict[str, Dataset]:
-    """The splits that the --do_ options ask for.
+    """The splits that the options --do_train, --do_eval and --do_predict need.
 
     Raises:
-        InputError: there is nothing to train on.
+        InputError: the data has no split for one of these options.
     """
     if config.do_train and "train" not in splits:
         raise InputError(f"{config.dataset_name}: no training split; give --train_file")
-    asked = {"train": config.do_train, "validation": config.do_eval}
-    needed = {split: data for split, data in splits.items() if asked.get(split, config.do_predict)}
+    is_needed = {"train": config.do_train, "validation": config.do_eval}
+    needed = {
+        split: data for split, data in splits.items() if is_needed.get(split, config.do_predict)
+    }
     if not needed:
         raise InputError("nothing to do: the data has no split for what the --do_ options ask")
     if config.load_best_model_at_end and "validation" not in needed:
@@ -98,28 +104,29 @@ def needed_splits(config: Config, splits: dict[str, Dataset]) -> dict[str, Datas
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> "Task":
-    """Data, labels, tokenizer and examples of the task that the options name.
+    """Load data, labels, tokenizer and examples of the task that --task_name names.
 
     Args:
-        pad_to_multiple_of: columns of a batch; eight is what half precision on a GPU likes.
+        pad_to_multiple_of: the number of columns of a batch is a multiple of this number. A GPU
+            computes half precision fastest with 8.
 
     Raises:
-        InputError: bad data, or options that do not fit it.
+        InputError: the data is bad, or the options do not fit the data.
     """
-    module = task_module(config.task_name, "task")  # imported here: it brings its libraries along
+    module = task_module(config.task_name, "task")  # The import loads the libraries of this task.
     return module.load_task(config, pad_to_multiple_of=pad_to_multiple_of)
 
 
 def prediction_files_of(task_name: str) -> tuple[str, ...]:
-    """Names of all files that a task's write() may write, before the task is loaded."""
+    """Names of all files that `Task.write` may write, known before the task is loaded."""
     return task_module(task_name, "task").PREDICTION_FILES
 
 
 def check_data(config: Config) -> dict:
-    """Print what the data holds and what is wrong with it; the first process alone does.
+    """Print a summary of the data and its problems; only the first process prints.
 
     Raises:
-        ProblemsFound: there are problems, which are printed.
+        ProblemsFound: the data has problems; the function has printed them.
         InputError: an option is wrong, or names no data.
     """
     if os.environ.get("RANK", "0") != "0":
@@ -130,25 +137,29 @@ def check_data(config: Config) -> dict:
     most = MOST_PROBLEMS if sys.stdout.isatty() else None
     write_line(report.text(colour=uses_colour(sys.stdout), most=most), "stdout")
     if report.num_problems:
-        kinds = ", ".join(f"{len(found):,} x {kind}" for kind, found in report.problems.items())
+        kinds = ", ".join(f"{len(places):,} x {kind}" for kind, places in report.problems.items())
         raise ProblemsFound(f"--check_data: {kinds}; see above")
     write_line("no problems found", "stdout")
     return {}
 
 
 class Task(Protocol):
-    """What is learned, predicted and scored. Built the same on every process.
+    """Decides what a model learns and predicts, and how predictions are scored.
+
+    A task must be the same on every process.
 
     Attributes:
-        examples: by split, those of train, validation, test and predict that the run needs.
-        metric: the score that tells which evaluation is best.
-        processors: objects with `save_pretrained` that are saved beside the model, the tokenizer
-            first.
-        prediction_files: names of all files that write() may write; task.py of the task's folder
-            has them as PREDICTION_FILES, too, for they are asked for before a task is loaded.
-        identity: JSON values that a resumed run must share: data, tokenizer, model.
-        fingerprints: per split that was read, a hash of its rows.
-        warnings: for the user; nothing in them stops a run.
+        examples: the examples of every split that the run needs, by the name of the split: train,
+            validation, test, predict.
+        metric: the score that decides which evaluation is best.
+        processors: objects with `save_pretrained` that are saved beside the model; the first is
+            the tokenizer.
+        prediction_files: names of all files that `write` may write. The file task.py of the task
+            also has these names as PREDICTION_FILES, because a run needs them before it loads the
+            task.
+        identity: JSON values that must be equal in a resumed run: data, tokenizer, model.
+        fingerprints: for every split that was read, a hash of its rows.
+        warnings: sentences for the user; they do not stop a run.
     """
 
     examples: dict[str, Examples]
@@ -160,59 +171,74 @@ class Task(Protocol):
     warnings: list[str]
 
     def build_model(self) -> nn.Module:
-        """The model in float32 on the CPU, the same on every process."""
+        """Build or load the model: float32, on the CPU, the same on every process."""
         ...
 
     def losses(self, outputs: Any, batch: MicroBatch) -> Tensor:
-        """The loss of every target, unreduced, times its weight.
+        """The loss of every target, times the weight of the target, without any sum or mean.
 
         Args:
-            outputs: what the model made of the batch, laid out as the batch is: in packed rows,
-                or a padded row for each example; `batch.unpack` gives rows of packed values.
-            batch: on the device; `batch.labels` are laid out in the same way.
+            outputs: the outputs of the model for this batch. They have the layout of the batch:
+                packed rows, or a padded row for each example. `batch.unpack` turns packed rows
+                into a row for each example.
+            batch: on the device; `batch.labels` have the same layout as the outputs.
 
         Returns:
-            A tensor of any shape, float32 or the dtype of the outputs; 0, or nothing, where a
-            label is ignored. The loop takes its sum, over the sum of all targets' weights.
+            A tensor of any shape, in float32 or in the dtype of the outputs. An ignored label has
+            a loss of 0, or no entry. The loop divides the sum of the tensor by the sum of the
+            weights of all targets.
         """
         ...
 
     def predict(
         self, model: nn.Module, batch: MicroBatch, outputs: Any, losses: Tensor, split: str
     ) -> dict[str, Tensor]:
-        """What is predicted for the examples of a batch, without gradient.
+        """The predictions for the examples of a batch. The loop calls this without gradients.
 
         Args:
-            model: not wrapped for several processes, for tasks that have to generate.
-            batch: on the device, a padded row for each example; without ids for a process that
-                has no work, which then predicts tensors of length 0.
-            outputs, losses: of this batch.
+            model: the model without the wrapper for several processes, so that a task can call
+                `generate`.
+            batch: on the device, with a padded row for each example. A process without work gets
+                a batch without example ids and returns tensors of length 0.
+            outputs, losses: the outputs of the model and the losses of the task for this batch.
 
         Returns:
-            Tensors by name, [num_predictions of these examples, ...], in the order of the ids, on
-            the device. Names, dtypes and all sizes but the first are the same on every process.
+            Tensors by name, [num_predictions of these examples, ...], in the order of
+            `batch.example_ids`, on the device. A dtype has 1, 2, 4 or 8 bytes. Names, dtypes and
+            all sizes but the first are the same on every process.
         """
         ...
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
-        """Scores of a whole split; the main process alone calls this.
+        """The scores of a whole split. Only the main process calls this.
 
         Args:
-            predictions: by name, [num_predictions of the split, ...], in the order of the split.
-            loss: mean over the targets; None if there are none. The loop adds it to the scores.
+            predictions: by name, [num_predictions of the split, ...] each, in the order of the
+                split.
+            loss: mean over the targets; None if the split has no targets. The loop adds the loss
+                to the scores.
         """
         ...
 
     def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:
-        """Write predictions.* of a whole split; the main process alone calls this."""
+        """Write the prediction files of a whole split. Only the main process calls this.
+
+        Args:
+            folder: the output folder.
+            predictions: by name, [num_predictions of the split, ...] each, in the order of the
+                split.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
         ...
 
     def describe(self) -> list[tuple[str, str]]:
-        """What was read, as (name, text) lines of the header."""
+        """Lines (name, text) of the header that say which data and labels were read."""
         ...
 
     def card(self) -> CardFacts:
-        """What the model card says of the task; the main process alone calls this."""
+        """The facts about the task for the model card. Only the main process calls this."""
         ...
 
 
@@ -222,7 +248,7 @@ def identify(
     tokenizer: PreTrainedTokenizerFast,
     model_config: PreTrainedConfig,
 ) -> dict:
-    """What a resumed run must share of a task: data that it learns from, tokenizer and model."""
+    """The part of a run's identity that a task knows: training data, tokenizer and model."""
     learned = [split for split in ("train", "validation") if split in examples]
     return {
         "data": {split: fingerprints[split] for split in learned},
@@ -232,7 +258,7 @@ def identify(
 
 
 def describe_model(model_config: PreTrainedConfig) -> dict:
-    """The architecture and label list, without what names a place or a version."""
+    """The architecture and the labels as JSON values, without paths and versions."""
     facts = model_config.to_dict()
     facts = {k: v for k, v in facts.items() if k not in ("_name_or_path", "transformers_version")}
     return json.loads(json.dumps(facts, default=str))

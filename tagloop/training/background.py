@@ -1,4 +1,7 @@
-"""Work beside the loop: one thread of the main process, one piece at a time, its errors for all."""
+"""Runs one job at a time in a thread of the main process, beside the training loop.
+
+If a job fails, all processes raise its error.
+"""
 
 import threading
 from collections.abc import Callable
@@ -10,12 +13,14 @@ from tagloop.errors import Preempted, RunStopped
 
 
 class Background:
-    """What the main process does beside training. As a context manager, it leaves nothing undone.
+    """Jobs that the main process does beside training.
 
-    Where all processes stop, they wait for the main one: a launcher kills those that linger.
+    At the end of a `with` block the main process waits for its last job. The other processes wait
+    with it if the block ends with a RunStopped or Preempted, because a launcher kills the main
+    process soon after another process has ended.
 
     Args:
-        in_thread: False: do it at once, and let training wait.
+        in_thread: True runs a job in a thread; False runs it at once, so that training waits.
     """
 
     def __init__(self, accelerator: Accelerator, *, in_thread: bool):
@@ -24,10 +29,14 @@ class Background:
         self.failure: str | None = None
 
     def start(self, action: Callable[[], str | None]) -> None:
-        """Begin on the main process; `action` returns why it failed. Every process must call this.
+        """Start a job on the main process. Every process must call this.
+
+        Args:
+            action: the job; it returns None, or the reason why it failed.
 
         Raises:
-            RunStopped: on every process, if an earlier action has failed, or this one at once.
+            RunStopped: on every process, if an earlier job has failed, or if this job was not run
+                in a thread and has failed.
         """
         self.wait()
         if self.accelerator.is_main_process:
@@ -44,10 +53,12 @@ class Background:
             raise
 
     def check(self) -> None:
-        """Raise what has failed so far, without waiting. Every process must call this.
+        """Raise the error of a job that has failed. Every process must call this.
+
+        A job that is still running goes on.
 
         Raises:
-            RunStopped: on every process.
+            RunStopped: on every process, with the reason that the job returned.
         """
         failure = [None if self.thread and self.thread.is_alive() else self.failure]
         broadcast_object_list(failure)
@@ -56,7 +67,7 @@ class Background:
             raise RunStopped(failure[0])
 
     def wait(self) -> None:
-        """Wait for the action in flight, if any; else as `check`."""
+        """Wait for the running job, if there is one, then `check`. Every process must call this."""
         self._join()
         self.check()
 

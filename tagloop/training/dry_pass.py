@@ -1,6 +1,6 @@
-"""A dry pass over a few examples: what an architecture does that the loop has to know beforehand.
+"""A dry pass: a few examples through the model before training, to find out what it does.
 
-Every process comes to the same answer: same weights, same examples, nothing random.
+All processes run it with the same weights and examples and without random numbers.
 """
 
 import itertools
@@ -18,26 +18,32 @@ from tagloop.errors import InputError
 from tagloop.training.dropout import ExampleDropout, find_example_dims
 from tagloop.wording import first_line
 
-TOLERANCE = 1e-5  # of the largest output; the order of float32 sums stays below it
-MARGIN = 64  # sub-tokens by which the longer example may exceed the shorter, to stay cheap
+# Outputs differ if their difference is larger than this share of the largest output. The order of
+# float32 sums changes outputs by less.
+TOLERANCE = 1e-5
+# The longer of two examples has at most this many sub-tokens more, so that a dry pass stays cheap.
+MARGIN = 64
 
 
 @dataclass(frozen=True)
 class DryPass:
-    """What a dry pass found.
+    """The result of a dry pass.
 
     Attributes:
-        looks_across_padding: the outputs of an example depend on how far it is padded, or on the
-            examples beside it in the batch. Only batches of examples that do not pad each other
-            are then independent of the cut.
-        dropout_depends_on_cut: with dropout on, outputs still change with the cut: the model calls
-            a dropout that dropout.py does not replace, or one whose tensor does not show which
-            example it belongs to; or it draws random numbers in another way.
-        packing: how examples may share a row; None: they may not, or nobody asked.
-        does_not_pack: packing was looked for, but examples in one row would see each other.
-        has_unused_parameters: a backward pass leaves parameters without gradient, as Longformer's
-            global attention does, or may do so, as LayerDrop does; DDP has to be told.
-        example_dims: for every call of dropout the dimension in which the examples lie.
+        looks_across_padding: True if the outputs of an example depend on its padding, or on the
+            other examples of its batch. Results are then independent of the cut only if a batch
+            holds examples that do not pad each other.
+        dropout_depends_on_cut: True if outputs with dropout still change with the cut. The model
+            then calls a dropout that dropout.py does not replace, or a dropout whose tensor does
+            not show which example it belongs to, or it draws random numbers in another way.
+        packing: how examples may share a row; None if they may not, or if the caller of dry_pass
+            did not want packing.
+        does_not_pack: True if the caller wanted packing, but examples in one row would see each
+            other.
+        has_unused_parameters: True if a backward pass leaves parameters without gradient, as
+            Longformer's global attention does, or may leave some, as LayerDrop does. DDP needs to
+            know this.
+        example_dims: for every call of dropout the dimension of the examples, or None.
     """
 
     looks_across_padding: bool
@@ -49,7 +55,7 @@ class DryPass:
 
     @property
     def warnings(self) -> list[str]:
-        """For the header."""
+        """Sentences for the header that warn the user of properties of the architecture."""
         lines = []
         if self.looks_across_padding:
             lines.append(
@@ -78,17 +84,20 @@ def dry_pass(
     backward: bool,
     pack_to_multiple_of: int | None = None,
 ) -> DryPass:
-    """Run two examples of different lengths through the model, together and apart.
+    """Run two examples of different lengths through the model, in one batch and in two batches.
 
     Args:
-        model: in float32, on the CPU; left without gradients, in evaluation mode.
-        splits: the first in which lengths differ is taken.
-        dropout: compare with dropout, too; else it does not depend on the cut.
-        backward: look for unused parameters, too; else there are none.
-        pack_to_multiple_of: columns of packed rows, if packing is looked for; else there is none.
+        model: in float32, on the CPU. Afterwards it has no gradients and is in evaluation mode.
+        splits: the function uses the first split in which lengths differ.
+        dropout: True if outputs with dropout are compared, too; if False, the result says that
+            dropout does not depend on the cut.
+        backward: True if the function looks for unused parameters; if False, the result says that
+            the model has none.
+        pack_to_multiple_of: the number of columns of a packed row is a multiple of this number;
+            None: the function does not look for a packing.
 
     Raises:
-        InputError: the model does not take such a batch.
+        InputError: the model fails on a plain batch of these examples.
     """
     splits = list(splits)
     examples = next((s for s in splits if s.lengths.min() < s.lengths.max()), splits[0])
@@ -114,7 +123,7 @@ def dry_pass(
 def _find_example_dims(
     model: nn.Module, examples: Examples, ids: np.ndarray
 ) -> tuple[int | None, ...]:
-    """For every call of dropout the dimension of the examples: the one that grows with them."""
+    """For every call of dropout the dimension of the examples, as `find_example_dims` finds it."""
     shapes = []
     for number in (2, 3):
         batch = build_micro_batch(examples, np.repeat(ids, number)).to(torch.device("cpu"))
@@ -126,9 +135,13 @@ def _find_example_dims(
 
 @torch.no_grad()
 def _find_draws(model: nn.Module, examples: Examples, ids: np.ndarray) -> tuple[bool, bool]:
-    """Whether single random numbers change the outputs, and whether there are other draws.
+    """Find out how the model draws random numbers.
 
-    A generator whose state has changed tells of a draw, however small its rate may be.
+    A changed state of a generator shows that the model drew numbers, even if no output changed.
+
+    Returns:
+        True if single random numbers (torch.rand([])) change the outputs, as with LayerDrop; and
+        True if the model also draws numbers in another way.
     """
     before = _generator_states()
     lowest, highest = (_outputs(model, examples, ids, draw=draw) for draw in (0.0, 1 - 2**-24))
@@ -137,7 +150,7 @@ def _find_draws(model: nn.Module, examples: Examples, ids: np.ndarray) -> tuple[
 
 
 def _generator_states() -> tuple:
-    """States of the global random generators of torch, NumPy and Python."""
+    """The states of the global random generators of torch, NumPy and Python."""
     kind, keys, *rest = np.random.get_state()
     return torch.get_rng_state().tolist(), kind, keys.tolist(), rest, random.getstate()
 
@@ -150,28 +163,32 @@ def _find_packing(
     dropout: bool,
     dims: Sequence[int | None],
 ) -> Packing | None:
-    """How rows may be packed so that every example has the outputs that it has alone, if at all.
+    """A packing in which every example has the outputs that it has in a row of its own.
 
-    The three shortest share a row. The longest is there, too, as attention that slides sees only a
-    part of such; with dropout one that is just long enough will do.
+    The three shortest examples share a row. The longest example is in the batch, too, because
+    sliding attention sees only a part of a long example. With dropout an example is enough that is
+    as long as the three shortest together.
+
+    Returns:
+        None if the model has no packing of this kind.
     """
     order = np.argsort(examples.lengths, kind="stable")
     short, longest = order[:3], order[-1:]
-    at = np.searchsorted(examples.lengths[order], examples.lengths[short].sum())
+    num_shorter = np.searchsorted(examples.lengths[order], examples.lengths[short].sum())
     ids = np.union1d(short, longest)
-    few = np.union1d(short, order[at : at + 1])
+    few = np.union1d(short, order[num_shorter : num_shorter + 1])
     most = int(examples.padded_lengths.max())
-    behind_padding = (getattr(model.config, "pad_token_id", None) or 0) + 1
+    after_padding = (getattr(model.config, "pad_token_id", None) or 0) + 1
     slides = "sliding_attention" in (getattr(model.config, "layer_types", None) or ())
     sliding_window = model.config.sliding_window if slides else None
-    # MPNet's first position is 2, whatever pads.
-    for causal, first_position in itertools.product((False, True), (0, behind_padding, 2)):
+    # MPNet's first position is 2, and does not depend on the id of its padding token.
+    for causal, first_position in itertools.product((False, True), (0, after_padding, 2)):
         packing = Packing(first_position, multiple, most, causal, sliding_window)
         try:
             differ = _disagree(model.eval(), examples, ids, packing) or (
                 dropout and _disagree(model.train(), examples, few, packing, dims)
             )
-        except InputError:  # It takes no mask of this kind, or has no position that large.
+        except InputError:  # The model takes no mask of this kind, or has too few positions.
             continue
         if not differ:
             return packing
@@ -186,7 +203,7 @@ def _disagree(
     packing: Packing | None = None,
     dims: Sequence[int | None] = (),
 ) -> bool:
-    """True if examples in one batch have other outputs than each in a batch of its own."""
+    """True if the outputs of examples change when each of them has a batch of its own."""
     together = _outputs_by_example(model, examples, ids, packing, dims)
     for number in range(len(ids)):
         (alone,) = _outputs_by_example(model, examples, ids[number : number + 1], dims=dims)
@@ -198,7 +215,7 @@ def _disagree(
 
 
 def _two_lengths(lengths: np.ndarray) -> np.ndarray:
-    """The shortest example and a longer one, if there is one; int64 [1 or 2]."""
+    """Ids of the shortest example and of a longer one: int64 [2], or [1] if none is longer."""
     order = np.argsort(lengths, kind="stable")
     shortest = lengths[order[0]]
     longer = order[lengths[order] > shortest]
@@ -214,13 +231,16 @@ def _outputs(
     dims: Sequence[int | None] = (),
     draw: float | None = None,
 ) -> list[Tensor]:
-    """Everything that the model says of a batch: its outputs whose names end in "logits".
+    """The outputs of the model for a batch whose names end in "logits".
 
     Args:
-        draw: what every single random number is; None: as in training.
+        draw: the value of every single random number; None: a hash, as in training.
 
     Returns:
-        float32 [num_examples, ...] each.
+        A tensor float32 [num_examples, ...] for each of these outputs.
+
+    Raises:
+        InputError: the model fails on this batch.
     """
     try:
         micro_batch = build_micro_batch(examples, ids, packing).to(torch.device("cpu"))
@@ -228,7 +248,8 @@ def _outputs(
             outputs = model(**micro_batch.inputs)
         named = [value for name, value in outputs.items() if name.endswith("logits")]
         return [micro_batch.unpack(value) for value in named]
-    except Exception as error:  # bros wants boxes, xmod a language: each says so in its way
+    # Models raise all kinds of errors: bros needs boxes, and xmod needs a language.
+    except Exception as error:
         raise InputError(
             f"{type(model).__name__} fails on a plain batch of this data; it may need inputs that "
             f"this task does not give: {first_line(error)}"
@@ -242,9 +263,9 @@ def _outputs_by_example(
     packing: Packing | None = None,
     dims: Sequence[int | None] = (),
 ) -> list[list[Tensor]]:
-    """The same for every example, without what belongs to padding."""
+    """For every example its part of each of these outputs, without the rows of padding cells."""
     outputs = _outputs(model, examples, ids, packing, dims)
-    # One answer for a whole example, or a row for each of its positions.
+    # An output has one answer for a whole example, or a row for each of its sub-tokens.
     ends = [int(length) or None for length in examples.output_lengths[ids]]
     return [[output[number][:end] for output in outputs] for number, end in enumerate(ends)]
 

@@ -1,4 +1,4 @@
-"""The evaluation loop: what this process predicts of a split, and the losses of its batches."""
+"""The evaluation loop: the predictions and losses of this process for a split."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,13 @@ from tagloop.tasks.task import Task
 
 
 class Share(NamedTuple):
-    """What one process computed of an evaluation, on its device.
+    """The part of an evaluation that one process computed, on its device.
 
     Attributes:
-        predictions: by name, [num_predictions of this process, ...], in the order of its batches.
-        loss_sums: float64 [num_batches of this process].
+        predictions: by name, [num_predictions of this process, ...] each, in the order of the
+            batches, in the dtypes that the task predicts.
+        loss_sums: [num_batches of this process], the summed loss of every batch, in the dtype of
+            `precise_dtype`.
     """
 
     predictions: dict[str, Tensor]
@@ -32,16 +34,16 @@ def predict_share(
     """Predict the examples of some batches of a split. Every process must call this.
 
     Args:
-        model: prepared by the accelerator; it is put into evaluation mode.
-        batches: ids of examples; every process has equally many batches, some of which may be
-            empty.
+        model: prepared by the accelerator; the function puts it into evaluation mode.
+        batches: for every batch the ids of its examples, int64. Every process has the same number
+            of batches, at least one; a batch may be empty.
     """
     model.eval()
     unwrapped = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
     predictions, loss_sums = [], []
-    quiet = None if accelerator.is_main_process else True  # None: shown in a terminal only
-    shown = tqdm(batches, desc=split, leave=False, disable=quiet)
-    for batch, outputs in forward_batches(model, task.examples[split], shown, accelerator.device):
+    no_bar = None if accelerator.is_main_process else True  # None shows a bar in a terminal only.
+    bar = tqdm(batches, desc=split, leave=False, disable=no_bar)
+    for batch, outputs in forward_batches(model, task.examples[split], bar, accelerator.device):
         losses = task.losses(outputs, batch)
         loss_sums.append(losses.sum(dtype=precise_dtype(accelerator)))
         predictions.append(task.predict(unwrapped, batch, outputs, losses, split))

@@ -1,6 +1,6 @@
 """Losses stay on the device until a log line, an evaluation or a checkpoint needs them.
 
-Then all processes read them at once.
+At that moment all processes read all unread losses together.
 """
 
 import math
@@ -16,14 +16,14 @@ from tagloop.training.progress import TrainState
 
 
 class UpdateResult(NamedTuple):
-    """What an update leaves behind; the tensors are scalars on the device.
+    """The result of one update; its tensors are scalars on the device.
 
     Attributes:
-        example_ids: int64 [num_examples], of the whole update.
-        target_weight: sum of the weights of all targets of the whole update.
-        loss_sum: of this process, in the dtype of `precise_dtype`.
-        grad_norm: of the whole gradient before it was clipped; a DTensor under FSDP2.
-        skipped: True if fp16 overflowed, so that the update changed nothing.
+        example_ids: int64 [num_examples], the examples of the whole update.
+        target_weight: the sum of the weights of all targets of the whole update.
+        loss_sum: the summed loss of this process, in the dtype of `precise_dtype`.
+        grad_norm: the norm of the whole gradient before clipping, float32; a DTensor under FSDP2.
+        skipped: True if fp16 overflowed, so that the update changed no weight.
     """
 
     example_ids: np.ndarray
@@ -40,16 +40,17 @@ class UnreadLosses:
         self.updates: list[UpdateResult] = []
 
     def add(self, result: UpdateResult) -> None:
-        """Keep the losses of an update where they are."""
+        """Note the result of an update, without reading it from the device."""
         self.updates.append(result)
 
     def read(self, accelerator: Accelerator, state: TrainState) -> None:
-        """Bring the losses from the device; the loop waits for the device only here.
+        """Read all losses from the device and add them to `state`. Every process must call this.
 
-        Every process must call this.
+        The training loop waits for the device only here.
 
         Raises:
-            NotFinite: a loss or gradient is not finite; every process sees the same sums.
+            NotFinite: a loss or gradient is not finite. Every process raises it, because every
+                process reads the same sums.
         """
         if not self.updates:
             return
@@ -68,5 +69,6 @@ class UnreadLosses:
                     f"learned from examples {', '.join(map(str, result.example_ids.tolist()))}"
                 )
             state.add_loss(loss_sum, result.target_weight)
-        state.grad_norm = norms[-1] if math.isfinite(norms[-1]) else None  # fp16 overflowed
+        # The norm of an update that fp16 skipped is not finite.
+        state.grad_norm = norms[-1] if math.isfinite(norms[-1]) else None
         self.updates.clear()

@@ -1,4 +1,4 @@
-"""Memory that runs out: told from other errors, and a micro-batch found that fits."""
+"""Finds a micro-batch that fits into the memory of every device; saves memory by recomputing."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,20 +22,23 @@ def find_micro_batch(
     compute_loss: Callable[[np.ndarray], Tensor],
     sizes: Sequence[int],
 ) -> int:
-    """The first of some sizes that fits on every process. All must call this.
+    """The first of some micro-batch sizes that fits on every process. Every process must call this.
 
-    The micro-batch tried is the largest that can come: it holds the longest examples. Memory for
-    the optimizer's two moments is held meanwhile, as the first update will take it.
+    For every size the function computes the micro-batch of the longest examples, which is the
+    largest that can occur. Meanwhile it holds the memory for the two moments of the optimizer,
+    because the first update will need that memory.
 
     Args:
-        model: prepared, not trained yet; left without gradients.
-        lengths: int [num_examples], columns of every example.
-        compute_loss: example ids -> the loss that training computes, without communication.
-        sizes: examples in a micro-batch of one process, the largest first.
+        model: prepared by the accelerator and not trained yet; it has no gradients afterwards.
+        lengths: int [num_examples], sub-tokens of every example.
+        compute_loss: takes ids of examples, int64 [num_examples], and returns the loss that
+            training computes; it must not communicate with other processes.
+        sizes: numbers of examples in a micro-batch of one process, the largest first.
 
     Raises:
-        InputError: FSDP, whose forward communicates: if one process fails there, others wait.
-        RunStopped: on every process: not even one example fits.
+        InputError: the run uses FSDP. Its forward pass communicates, so if one process runs out of
+            memory, the others wait for ever.
+        RunStopped: on every process, if not even one example fits.
     """
     if accelerator.distributed_type == DistributedType.FSDP:
         raise InputError(
@@ -58,7 +61,7 @@ def recompute_layers(model: nn.Module) -> None:
     """Make the model compute its activations again in the backward pass instead of keeping them.
 
     Raises:
-        InputError: the architecture does not offer it.
+        InputError: the architecture cannot recompute its activations.
     """
     try:
         model.activation_checkpointing_enable(
@@ -69,7 +72,11 @@ def recompute_layers(model: nn.Module) -> None:
 
 
 def smaller_micro_batches(size: int, batch: int) -> list[int]:
-    """Each about half of the one before, down to 1; a process' share of an update is whole in each.
+    """Sizes below `size`, each about half of the one before, down to 1; all of them divide `batch`.
+
+    Args:
+        size: examples in a micro-batch now.
+        batch: examples of one update that one process computes.
 
     >>> smaller_micro_batches(15, 30)
     [6, 3, 1]
@@ -84,7 +91,7 @@ def smaller_micro_batches(size: int, batch: int) -> list[int]:
 
 
 def _fits(accelerator: Accelerator, model: nn.Module, compute_loss: Callable[[], Tensor]) -> bool:
-    """Forward and backward of one micro-batch on this process alone."""
+    """True if this process has the memory for the forward and backward of one micro-batch."""
     model.train()
     moments = []
     try:

@@ -1,13 +1,17 @@
-"""What AdamW decays, and what it does not."""
+"""The groups of parameters for AdamW: with and without weight decay."""
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-DECAYED_MODULES = (nn.Linear, nn.Embedding, nn.Conv1d, Conv1D)  # not biases, not norms
+DECAYED_MODULES = (nn.Linear, nn.Embedding, nn.Conv1d, Conv1D)  # Their weights are decayed.
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict]:
-    """The model's parameters in two groups: decayed weights of layers, and all others."""
+    """The trained parameters of a model in two groups, as torch's optimizers take them.
+
+    The first group has the weights of DECAYED_MODULES and decays them. The second group has all
+    other parameters, such as biases and weights of norms, and does not decay them.
+    """
     decayed, others, seen = [], [], set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -1,4 +1,7 @@
-"""Where the training is, and what is due after an update. Pure, so a resumed run does the same."""
+"""The progress of a training, and the timetable that says what is due after an update.
+
+Nothing here is random or depends on time, so a resumed run does the same as an uninterrupted run.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -10,21 +13,24 @@ from tagloop.tasks.task import Metric, Scores
 
 @dataclass
 class TrainState:
-    """What a run remembers besides weights and optimizer; a checkpoint's manifest holds it.
+    """The part of a run's state besides weights, optimizer and schedule.
+
+    The manifest of a checkpoint holds these fields under their names.
 
     Attributes:
-        step: updates taken; the epoch, and the update in it, follow from this.
-        log_loss_sum, log_num_labels: losses and weights of targets since the last log line.
-        epoch_loss_sum, epoch_num_labels: the same since the epoch began.
-        grad_norm: of the last update, before it was clipped; None if it was not finite.
-        first_loss: mean over the targets of the first update that had any.
-        train_loss: mean over the targets of the last epoch that ended.
-        last_results, best_results: scores of the last and of the best evaluation, by name; empty
-            before the first.
-        last_by_type, best_by_type: the same for every type.
-        best_step: the update that the best evaluation followed.
-        best_checkpoint: name of the folder with the weights of the best evaluation.
-        evaluations_without_gain: evaluations since the best one.
+        step: the number of updates taken. The epoch, and the update in the epoch, follow from it.
+        log_loss_sum, log_num_labels: the sum of losses and the sum of target weights since the
+            last log line.
+        epoch_loss_sum, epoch_num_labels: the two sums since the epoch began.
+        grad_norm: the gradient norm of the last update before clipping; None if it was not finite.
+        first_loss: the mean loss over the targets of the first update that had targets.
+        train_loss: the mean loss over the targets of the last epoch that ended.
+        last_results, best_results: the scores of the last and of the best evaluation, by name;
+            empty before the first evaluation.
+        last_by_type, best_by_type: the scores for every type in these two evaluations.
+        best_step: the number of updates before the best evaluation.
+        best_checkpoint: the name of the folder with the weights of the best evaluation.
+        evaluations_without_gain: the number of evaluations since the best one.
     """
 
     step: int = 0
@@ -45,16 +51,24 @@ class TrainState:
 
     @property
     def last_scores(self) -> Scores:
-        """Of the last evaluation."""
+        """The scores of the last evaluation."""
         return Scores(self.last_results, self.last_by_type)
 
     @property
     def best_scores(self) -> Scores:
-        """Of the best evaluation."""
+        """The scores of the best evaluation."""
         return Scores(self.best_results, self.best_by_type)
 
     def add_loss(self, loss_sum: float, target_weight: float) -> None:
-        """Count one update's summed loss; means are taken over targets, never over means."""
+        """Add the loss of one update to the sums.
+
+        A mean loss is always a sum of losses divided by a sum of target weights. It is never a
+        mean of means.
+
+        Args:
+            loss_sum: the sum of the losses of the update.
+            target_weight: the sum of the weights of its targets.
+        """
         if self.first_loss is None and target_weight:
             self.first_loss = loss_sum / target_weight
         self.log_loss_sum += loss_sum
@@ -63,7 +77,7 @@ class TrainState:
         self.epoch_num_labels += target_weight
 
     def take_log_loss(self) -> float:
-        """Mean loss over the targets since the last call."""
+        """The mean loss over the targets since the last call of this method."""
         mean = self.log_loss_sum / (self.log_num_labels or 1)
         self.log_loss_sum, self.log_num_labels = 0.0, 0
         return mean
@@ -83,9 +97,14 @@ class TrainState:
         return None not in (first, last) and last > 2 * first and last > first + 1
 
     def add_evaluation(self, scores: Scores, metric: Metric) -> bool:
-        """Note an evaluation; True if it is the best so far by `metric`."""
+        """Note the scores of an evaluation.
+
+        Returns:
+            True if the evaluation is the best so far by `metric`.
+        """
         sign = -1 if metric.lower_is_better else 1
-        # A type that is in neither side, or a loss without targets, is no score at all.
+        # A score is None if neither the data nor the predictions have a type, or if a loss has no
+        # targets. Such a score becomes NaN.
         score, best = (
             math.nan if values.get(metric.name) is None else sign * values[metric.name]
             for values in (scores.values, self.best_results)
@@ -101,22 +120,25 @@ class TrainState:
 
 
 def upgrade_state(values: dict) -> dict:
-    """The state in a manifest of an older version, with the names of this version's fields.
+    """Give the state in an older manifest the fields of this version.
 
-    Version 1 kept the scores of each type among the results.
+    Older manifests hold the scores of each type inside of the results, under "types".
+
+    Args:
+        values: the fields of the state by name, as the manifest has them.
     """
     upgraded = dict(values)
-    for which in ("last", "best"):
-        results = upgraded.get(f"{which}_results")
+    for evaluation in ("last", "best"):
+        results = upgraded.get(f"{evaluation}_results")
         if isinstance(results, dict) and "types" in results:
-            upgraded[f"{which}_by_type"] = results["types"]
-            upgraded[f"{which}_results"] = {k: v for k, v in results.items() if k != "types"}
+            upgraded[f"{evaluation}_by_type"] = results["types"]
+            upgraded[f"{evaluation}_results"] = {k: v for k, v in results.items() if k != "types"}
     return upgraded
 
 
 @dataclass(frozen=True)
 class DueNow:
-    """What has to be done after an update."""
+    """The actions that are due after an update; it is true if at least one of them is due."""
 
     log: bool
     evaluate: bool
@@ -130,7 +152,15 @@ class DueNow:
 
 @dataclass(frozen=True)
 class Timetable:
-    """When things are due. All counts are updates.
+    """When logging, evaluating and saving are due, counted in updates.
+
+    Attributes:
+        updates_per_epoch, num_updates: updates in an epoch and in the whole run.
+        logging_steps: updates between two log lines.
+        eval_steps: updates between two evaluations; None: an evaluation after every epoch.
+        checkpointing_steps: updates between two checkpoints as a string, or "epoch"; None: no
+            checkpoints.
+        num_warmup_updates: updates in which the learning rate rises.
 
     >>> table = Timetable(updates_per_epoch=4, num_updates=8, logging_steps=3)
     >>> [step for step in range(1, 9) if table.due(step).evaluate]
@@ -140,28 +170,28 @@ class Timetable:
     updates_per_epoch: int
     num_updates: int
     logging_steps: int
-    eval_steps: int | None = None  # None: after every epoch
-    checkpointing_steps: str | None = None  # a number, or "epoch"
+    eval_steps: int | None = None
+    checkpointing_steps: str | None = None
     num_warmup_updates: int = 0
 
     @property
     def num_epochs(self) -> int:
-        """Epochs begun by the end of the run."""
+        """The number of epochs that the run begins; the last one may be incomplete."""
         return -(-self.num_updates // max(self.updates_per_epoch, 1))
 
     def position(self, step: int) -> tuple[int, int]:
-        """Epoch and update in epoch that come after `step` updates."""
+        """The epoch, and the number of the update in this epoch, that come after `step` updates."""
         return divmod(step, max(self.updates_per_epoch, 1))
 
     def due(self, step: int) -> DueNow:
-        """What is due after update `step` (the first is 1)."""
+        """The actions that are due after update `step`; the first update is 1."""
         end_epoch = step % self.updates_per_epoch == 0
         end_run = step == self.num_updates
         every = self.checkpointing_steps
         return DueNow(
             log=step % self.logging_steps == 0 or end_run,
             evaluate=end_run or (step % self.eval_steps == 0 if self.eval_steps else end_epoch),
-            # At the end, too: what comes after the last update may be killed as well.
+            # The end of the run saves, too, because a run may be killed after its last update.
             save=bool(every)
             and (end_run or (end_epoch if every == "epoch" else step % int(every) == 0)),
             end_epoch=end_epoch,
@@ -170,20 +200,26 @@ class Timetable:
 
 
 def build_timetable(config: Config, num_examples: int, global_batch_size: int) -> Timetable:
-    """The timetable of a run; a warm-up below 1 is a share of it.
+    """Build the timetable of a run.
 
-    A fraction of an epoch is that share of its updates, rounded up, so at least one.
+    A fraction of an epoch is that share of its updates, rounded up, so at least one update.
+
+    Args:
+        num_examples: examples of the training split.
+        global_batch_size: examples that one update learns from, over all processes.
     """
     updates_per_epoch = -(-num_examples // global_batch_size)
-    # As it is written: of 30 updates, 0.1 are 3; in binary numbers the product is a little more.
+    # As the number is written: of 30 updates, 0.1 are 3; in binary the product is a little more.
     epochs = Fraction(str(config.num_train_epochs))
     num_updates = config.max_train_steps or math.ceil(epochs * updates_per_epoch)
-    warmup = config.num_warmup_steps
+    num_warmup_steps = config.num_warmup_steps  # A number below 1 is a share of all updates.
     return Timetable(
         updates_per_epoch,
         num_updates,
         config.logging_steps,
         config.eval_steps,
         config.checkpointing_steps,
-        num_warmup_updates=int(warmup) if warmup >= 1 else round(warmup * num_updates),
+        num_warmup_updates=int(num_warmup_steps)
+        if num_warmup_steps >= 1
+        else round(num_warmup_steps * num_updates),
     )

@@ -2,16 +2,17 @@
 
 The other rows are stored on the CPU.
 
-    vocabulary = compact_vocabulary(model, examples.shown_ids())  # in place
+    vocabulary = compact_vocabulary(model, examples.shown_ids())  # changes the model in place
     vocabulary.after_update(optimizer)                # after each update that was not skipped
-    weights = vocabulary.whole(state_dict)            # what is written: always the whole table
-    state_dict = vocabulary.compact(weights, shrink)  # what is read
+    weights = vocabulary.whole(state_dict)            # the whole table, for a file
+    state_dict = vocabulary.compact(weights, shrink)  # the rows of this run, from a file
 
-A row that no training example contains has no gradient: AdamW only decays it, so after updates with
-the rates lr_1 ... lr_n it is what it was, times the product of (1 - lr_t * weight_decay). It need
-not be in the model, its gradients, the optimizer or the checkpoints' moments. The model still sees
-the tokenizer's ids, so what it reads from them (RoBERTa's positions, padding, separators) is as it
-was; only the lookup knows of fewer rows.
+A row that no example contains has no gradient, so AdamW only decays it. After updates with the
+learning rates lr_1 ... lr_n the row is its first value times the product of all
+(1 - lr_t * weight_decay). So the row can wait outside of the model, its gradients, the optimizer
+and the moments of a checkpoint. The model still gets the ids of the tokenizer. All that it derives
+from these ids (RoBERTa's positions, padding, separators) is unchanged; only the lookup has fewer
+rows.
 """
 
 from collections.abc import Iterable
@@ -21,24 +22,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ROWS = "vocabulary_rows"  # beside the optimizer's state: the rows that its moments are of
+ROWS = "vocabulary_rows"  # The key, in an optimizer's state, for the rows that have moments.
 
 
 class CompactEmbedding(nn.Embedding):
     """An embedding that takes the ids of the whole table and holds some of its rows.
 
     `weight` is [num_kept, dim]; `num_embeddings` and `padding_idx` stay those of the whole table.
+    A model's own embedding becomes an object of this class by an assignment to `__class__`. That
+    works only for a plain nn.Embedding: a subclass would lose its own `forward`.
 
     Attributes:
-        row_of: int32 [num_embeddings], where an id's row is in `weight`; num_kept for one that is
-            not there, which is beyond the end everywhere (a compiler reads -1 as the last row).
-        padding_row: the row of `padding_idx`, which gets no gradient; None if there is none.
+        row_of: int32 [num_embeddings], the number of an id's row in `weight`; num_kept for an id
+            without a row. This number is always beyond the end, whereas a compiler would read -1
+            as the last row.
+        padding_row: the row of `padding_idx`, which gets no gradient; None if the embedding has
+            no `padding_idx`.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Rows of ids, int [...] -> [..., dim]. IndexError: no such row (CUDA: its assertion)."""
+        """Look up the rows of ids.
+
+        Args:
+            input: int [...], ids of the whole table.
+
+        Returns:
+            [..., dim], in the dtype of `weight`.
+
+        Raises:
+            IndexError: an id has no row here. CUDA fails with an assertion instead.
+        """
         try:
-            # Not row_of[input], which would take a negative id for one from the end.
+            # row_of[input] would read a negative id as a place from the end.
             rows = self.row_of.index_select(0, input.reshape(-1)).view(input.shape)
             return functional.embedding(rows, self.weight, self.padding_row)
         except IndexError:
@@ -49,14 +64,19 @@ class CompactEmbedding(nn.Embedding):
 
 
 class Vocabulary:
-    """Which rows of the input embedding a run holds, and the others, waiting.
+    """The rows of the input embedding that a run's model holds, and the waiting rows.
 
     Attributes:
-        name: the table's name in a state dict; None where the table has to stay whole.
-        rows, absent: int64, ascending: the rows that the model holds, and the others.
-        waiting: [len(absent), dim] on the CPU, the others as they were when `shrink` was 1; None on
-            a process that dropped them, which can load but not write.
-        shrink: what weight decay has made of them since, a factor in double precision.
+        embedding: the embedding of the model; None if the model has none.
+        name: the name of the table in a state dict; None if the table has to stay whole.
+        why_full: the reason why the table has to stay whole; empty if it need not.
+        rows: int64, ascending, the rows of the whole table that the model holds.
+        absent: int64, ascending, all other rows of the whole table.
+        waiting: [len(absent), dim] on the CPU, the values of the absent rows at the moment when
+            `shrink` was 1. None on a process that dropped them; this process can read a file, but
+            cannot write one.
+        shrink: the factor by which weight decay has multiplied the absent rows since that moment,
+            in double precision.
     """
 
     def __init__(
@@ -75,18 +95,21 @@ class Vocabulary:
         self.waiting, self.shrink = None, 1.0
 
     def __str__(self) -> str:
-        """For the header: `17,041 of 30,522 rows`."""
+        """The text for the header: `17,041 of 30,522 rows`."""
         if self.is_compact:
             return f"{len(self.rows):,} of {self.num_rows:,} rows"
         return f"all rows ({self.why_full})" if self.why_full else f"all {self.num_rows:,} rows"
 
     @property
     def num_waiting(self) -> int:
-        """Parameters in the rows that wait."""
+        """The number of parameters in the waiting rows."""
         return len(self.absent) * self.embedding.embedding_dim if self.is_compact else 0
 
     def after_update(self, optimizer: torch.optim.Optimizer) -> None:
-        """Decay the waiting rows as AdamW did the others: after a step, before the schedule's."""
+        """Decay the waiting rows as AdamW decayed the rows of the model.
+
+        The loop calls this after the optimizer's step and before the schedule's step.
+        """
         if not self.is_compact or not self.embedding.weight.requires_grad:
             return
         groups, weight = optimizer.param_groups, self.embedding.weight
@@ -94,8 +117,16 @@ class Vocabulary:
         self.shrink *= 1.0 - float(group["lr"]) * group["weight_decay"]
 
     def whole(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The model's own state dict, but for a new and whole table on the CPU, [num_rows, dim]."""
-        if not self.is_compact or not weights:  # FSDP gives only one process any
+        """Put the whole table into a state dict of the model.
+
+        Args:
+            weights: the state dict; empty on a process to which FSDP gives no weights.
+
+        Returns:
+            A state dict with a new table, [num_rows, dim] on the CPU, and the other tensors as
+            they are.
+        """
+        if not self.is_compact or not weights:
             return weights
         assert self.name in weights, "the table has another name here"
         assert self.waiting is not None, "this process dropped the waiting rows"
@@ -106,18 +137,24 @@ class Vocabulary:
         return weights | {self.name: table}
 
     def find_non_finite(self) -> str | None:
-        """The table's name, if a row that waits outside of the model is not finite; else None."""
+        """The name of the table if a waiting row is not finite; else None."""
         if self.waiting is None or bool(torch.isfinite(self.waiting).all()):
             return None
         return self.name
 
     def compact(self, weights: dict[str, Tensor], shrink: float = 1.0) -> dict[str, Tensor]:
-        """The model's own state dict, from one with the whole table, whose other rows now wait.
+        """Keep only the rows of this run in a state dict with the whole table.
+
+        The other rows of the table become the waiting rows. If they are equal to the present
+        waiting rows times `shrink`, the present rows stay and this factor is kept beside them. So
+        a resumed run ends with the same bits as an uninterrupted run.
 
         Args:
-            shrink: that of the run that wrote the weights. Where its waiting rows are ours times
-                that factor, ours go on from where they began, so a run that was interrupted ends
-                with the bits of one that was not.
+            weights: the state dict, as `whole` returned it.
+            shrink: the factor of the run that wrote the weights.
+
+        Raises:
+            ValueError: the table has another number of rows.
         """
         if not self.is_compact or self.name not in weights:
             return weights
@@ -125,20 +162,29 @@ class Vocabulary:
         if len(table) != self.num_rows:
             raise ValueError(f"{self.name} has {len(table)} rows instead of {self.num_rows}")
         if self.waiting is not None:
-            read, self.shrink = table[self.absent].cpu(), shrink
-            if not torch.equal(self.waiting * shrink, read):
-                self.waiting, self.shrink = read, 1.0
+            values, self.shrink = table[self.absent].cpu(), shrink
+            if not torch.equal(self.waiting * shrink, values):
+                self.waiting, self.shrink = values, 1.0
         return weights | {self.name: table[self.rows]}
 
     def pack_moments(self, optimizer_state: dict) -> dict:
-        """torch's `get_optimizer_state_dict`, with the rows that its moments are of added."""
+        """Add the rows that have moments to an optimizer's state.
+
+        Args:
+            optimizer_state: the result of torch's `get_optimizer_state_dict`.
+        """
         return optimizer_state | ({ROWS: self.rows} if self.is_compact else {})
 
     def unpack_moments(self, saved: dict) -> dict:
-        """A packed state for the rows of this run, whatever its rows are; new ones have zeros.
+        """Fit a packed state of an optimizer to the rows of this run.
+
+        A row that the packed state does not have gets moments of zero.
+
+        Args:
+            saved: the state, as `pack_moments` returned it, maybe in a run with other rows.
 
         Raises:
-            ValueError: moments of a row that is not here, which would have gone on moving.
+            ValueError: a row has moments that are not zero, but this run does not hold the row.
         """
         state = {key: value for key, value in saved.items() if key != ROWS}
         saved_rows = saved.get(ROWS, torch.arange(self.num_rows))
@@ -146,7 +192,7 @@ class Vocabulary:
             return state
 
         def fit(moments: Tensor) -> Tensor:
-            if moments.ndim == 0:  # the count of steps
+            if moments.ndim == 0:  # This scalar counts the steps.
                 return moments
             whole = moments.new_zeros(self.num_rows, *moments.shape[1:])
             whole[saved_rows] = moments
@@ -164,15 +210,21 @@ def compact_vocabulary(
     *,
     keep_waiting: bool = True,
 ) -> Vocabulary:
-    """Leave in the model's input embedding, in place, only the rows that a run can need.
+    """Keep in the model's input embedding only the rows that a run can need; changes the model.
 
-    Every process must call this with the same ids, before the optimizer is built. A table that is
-    tied to another weight, or no plain `nn.Embedding`, stays whole and `why_full` says why.
+    Every process must call this with the same ids, before the optimizer is built. The table stays
+    whole if it is tied to another weight, or if it is no plain `nn.Embedding`; `why_full` of the
+    result then gives the reason.
 
     Args:
-        shown_ids: integers of any shape, all that the model may be shown; None: keep every row.
-            The ids that the model's configuration names are added: some models pad by themselves.
-        keep_waiting: False saves memory on a process that never writes a model.
+        shown_ids: integer arrays of any shape with all ids that the model may get; None keeps
+            every row. The function adds the ids in the model's configuration, because some models
+            add padding themselves.
+        keep_waiting: False drops the waiting rows, which saves memory on a process that never
+            writes a model.
+
+    Raises:
+        ValueError: an id is beyond the end of the table.
     """
     name, embedding, why_full = _find_table(model)
     if why_full or shown_ids is None:
@@ -189,7 +241,7 @@ def compact_vocabulary(
         vocabulary.waiting = weight.cpu()[vocabulary.absent]
     row_of = torch.full((num_rows,), len(rows), dtype=torch.int32)
     row_of[rows] = torch.arange(len(rows), dtype=torch.int32)
-    # The module stays the same object, with its hooks and whoever else refers to it.
+    # The module must stay the same object, because hooks and other modules refer to it.
     embedding.__class__ = CompactEmbedding
     embedding.weight = nn.Parameter(weight[rows.to(weight.device)], requires_grad=trained)
     embedding.register_buffer("row_of", row_of.to(weight.device), persistent=False)
@@ -198,10 +250,19 @@ def compact_vocabulary(
 
 
 def used_rows(arrays: Iterable[np.ndarray], num_rows: int, *, at_once: int = 2**22) -> np.ndarray:
-    """Which of `num_rows` ids occur, int64: [7, 2, 7] -> [2, 7]. ValueError: an id is no row."""
+    """The distinct ids in some arrays, int64, ascending: [7, 2, 7] -> [2, 7].
+
+    Args:
+        arrays: integers of any shape.
+        num_rows: ids are below this number.
+        at_once: how many ids of a memory-mapped array are read into memory at once.
+
+    Raises:
+        ValueError: an id is negative, or not below num_rows.
+    """
     seen = np.zeros(num_rows, dtype=bool)
     for array in arrays:
-        for start in range(0, array.size, at_once):  # memory-mapped: in pieces
+        for start in range(0, array.size, at_once):
             ids = array.reshape(-1)[start : start + at_once]
             if ids.min() < 0 or ids.max() >= num_rows:
                 raise ValueError(f"ids from {ids.min()} to {ids.max()}: the table has {num_rows}")
@@ -210,12 +271,15 @@ def used_rows(arrays: Iterable[np.ndarray], num_rows: int, *, at_once: int = 2**
 
 
 def _find_table(model: nn.Module) -> tuple[str | None, nn.Embedding | None, str]:
-    """Name of the input embedding's weight, its module, and why it has to stay whole, if so."""
+    """The name of the input embedding's weight, its module, and why the table must stay whole.
+
+    The reason is empty if the table need not stay whole.
+    """
     try:
         table = model.get_input_embeddings()
     except (AttributeError, NotImplementedError):
         return None, None, "the model has no input embedding"
-    if type(table) is not nn.Embedding:  # it may scale or quantise
+    if type(table) is not nn.Embedding:  # A subclass may scale or quantise its rows.
         return None, None, f"the input embedding is a {type(table).__name__}"
     if table.max_norm is not None or table.scale_grad_by_freq or table.sparse:
         return None, None, "the embedding renormalises rows, or its gradients"
@@ -227,7 +291,7 @@ def _find_table(model: nn.Module) -> tuple[str | None, nn.Embedding | None, str]
 
 
 def _configured_ids(model: nn.Module) -> list[int]:
-    """Every `..._token_id` of a model's configuration; one may be a list or None."""
+    """All ids in a model's configuration under a name that ends in `_token_id`."""
     config = model.config.to_dict() if hasattr(model, "config") else {}
     values = [value for key, value in config.items() if key.endswith("_token_id")]
     return [x for value in values for x in np.ravel(value).tolist() if isinstance(x, int)]
