@@ -29,8 +29,8 @@ def arguments(task, folder, data, model, batch_size):
         f"--task_name={task}",
         "--do_eval", "--do_predict", f"--validation_file={data}", f"--test_file={data}",
         f"--model_name_or_path={model}", f"--per_device_eval_batch_size={batch_size}",
-        "--max_length=24", "--stride=5",  # so that many sentences are several windows
-        f"--output_dir={folder}",
+        "--max_length=24", f"--output_dir={folder}",
+        *(["--stride=5"] if task == "ner" else []),  # so that many sentences are several windows
     ]  # fmt: skip
 
 
