@@ -13,7 +13,7 @@ from tagloop.pages.blocks import (
     score_card,
     type_section,
 )
-from tagloop.pages.page import Cards, Marked, Picture, Section, Table, mark
+from tagloop.pages.page import Cards, MarkedSentences, Picture, Section, Table, mark
 from tagloop.pages.sentences import confusion, count_by, types_of
 from tagloop.pages.statistics import interval, resample
 from tagloop.tasks.classification.answers import RowAnswers
@@ -69,7 +69,7 @@ def _worst(answers: RowAnswers, is_right: np.ndarray) -> Section:
         heading += f" instead of {sentence.gold[0][2]}"
         shown.append((heading, [("text", mark(sentence, [], []))]))
     text = f"{len(wrong):,} of {len(answers.sentences):,} rows are wrong."
-    return Section("Wrong, and surest of it", text, [Marked(shown)])
+    return Section("Wrong, and surest of it", text, [MarkedSentences(shown)])
 
 
 def _numbers(answers: RowAnswers) -> Section:
@@ -94,7 +94,7 @@ def _numbers(answers: RowAnswers) -> Section:
     picture = Picture(
         charts.points(gold, found, xlabel="gold", ylabel="predicted"), "Predicted over gold numbers"
     )
-    blocks = [Cards(cards), picture, Marked(shown)]
+    blocks = [Cards(cards), picture, MarkedSentences(shown)]
     text = (
         f"Of {answers.where}. The interval holds 95% of the scores when rows are drawn again "
         f"({len(r_drawn):,} bootstrap samples). The rows below are farthest off."

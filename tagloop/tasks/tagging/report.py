@@ -14,7 +14,7 @@ from tagloop.pages.blocks import (
     score_card,
     type_section,
 )
-from tagloop.pages.page import Cards, Marked, Section, Table, mark
+from tagloop.pages.page import Cards, MarkedSentences, Section, Table, mark
 from tagloop.pages.sentences import (
     KINDS,
     SEEN,
@@ -155,4 +155,4 @@ def _worst(answers: TagAnswers) -> Section:
     number = sum(map(bool, wrong))
     text = f"{number:,} of {len(wrong):,} sentences have an error. " * bool(number)
     text += "✗ is wrong: missed in the gold line, not right in the predicted one."
-    return Section("Sentences with most errors", text, [Marked(shown)])
+    return Section("Sentences with most errors", text, [MarkedSentences(shown)])
