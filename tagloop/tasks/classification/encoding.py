@@ -1,4 +1,4 @@
-"""Texts, or pairs of them, -> rows of sub-token ids with a label each, built once per machine."""
+"""Turns texts, or pairs of texts, into rows of sub-token ids with a label; once per machine."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,9 @@ from tagloop.data.storage.arrow_files import BATCH
 from tagloop.data.storage.store import build_once, source_digest
 from tagloop.models.tokenizers import tokenizer_digest
 
-WORTH_PROCESSES = 100_000  # rows; a process takes 3 s to start, so many texts more than 10 s
+# Several processes are used from this number of rows on. A process takes 3 s to start, and so many
+# rows take more than 10 s.
+WORTH_PROCESSES = 100_000
 ARRAY_TYPES = {
     "input_ids": np.int32,
     "type_ids": np.int8,
@@ -33,9 +35,10 @@ class LabelledRows(SubTokenRows):
     """Rows with one label each: a text, or a pair of texts.
 
     Attributes:
-        type_ids: int8 [num_sub_tokens], which text of a pair; None: the model takes none.
-        labels: int64 or float32 [num_rows], class ids or numbers.
-        has_label: bool [num_rows].
+        type_ids: int8 [num_sub_tokens], the number of the text in its pair; None if the model
+            takes no token type ids.
+        labels: int64 [num_rows], class ids, or float32 [num_rows], numbers.
+        has_label: bool [num_rows], False for a row without a label.
         num_words: int32 [num_rows].
     """
 
@@ -46,35 +49,36 @@ class LabelledRows(SubTokenRows):
 
     @property
     def packable(self) -> bool:
-        """A row has one answer, so it does not share its place in a batch."""
+        """False, because a row has one answer, and a packed row could not hold several of them."""
         return False
 
     @property
     def output_lengths(self) -> np.ndarray:
-        """One answer for a whole row, int32 [num_rows]."""
+        """0 for every row, int32 [num_rows], because the whole row has one answer."""
         return np.zeros(len(self), dtype=np.int32)
 
     @property
     def num_units(self) -> np.ndarray:
-        """Words of every row, int32 [num_rows]."""
+        """The number of words of every row, int32 [num_rows]."""
         return self.num_words
 
     @property
     def target_weights(self) -> np.ndarray:
-        """1 where there is a label, float64 [num_rows]."""
+        """1 for a row with a label and 0 for others, float64 [num_rows]."""
         return self.has_label.astype(np.float64)
 
     @property
     def prediction_offsets(self) -> np.ndarray:
-        """One prediction for every row, int64 [num_rows + 1]."""
+        """The offsets of one prediction for every row, int64 [num_rows + 1]."""
         return np.arange(len(self) + 1)
 
     def collate(self, ids: np.ndarray) -> dict[str, torch.Tensor]:
-        """Pad rows on the right; IGNORE_INDEX where there is no label. See `Examples.collate`.
+        """Pad rows on the right into the tensors of one micro-batch, see `Examples.collate`.
 
         Returns:
             input_ids, attention_mask and, if the model takes them, token_type_ids:
-            int64 [num_rows, columns]; labels [num_rows], without one IGNORE_INDEX or NaN.
+            int64 [rows, columns]. labels: [rows], int64 or float32; a row without a label has
+            IGNORE_INDEX or NaN.
         """
         rows = ids if len(ids) else self.stand_in()
         batch = self.pad_inputs(rows)
@@ -98,18 +102,24 @@ def encode_texts(
     pad_to_multiple_of: int,
     num_workers: int = 1,
 ) -> tuple[LabelledRows, int]:
-    """Tokenize a split; texts that are too long lose their end, the longer of a pair first.
+    """Tokenize a split.
+
+    A text that is too long loses its end; of a pair the longer text is cut first.
 
     Args:
-        dataset: columns `text`, `pair` (null: one text) and `label` (null: none), strings;
-            `fingerprint` stands for its rows.
-        read_label: a cell of `label` -> class id or number, None for no label.
-        is_class: labels are class ids; else they are numbers.
-        max_length: sub-tokens of a row, special tokens included.
-        num_workers: processes that tokenize; they change no byte.
+        dataset: the columns `text`, `pair` (null for a single text) and `label` (null for a row
+            without a label), all strings.
+        fingerprint: the hash of the rows of the dataset.
+        read_label: turns a cell of `label` into a class id or number; None for no label.
+        is_class: True if labels are class ids, False if they are numbers.
+        max_length: sub-tokens of a row, special tokens included, at most.
+        num_workers: processes that tokenize; their number does not change the result.
 
     Returns:
-        The rows, and how many lost their end.
+        The rows, and the number of rows that lost their end.
+
+    Raises:
+        InputError: a label cannot be read.
     """
     key = {
         "rows": fingerprint,
@@ -154,11 +164,11 @@ def encode_texts(
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """How a table of texts becomes rows of sub-tokens.
+    """Turns a table of texts into rows of sub-tokens.
 
     Attributes:
-        max_length: sub-tokens of a row, special tokens included.
-        has_pairs: some rows have two texts; the others then have an empty second one.
+        max_length: sub-tokens of a row, special tokens included, at most.
+        has_pairs: True if some rows have two texts; all other rows then have an empty second text.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -166,7 +176,10 @@ class TextEncoder:
     has_pairs: bool
 
     def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
-        """The arrays of some rows, and how many lost their end; see `data.arrays.Encoder`."""
+        """The arrays of some rows, and the number of rows that lost their end.
+
+        See `Encoder` in tagloop/data/storage/arrays.py.
+        """
         texts = [text or "" for text in table["text"].to_pylist()]
         pairs = [pair or "" for pair in table["pair"].to_pylist()] if self.has_pairs else None
         encodings = self.tokenizer(
