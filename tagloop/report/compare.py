@@ -158,8 +158,8 @@ def _scores(groups: Sequence[Group]) -> Section:
     text = (
         f"On {len(first.counts):,} sentences of {answers.where}, the same for all. The difference "
         f"is to {first.name}: its 95% interval by a paired bootstrap, p by approximate "
-        "randomisation: how often chance alone makes a difference as large. It speaks of these "
-        "sentences, not of other seeds."
+        "randomisation: how often chance alone makes a difference as large. The test is about "
+        "these sentences, and not about other seeds."
     )
     if any(len(group.runs) > 1 for group in groups):
         text += (

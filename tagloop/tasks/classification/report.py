@@ -100,8 +100,8 @@ def _numbers(answers: RowAnswers) -> Section:
     )
     blocks = [Cards(cards), picture, MarkedSentences(shown)]
     text = (
-        f"Of {answers.where}. The interval holds 95% of the scores when rows are drawn again "
-        f"({len(r_drawn):,} bootstrap samples). The rows below are farthest off."
+        f"Of {answers.where}. 95% of the scores of resampled rows lie in the interval "
+        f"({len(r_drawn):,} bootstrap samples). The rows below have the largest errors."
     )
     return Section("Scores", text, blocks)
 
