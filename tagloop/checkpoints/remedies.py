@@ -35,8 +35,8 @@ def with_remedy(run: Run) -> Iterator[None]:
         weights = f"--model_name_or_path {saved[-1]} " if saved else ""
         raise RunStopped(
             f"{error}. Nothing was saved since the last checkpoint. A resumed run keeps its "
-            f"options; start anew: {weights}--output_dir NEW with a lower --learning_rate, more "
-            "--num_warmup_steps, or bf16 instead of fp16"
+            f"options; start a new run: {weights}--output_dir NEW with a lower --learning_rate, "
+            "more --num_warmup_steps, or bf16 instead of fp16"
         ) from None
     except Exception as error:
         if not ran_out_of_memory(error):

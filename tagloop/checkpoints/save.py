@@ -34,8 +34,8 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
         except WRITE_ERRORS as error:
             reason = describe_write_error(error)
             return (
-                f"{folder}: the checkpoint could not be written: {reason}; mend that and go on "
-                "with --resume_from_checkpoint auto"
+                f"{folder}: the checkpoint could not be written: {reason}; correct this, then go "
+                "on with --resume_from_checkpoint auto"
             )
         with contextlib.suppress(OSError):  # The next save prunes the rest.
             prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)

@@ -116,7 +116,7 @@ def max_input_length(
     if limit < shortest:
         raise InputError(
             f"{_name(config)}: {reason} leaves no room for words beside "
-            f"{shortest - 2} special tokens; mend it where the model was saved"
+            f"{shortest - 2} special tokens; correct the number in the files of the model"
         )
     if config.max_length is None:
         return limit

@@ -1,1 +1,1 @@
-"""What a run left in its output folder, written for its report and read back; knows no task."""
+"""The files of an output folder that its report reads. This room knows no task."""

@@ -1,7 +1,7 @@
-"""predictions.npz: what the run predicted for one split, kept for its report.
+"""predictions.npz: the predictions of a run for one split, which its report reads.
 
-Members: `split` and `fingerprint` (strings), and one array `value_NAME` for every output that the
-task names, in the order of the split's rows. numpy alone reads it, and nothing in it is pickled.
+The members are `split` and `fingerprint` (strings), and one array `value_NAME` for every output
+that the task names, in the order of the split's rows. numpy can read the file; nothing is pickled.
 """
 
 import zipfile
@@ -14,19 +14,19 @@ import numpy as np
 from tagloop.files import replace_files
 
 PREDICTIONS_FILE = "predictions.npz"
-OUTPUT = "value_"  # before the names that the task chose: none is taken for a member of ours
-ROUNDING = 1e-3  # a softmax in float32 may end above 1
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every member: equal predictions are equal bytes
+OUTPUT = "value_"  # With this prefix an output cannot have the name of another member.
+ROUNDING = 1e-3  # A softmax in float32 may be larger than 1 by rounding.
+EPOCH = (1980, 1, 1, 0, 0, 0)  # All members have one date, so equal predictions are equal bytes.
 
 
 class Predictions(NamedTuple):
-    """What a run predicted for one split.
+    """The predictions of a run for one split.
 
     Attributes:
         split: "test" or "validation".
-        fingerprint: of the rows that were predicted, as the data rooms compute it.
-        outputs: by name, an array that holds every row of the split in order; a tagged split has
-            one value for every word.
+        fingerprint: the hash of the rows of this split.
+        outputs: arrays by name, [num_values] in the order of the split. A tagged split has one
+            value for every word, other splits have one value for every row.
     """
 
     split: str
@@ -34,11 +34,12 @@ class Predictions(NamedTuple):
     outputs: dict[str, np.ndarray]
 
     def fit(self, name: str, *, number: int, num_labels: int) -> bool:
-        """Whether an output holds ids of labels, each with a `probability`.
+        """True if an output has ids of labels, and the output `probability` fits to it.
 
         Args:
-            number: of words or rows that the split has.
-            num_labels: of the model.
+            name: the name of the output.
+            number: the number of words or rows of the split.
+            num_labels: the number of labels of the model.
         """
         ids, shares = self.outputs.get(name), self.outputs.get("probability")
         return (
@@ -57,9 +58,9 @@ def write_predictions_file(
     """Replace predictions.npz in a folder, as a whole. Equal predictions give equal bytes.
 
     Args:
-        split: whose rows were predicted.
-        fingerprint: of these rows.
-        outputs: by name, numbers [num_values] in the order of the rows.
+        split: the split that was predicted.
+        fingerprint: the hash of the rows of the split.
+        outputs: numbers by name, [num_values] in the order of the rows.
 
     Raises:
         OSError: the file cannot be written.
@@ -80,11 +81,11 @@ def write_predictions_file(
 
 
 def read_predictions_file(folder: Path) -> tuple[Predictions | None, str]:
-    """The predictions that write_predictions_file left in a folder.
+    """Read the predictions that write_predictions_file wrote into a folder.
 
     Returns:
-        The predictions and "", or None and why there are none: no file is there, it is damaged,
-        or another program wrote it.
+        The predictions and ""; or None and a reason: the file is missing or damaged, or another
+        program wrote it.
     """
     path = folder / PREDICTIONS_FILE
     if not path.is_file():
@@ -98,7 +99,7 @@ def read_predictions_file(folder: Path) -> tuple[Predictions | None, str]:
             raise ValueError("another program wrote it")
         if not all(values.ndim == 1 and values.dtype.kind in "if" for values in outputs.values()):
             raise ValueError("it holds something else than numbers in a row")
-    except Exception as error:  # a damaged archive raises errors of many kinds
+    except Exception as error:  # A damaged archive raises errors of many kinds.
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         return None, f"{PREDICTIONS_FILE} cannot be read: {reason}"
     return Predictions(split, fingerprint, outputs), ""

@@ -1,8 +1,8 @@
-"""An output folder -> what a run was, what it measured, and what it predicted.
+"""Reads an output folder: the options, metrics, labels and predictions of a run.
 
     outcome = read_outcome(Path("runs/mine"))
 
-What cannot be had is left out, and a note says why.
+If a part is missing or damaged, it is left out, and a note says why.
 """
 
 import dataclasses
@@ -20,15 +20,16 @@ PREDICTION_FILES = ("predictions.conll", "predictions.tsv", "predictions.npz")
 
 @dataclass
 class Outcome:
-    """What a run left in its output folder.
+    """The files of a run in its output folder.
 
     Attributes:
-        record: run.json; {} for a folder that was only scored into.
-        results: all_results.json.
+        record: the content of run.json; {} if the run was an evaluation without training.
+        results: the content of all_results.json.
         metrics: the lines of metrics.jsonl, each with its `step`.
-        labels: id -> name, of the saved model; [] if no model was saved.
-        predictions: of the split that was scored last; None: a note says why.
-        notes: what is left out, and why.
+        labels: the names of the labels of the saved model, by id; [] if no model was saved.
+        predictions: the predictions of the split that was scored last; None if they cannot be
+            read, and a note says why.
+        notes: sentences about parts that are left out, with the reason.
     """
 
     folder: Path
@@ -41,22 +42,27 @@ class Outcome:
 
     @property
     def options(self) -> dict:
+        """The options of the run by name; {} without run.json."""
         return self.record.get("options", {})
 
     @property
     def name(self) -> str:
+        """The name of the folder."""
         return self.folder.resolve().name
 
     @property
     def config(self) -> Config:
-        """The options of the run, to read its data again: without words that were only tagged."""
+        """The options of the run, without --predict_file, to read its data again."""
         known = {field.name for field in dataclasses.fields(Config)}
         options = {name: value for name, value in self.options.items() if name in known}
         return dataclasses.replace(Config(**options), predict_file=None)
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """By split, a hash of the rows that the run read. Runs of old noted no test data."""
+        """For every split the hash of the rows that the run read.
+
+        Older versions noted no hash of the test split.
+        """
         data = self.record.get("identity", {}).get("data", {})
         return data | self.record.get("fingerprints", {})
 
@@ -65,7 +71,7 @@ def read_outcome(folder: Path) -> Outcome:
     """Read the files of a run.
 
     Raises:
-        InputError: this is no output folder.
+        InputError: the folder has no file of a run.
     """
     record, results = read_json(folder / "run.json"), read_json(folder / "all_results.json")
     if not (record or results or any((folder / name).is_file() for name in PREDICTION_FILES)):
@@ -94,7 +100,7 @@ def _read_metrics(folder: Path) -> list[dict]:
         try:
             values = json.loads(line)
         except (ValueError, RecursionError):
-            continue  # the last line of a killed run may be cut
+            continue  # The last line of a killed run may be incomplete.
         if isinstance(values, dict) and isinstance(values.get("step"), int):
             lines.append(values)
     return lines
@@ -105,5 +111,5 @@ def _read_labels(folder: Path) -> list[str]:
     names = read_json(folder / "config.json").get("id2label", {})
     try:
         return [names[str(number)] for number in range(len(names))]
-    except (KeyError, TypeError):  # not of a model of ours
+    except (KeyError, TypeError):  # Another program wrote config.json.
         return []

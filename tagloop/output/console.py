@@ -48,7 +48,7 @@ def print_header(run: Run) -> None:
         lines.append(("warning", "this CPU emulates bf16: --mixed_precision no is faster"))
     if not {"validation", "test"} & run.task.examples.keys() and config.do_train:
         remedy = "give --validation_file or --validation_fraction 0.1"
-        lines.append(("warning", f"nothing will tell how good the model is; {remedy}"))
+        lines.append(("warning", f"without validation and test data a run has no scores; {remedy}"))
     run.say("\n".join(f"{name:<11} {text}" for name, text in lines))
 
 

@@ -1,1 +1,1 @@
-"""Pictures, statistics and the HTML page of a report; they know neither runs nor tasks."""
+"""Pictures, statistics and the HTML page of a report. This room knows no runs and no tasks."""

@@ -1,4 +1,4 @@
-"""What stands in the data beside what was predicted, in a shape that pages of every task share."""
+"""Gold and predicted answers of a split, in a form that the pages of all tasks share."""
 
 from dataclasses import dataclass, field
 
@@ -7,21 +7,21 @@ from tagloop.pages.sentences import Sentence
 
 @dataclass(kw_only=True)
 class Answers:
-    """The part of a split that has gold answers, and what a run predicted for it.
+    """The rows of a split with gold answers, and the predictions of a run for them.
 
-    A task's report gives a class of its own with more attributes; these are what a comparison of
-    runs needs.
+    A task may have a subclass with more attributes for its report. The attributes below are those
+    that a comparison of runs needs.
 
     Attributes:
         split: "test" or "validation".
         sentences: words, gold and predicted spans of every sentence or row with a gold answer.
-        rows: of each sentence the row of its split, from 0.
-        score: what F1 of the spans is called here; None: there are no spans to count.
-        logged_score: the same score in metrics.jsonl, without "eval_".
-        spans_are_parts: a span is part of a sentence, so that marking it shows something.
-        guessing_loss: mean loss of a model that gives every label the same probability, in the
-            unit of the logged loss; None where that means nothing.
-        warnings: what every reader must know before the scores.
+        rows: for every sentence the number of its row in the split, from 0.
+        score: the name of the score that F1 of the spans is; None if the task has no spans.
+        logged_score: the name of this score in metrics.jsonl, without "eval_".
+        spans_are_parts: True if a span is a part of a sentence, so that a page can mark it.
+        guessing_loss: the mean loss of a model that gives every label the same probability, in the
+            unit of the logged loss; None for a task without labels.
+        warnings: sentences that a reader must know before the scores.
     """
 
     split: str

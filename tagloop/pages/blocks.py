@@ -1,4 +1,4 @@
-"""Sections and blocks that pages of several tasks have: scores of types and groups, confusion."""
+"""Sections and blocks for the pages of several tasks: scores of types and groups, confusion."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -49,25 +49,25 @@ def score_card(name: str, at: int, counts: np.ndarray, drawn: np.ndarray) -> tup
 
     Args:
         at: 0, 1 or 2 for precision, recall or F1.
-        counts: right, predicted and gold spans, [num_sentences, 3].
-        drawn: sums of resampled counts, [num_draws, 3].
+        counts: numbers of right, predicted and gold spans, int [num_sentences, 3].
+        drawn: sums of resampled counts, float64 [num_draws, 3].
     """
     value, (low, high) = _score(counts.sum(0), drawn, at)
     return name, f"{value:.4f}", f"95%: {low:.3f}–{high:.3f}"
 
 
 def _score(totals: np.ndarray, drawn: np.ndarray, at: int) -> tuple[float, tuple[float, float]]:
-    """One of the three scores and its interval, from [3] totals and [num_draws, 3] drawn ones."""
+    """A score and its interval, from the totals, [3], and resampled totals, [num_draws, 3]."""
     value = float(scores_of(totals)[at])
     values = scores_of(drawn, undefined=np.nan)[..., at]
     return value, score_interval(value, number_of_trials(totals)[at], values)
 
 
 def type_section(sentences: Sequence[Sentence], kind: str) -> Section:
-    """Precision, recall and F1 of every type, in a picture and a table.
+    """The section with precision, recall and F1 of every type, as a picture and a table.
 
     Args:
-        kind: what a type is called here: "type" or "class".
+        kind: the task's word for a type: "type" or "class".
     """
     types = types_of(sentences)
     counts = count_by(sentences, lambda _, span: span[2], types)
@@ -100,11 +100,12 @@ def type_section(sentences: Sequence[Sentence], kind: str) -> Section:
 
 
 def confusion_matrix(types: Counter[tuple[str, str]], *, with_boundaries: bool = False) -> Matrix:
-    """Which types are taken for which, as `sentences.confusion` counted them.
+    """A matrix of gold types and predicted types.
 
     Args:
-        with_boundaries: a span of the right type may have other words; such pairs have a column of
-            their own, so that only right spans are on the diagonal.
+        types: the counts of pairs, as `sentences.confusion` returns them.
+        with_boundaries: True if a span of the right type may have other words. These spans get a
+            column of their own, so that only right spans are on the diagonal.
     """
     number: Counter[str] = Counter()
     for (gold, predicted), times in types.items():
@@ -133,13 +134,13 @@ def group_blocks(
     *,
     has_spans: bool,
 ) -> list[Picture | Table]:
-    """A picture, where there are several groups, and a table of the scores in groups of spans.
+    """A table of the scores in groups of spans, and a picture if the groups are several.
 
     Args:
-        key, groups: as count_by has them.
-        what: what the groups are of.
-        has_spans: spans are to be found; else every gold span has a predicted one beside it, and
-            the score is the share of a group's gold spans that are right.
+        key, groups: as in count_by.
+        what: the heading of the groups.
+        has_spans: True if the model has to find spans. If False, every gold span has a predicted
+            span, and the score is the share of a group's gold spans that are right.
     """
     counts = count_by(sentences, key, groups)
     scores = [*enumerate(SCORES)] if has_spans else [(1, "accuracy")]
@@ -157,7 +158,7 @@ def group_blocks(
         rows.append([name, *cells, *(f"{count:,}" for count in numbers)])
     counted = ("gold", "predicted") if has_spans else ("number",)
     header = (what, *(name for _, name in scores), *counted)
-    if len(names) == 1:  # nothing to compare it with
+    if len(names) == 1:  # A picture of one group compares nothing.
         return [Table(header, rows)]
     svg = charts.columns(names, values[:, main], intervals, ylabel=name_of_main, xlabel=what)
     return [Picture(svg, f"{name_of_main} by {what}"), Table(header, rows)]
@@ -166,7 +167,7 @@ def group_blocks(
 def length_blocks(
     sentences: Sequence[Sentence], what: str, *, has_spans: bool
 ) -> list[Picture | Table]:
-    """The scores in groups of sentences of like length."""
+    """The scores in groups of sentences of similar length; arguments as in group_blocks."""
     return group_blocks(
         sentences,
         lambda sentence, _: bucket(len(sentence.words), SENTENCE_EDGES),
@@ -177,10 +178,11 @@ def length_blocks(
 
 
 def calibration_section(parts: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Section:
-    """How often a model is right when it says how sure it is.
+    """The section that compares probabilities with the share of right predictions.
 
     Args:
-        parts: (what was predicted, probabilities, whether each was right).
+        parts: for every kind of prediction its name, the probabilities, float [num_predictions],
+            and which predictions are right, bool [num_predictions].
     """
     series, rows = [], []
     for name, probabilities, is_right in parts:

@@ -1,4 +1,4 @@
-"""Pictures as SVG text, drawn by matplotlib. Their colours are those of the page, light or dark."""
+"""Draws pictures as SVG text with matplotlib. The page sets their colours, light or dark."""
 
 import functools
 import io
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# What is drawn in these colours takes those of the style sheet.
+# These colours are replaced by variables of the style sheet.
 INK, LINE = "#010101", "#020202"
 SERIES = ("#030303", "#040404", "#050505", "#060606")
 VARIABLES = {INK: "--muted", LINE: "--line"} | {
@@ -29,22 +29,22 @@ STYLE = {
     "grid.linewidth": 0.6, "xtick.color": INK, "ytick.color": INK, "figure.facecolor": "none",
     "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "axes.unicode_minus": False, "axes.formatter.useoffset": False,
-    "axes.formatter.limits": (-9, 9),  # 0.00002 and 300000, not a power of ten beside the legend
-    "svg.fonttype": "none",  # text stays text
+    "axes.formatter.limits": (-9, 9),  # Numbers are written as 0.00002 and 300000.
+    "svg.fonttype": "none",  # Text stays text in the SVG.
 }  # fmt: skip
-MARKERS = "osD^vPX*"  # colour is not the only difference
+MARKERS = "osD^vPX*"  # Series differ by markers, too, because some readers see no colours.
 STYLES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart: its name, and where it goes.
+    """One line of a chart.
 
     Attributes:
-        x, y: a value for every place, [num_points] each.
-        dots: a dot at every value.
-        means: a value is the mean over all that lies between the place before it (at first 0) and
-            its own: a level as wide as what it is the mean of.
+        x, y: the points of the line, [num_points] each.
+        dots: True draws a dot at every point.
+        means: True if a value y is a mean over the range from the x before (or 0) to its own x. It
+            is drawn as a level over this range.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Series:
 
 
 def require_packages() -> None:
-    """Raises InputError with the command that helps."""
+    """Raise InputError if matplotlib or jinja2 is not installed; the message has the remedy."""
     try:
         import jinja2  # noqa: F401
         import matplotlib
@@ -68,14 +68,14 @@ def require_packages() -> None:
 
 
 def _styled(draw: Callable[..., str]) -> Callable[..., str]:
-    """Draw in our style, whatever the user's own matplotlibrc says."""
+    """Make a function draw in the style of the page, and not in that of the user's matplotlibrc."""
 
     @functools.wraps(draw)
     def styled(*arguments, **options) -> str:
         from matplotlib import rc_context, rcParamsDefault
 
         with rc_context(rcParamsDefault), rc_context(STYLE), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a letter that matplotlib's own font lacks
+            warnings.simplefilter("ignore")  # matplotlib warns of letters that its font lacks.
             return draw(*arguments, **options)
 
     return styled
@@ -83,7 +83,7 @@ def _styled(draw: Callable[..., str]) -> Callable[..., str]:
 
 @_styled
 def lines(series: Sequence[Series], ylabel: str, *, xlabel: str = "update") -> str:
-    """Curves over updates."""
+    """Draw curves over updates, as SVG text."""
     figure, axes = _figure()
     for number, one in enumerate(series):
         _line(axes, one, number)
@@ -106,12 +106,12 @@ def _line(axes: "Axes", one: Series, number: int) -> None:
         drawstyle="steps-pre" if one.means else "default",
         linestyle=STYLES[number // len(SERIES) % len(STYLES)],
         marker=MARKERS[number % len(MARKERS)] if dots else None, markersize=4,
-        clip_on=not dots,  # a dot on the edge stays whole
+        clip_on=not dots,  # A dot on the edge must stay whole.
     )  # fmt: skip
 
 
 def _within(axes: "Axes", name: str, values: Sequence[float]) -> None:
-    """Let an axis of scores end at 0 and 1, beyond which there are none."""
+    """Let an axis end at 0 and 1 if all of its values are scores, which lie between 0 and 1."""
     if values and min(values) >= 0 and max(values) <= 1:
         low, high = getattr(axes, f"get_{name}lim")()
         getattr(axes, f"set_{name}lim")(max(low, 0), min(high, 1))
@@ -124,11 +124,11 @@ def dots(
     intervals: Sequence[tuple[float, float]] | None,
     xlabel: str,
 ) -> str:
-    """A row of dots for every name.
+    """Draw a row of dots for every name, as SVG text.
 
     Args:
-        series: (what it is, a value for every name); NaN is not drawn.
-        intervals: of the first series' values.
+        series: for every kind of dot its name and its values, float [num_names]; NaN is not drawn.
+        intervals: for every name the interval of the first series; None draws no intervals.
     """
     figure, axes = _figure(height=0.9 + 0.28 * len(names))
     rows = np.arange(len(names))
@@ -159,7 +159,7 @@ def columns(
     ylabel: str,
     xlabel: str,
 ) -> str:
-    """A bar for every group, in their order, with its interval."""
+    """Draw a bar with its interval for every group, as SVG text."""
     figure, axes = _figure()
     places = np.arange(len(names))
     axes.bar(places, values, color=SERIES[0], width=0.6, alpha=0.75)
@@ -173,7 +173,7 @@ def columns(
 
 @_styled
 def reliability(series: Sequence[tuple[str, list[Bin]]]) -> str:
-    """Accuracy over confidence, and below it how many predictions there are of each."""
+    """Draw the accuracy over the probability, and below it the number of predictions."""
     figure, (axes, below) = _figure(height=3.4, rows=(3, 1))
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="as sure as right")
     for number, (name, bins) in enumerate(series):
@@ -195,7 +195,7 @@ def reliability(series: Sequence[tuple[str, list[Bin]]]) -> str:
 
 @_styled
 def points(x: np.ndarray, y: np.ndarray, *, xlabel: str, ylabel: str) -> str:
-    """A dot for every row of a regression; at most 5,000, drawn at random."""
+    """Draw a dot for every row of a regression; of more than 5,000 rows a random sample."""
     figure, axes = _figure(height=3.4)
     chosen = np.random.default_rng(0).permutation(len(x))[:5000]
     ends = [min(x.min(), y.min()), max(x.max(), y.max())]
@@ -221,7 +221,7 @@ def _figure(height: float = 2.7, rows: Sequence[int] | None = None) -> tuple["Fi
 
 
 def _legend(axes: "Axes") -> None:
-    """The names of the lines, above them, in as many columns as there is room for."""
+    """Draw the names of the lines above the picture, in as many columns as fit."""
     handles, names = axes.get_legend_handles_labels()
     names = [_short(name) for name in names]
     fit = next(n for n in (4, 3, 2, 1) if n * (max(map(len, names)) + 6) < 70 or n == 1)
@@ -232,7 +232,7 @@ def _legend(axes: "Axes") -> None:
 
 
 def _svg(figure: "Figure") -> str:
-    """The picture as an <svg> element; names inside it are its own, so that many fit in a page."""
+    """The picture as an <svg> element without ids of groups, so that a page may have several."""
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()

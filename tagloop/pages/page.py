@@ -1,4 +1,4 @@
-"""Sections of tables, pictures and marked sentences -> one HTML file that needs no other."""
+"""Renders sections of tables, pictures and marked sentences as one HTML file without links."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tagloop.pages.sentences import Sentence, Span
 
-LONGEST = 150  # words of a sentence that are shown
+LONGEST = 150  # A page shows so many words of a sentence, at most.
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG, what it shows (for who cannot see it), and a line below it."""
+    """An SVG, a description for readers who cannot see it, and a line below it."""
 
     svg: str
     shows: str
@@ -21,7 +21,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts under a header; the first column is a name."""
+    """Rows of texts under a header; the first column has names."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -31,7 +31,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Cards:
-    """A few numbers that matter most: (name, value, what is below it)."""
+    """The few most important numbers: (name, value, text below the value)."""
 
     cards: Sequence[tuple[str, str, str]]
     kind: str = "cards"
@@ -39,7 +39,7 @@ class Cards:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Counts of (row, column); a cell's shade is its share of the row."""
+    """A table of counts; the shade of a count is its share of the sum of its row."""
 
     rows: Sequence[str]
     columns: Sequence[str]
@@ -50,7 +50,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Piece:
-    """Words that stand together: outside of any span (no type), or a span."""
+    """The words of a span, or neighbouring words outside of any span, which have no type."""
 
     text: str
     type: str = ""
@@ -58,8 +58,8 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Marked:
-    """Sentences, each as lines of pieces: (title, [(name of the line, pieces)])."""
+class MarkedSentences:
+    """Sentences with marked spans; each one is (title, [(name of a line, pieces of the line)])."""
 
     sentences: Sequence[tuple[str, Sequence[tuple[str, Sequence[Piece]]]]]
     kind: str = "marked"
@@ -67,7 +67,7 @@ class Marked:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what to make of what is below it, and what is below it."""
+    """A heading, a text that explains the blocks below it, and these blocks."""
 
     title: str
     text: str = ""
@@ -75,22 +75,26 @@ class Section:
 
 
 def mark(sentence: Sentence, spans: Sequence[Span], others: Sequence[Span]) -> list[Piece]:
-    """One side of a sentence; a span that the other side does not have is wrong.
+    """Cut a sentence into pieces: the given spans, and the words between them.
+
+    Args:
+        spans: the gold or the predicted spans of the sentence.
+        others: the spans of the other side; a span that is not in them is marked as wrong.
 
     >>> mark(Sentence(["Ann", "left"], [], []), [(0, 1, "PER")], [])
     [Piece(text='Ann', type='PER', is_right=False), Piece(text='left', type='', is_right=True)]
     """
-    pieces, done, shown = [], 0, sentence.words[:LONGEST]
+    pieces, position, shown = [], 0, sentence.words[:LONGEST]
     for start, end, type_ in sorted(spans):
         if start >= len(shown):
             break
-        if done < start:
-            pieces.append(Piece(" ".join(shown[done:start])))
+        if position < start:
+            pieces.append(Piece(" ".join(shown[position:start])))
         is_right = (start, end, type_) in others
         pieces.append(Piece(" ".join(shown[start:end]), type_, is_right))
-        done = end
-    if done < len(shown):
-        pieces.append(Piece(" ".join(shown[done:])))
+        position = end
+    if position < len(shown):
+        pieces.append(Piece(" ".join(shown[position:])))
     if len(shown) < len(sentence.words):
         pieces.append(Piece(f"… and {len(sentence.words) - len(shown):,} more words"))
     return pieces
@@ -104,11 +108,11 @@ def render(
     notes: Sequence[str] = (),
     warnings: Sequence[str] = (),
 ) -> str:
-    """The page as text.
+    """Render the page as HTML text.
 
     Args:
-        notes: what is left out of the page.
-        warnings: what every reader must know first; they stand above all else.
+        notes: sentences about parts that the page leaves out.
+        warnings: sentences that a reader must know first; they are at the top of the page.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -1,7 +1,7 @@
-"""Gold and predicted spans of sentences: counted, paired, sorted into kinds of errors. Pure.
+"""Counts and pairs gold and predicted spans of sentences, and sorts errors into kinds.
 
-A span is (first word, end exclusive, type). A word with a tag of its own is a span of one word, the
-class of a text is a span over all its words, so every kind of task is counted in the same way.
+A span is (first word, end exclusive, type). For parts of speech every word is a span, and for
+texts the class is a span over all words. So the spans of all tasks are counted in the same way.
 """
 
 import itertools
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 Span = tuple[int, int, str]
-NOTHING = "–"  # in the place of a type: nothing was there, or nothing was found
-OTHER_WORDS = "other words"  # in the place of a predicted type: the right one, of other words
-# Kinds of errors, and what is wrong about them.
+NOTHING = "–"  # It stands in place of a type if one side of a pair has no span.
+OTHER_WORDS = "other words"  # It stands for a predicted span with the right type, but other words.
+# The kinds of errors, each with an explanation.
 KINDS = {
     "type": "right words, wrong type",
     "boundary": "right type, other words",
@@ -26,7 +26,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """What stands in the data and what the model said."""
+    """The words of a sentence, with its gold spans and its predicted spans."""
 
     words: list[str]
     gold: list[Span]
@@ -34,17 +34,19 @@ class Sentence:
 
 
 def surface(sentence: Sentence, span: Span) -> str:
-    """The words of a span."""
+    """The words of a span, joined by spaces."""
     return " ".join(sentence.words[span[0] : span[1]])
 
 
 def count_by(
     sentences: Sequence[Sentence], key: Callable[[Sentence, Span], str], groups: Sequence[str]
 ) -> np.ndarray:
-    """Right, predicted and gold spans of every sentence in every group.
+    """Count right, predicted and gold spans of every sentence in every group.
 
     Args:
-        key: (sentence, span) -> its group; the same for a gold span and an equal predicted one.
+        key: returns the group of a span of a sentence. A gold span and an equal predicted span
+            must have the same group.
+        groups: the names of all groups.
 
     Returns:
         int32 [num_sentences, num_groups, 3].
@@ -60,7 +62,7 @@ def count_by(
 
 
 def types_of(sentences: Iterable[Sentence]) -> list[str]:
-    """All types on either side, those with most gold spans first."""
+    """All types of gold and predicted spans; a type with more gold spans comes earlier."""
     number: Counter[str] = Counter()
     for sentence in sentences:
         number.update(span[2] for span in sentence.gold)
@@ -69,10 +71,10 @@ def types_of(sentences: Iterable[Sentence]) -> list[str]:
 
 
 def pair_up(sentence: Sentence) -> list[tuple[Span | None, Span | None]]:
-    """Each gold span with the predicted span that was meant for it, each at most once.
+    """Pair each gold span with a predicted span that overlaps it; every span is in one pair.
 
-    An overlap of the same type comes first, then any overlap (spans of one side share no word, so
-    equal ones always meet); what is left stands alone, beside None. So every span counts once.
+    Spans of the same type are paired first, then spans of different types. Equal spans always meet,
+    because spans of one side share no words. A span without a partner is paired with None.
 
     >>> pair_up(Sentence(list("abc"), [(0, 2, "PER")], [(1, 2, "PER"), (2, 3, "ORG")]))
     [((0, 2, 'PER'), (1, 2, 'PER')), (None, (2, 3, 'ORG'))]
@@ -100,7 +102,7 @@ def _overlap(one: Span, other: Span) -> bool:
 
 
 def kind_of(gold: Span | None, predicted: Span | None) -> str | None:
-    """Which kind of error a pair is; None if it is right."""
+    """The kind of error of a pair, a key of KINDS; None if the predicted span is right."""
     if gold == predicted:
         return None
     if gold is None:
@@ -113,25 +115,30 @@ def kind_of(gold: Span | None, predicted: Span | None) -> str | None:
 
 
 def confusion(sentences: Iterable[Sentence]) -> tuple[Counter[tuple[str, str]], Counter[str]]:
-    """How often a (gold type, predicted type) was paired, and how often every kind of error was.
+    """Count the pairs of (gold type, predicted type), and the kinds of errors.
 
-    A pair of one type is (type, type) if its words are the same, else (type, OTHER_WORDS): so the
-    pairs of equal types are the right spans, and no others.
+    A pair of spans with the same type counts as (type, type) only if the words are the same, too.
+    If the words differ, it counts as (type, OTHER_WORDS).
+
+    Returns:
+        The counts of pairs of types, and the counts of kinds of errors.
     """
     types: Counter[tuple[str, str]] = Counter()
     kinds: Counter[str] = Counter()
     for sentence in sentences:
         for gold, predicted in pair_up(sentence):
             kind = kind_of(gold, predicted)
-            found = OTHER_WORDS if kind == "boundary" else predicted[2] if predicted else NOTHING
-            types[gold[2] if gold else NOTHING, found] += 1
+            predicted_type = (
+                OTHER_WORDS if kind == "boundary" else predicted[2] if predicted else NOTHING
+            )
+            types[gold[2] if gold else NOTHING, predicted_type] += 1
             if kind:
                 kinds[kind] += 1
     return types, kinds
 
 
 def errors_of(sentence: Sentence) -> int:
-    """How many spans of a sentence are wrong, each pair counted once."""
+    """The number of errors in a sentence; a pair of spans is at most one error."""
     if sentence.gold == sentence.predicted:
         return 0
     return sum(kind_of(*pair) is not None for pair in pair_up(sentence))
@@ -141,10 +148,13 @@ SEEN = ("seen, this type", "seen, other types", "not seen")
 
 
 def seen_key(training: Mapping[str, set[str]]) -> Callable[[Sentence, Span], str]:
-    """Group a span by whether the training data has its words as a span, and of which types.
+    """A key for `count_by`: groups spans by the types that their words have in the training data.
 
     Args:
-        training: the words of a span -> its types there.
+        training: for the words of every span in the training data, its types there.
+
+    Returns:
+        A function that returns one of SEEN for a span of a sentence.
     """
 
     def key(sentence: Sentence, span: Span) -> str:
@@ -155,7 +165,7 @@ def seen_key(training: Mapping[str, set[str]]) -> Callable[[Sentence, Span], str
 
 
 def bucket(length: int, edges: Sequence[int]) -> str:
-    """The range between edges that a length lies in.
+    """The name of the range between two edges in which a length lies.
 
     >>> bucket(7, (1, 6, 11)), bucket(1, (1, 2, 3)), bucket(30, (1, 6, 11))
     ('6–10', '1', '11+')
@@ -167,5 +177,5 @@ def bucket(length: int, edges: Sequence[int]) -> str:
 
 
 def buckets(edges: Sequence[int]) -> list[str]:
-    """All ranges that `bucket` answers."""
+    """The names of all ranges that `bucket` returns."""
     return [bucket(edge, edges) for edge in edges]

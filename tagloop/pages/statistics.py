@@ -1,9 +1,10 @@
-"""How sure a score is: bootstrap intervals, and tests of two systems on the same sentences. Pure.
+"""Intervals of scores by the bootstrap, and tests of two systems on the same sentences.
 
-A score is made of counts that are summed over sentences: right, predicted and gold spans. What is
-drawn again is sentences, as spans of one sentence are not independent (Berg-Kirkpatrick, Burkett
-and Klein 2012; Noreen 1989 for the approximate randomisation). Where all of a few spans are right,
-drawing them again always gives 1; Wilson's interval (1927) says how little that proves.
+A score is computed from counts that are summed over sentences: right, predicted and gold spans. The
+bootstrap draws sentences, and not spans, because spans of one sentence are not independent
+(Berg-Kirkpatrick, Burkett and Klein 2012; Noreen 1989 for the approximate randomisation). If all
+spans are right and they are few, the bootstrap always draws a score of 1. Wilson's interval (1927)
+shows how uncertain this score is.
 """
 
 from collections.abc import Iterator
@@ -13,12 +14,19 @@ import numpy as np
 
 DRAWS, SWAPS = 1000, 10_000
 NORMAL_QUANTILE = 1.959964  # 2.5% of a normal distribution lie above
-CELLS = 2_000_000  # random numbers at once
-MOST_CELLS = 100_000_000  # and in all: for many sentences fewer draws are as good
+CELLS = 2_000_000  # the number of random numbers that are drawn at once
+MOST_CELLS = 100_000_000  # the number of all random numbers; many sentences need fewer draws
 
 
 def scores_of(totals: np.ndarray, *, undefined: float = 0.0) -> np.ndarray:
-    """(right, predicted, gold) -> (precision, recall, F1), [..., 3] both.
+    """Compute precision, recall and F1 from numbers of spans.
+
+    Args:
+        totals: [..., 3], right, predicted and gold spans.
+        undefined: the value of a score whose denominator is 0.
+
+    Returns:
+        float64 [..., 3], precision, recall and F1.
 
     >>> scores_of(np.array([2, 4, 2])).round(3).tolist()
     [0.5, 1.0, 0.667]
@@ -30,13 +38,13 @@ def scores_of(totals: np.ndarray, *, undefined: float = 0.0) -> np.ndarray:
 
 
 def resample(counts: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Sums over as many sentences as there are, drawn with replacement.
+    """Bootstrap: draw num_sentences sentences with replacement and sum their counts, many times.
 
     Args:
         counts: [num_sentences, ...].
 
     Returns:
-        float64 [num_draws, ...].
+        float64 [num_draws, ...], the sums of every draw.
     """
     number, shape = len(counts), counts.shape[1:]
     flat = counts.reshape(number, -1).astype(np.float64)
@@ -50,16 +58,22 @@ def resample(counts: np.ndarray, *, seed: int = 0) -> np.ndarray:
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95% of resampled values, [num_draws]; NaN (nothing was drawn) does not count."""
+    """The middle 95% of resampled values, float [num_draws]; NaN (undefined) does not count."""
     known = values[~np.isnan(values)]
     low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (0.0, 1.0)
     return float(low), float(high)
 
 
 def number_of_trials(totals: np.ndarray) -> np.ndarray:
-    """How many spans precision, recall and F1 are the right share of, [..., 3] both.
+    """The denominators of precision, recall and F1.
 
-    F1 is the right spans over the mean number of predicted and gold ones.
+    F1 is the number of right spans over the mean of the numbers of predicted and gold spans.
+
+    Args:
+        totals: [..., 3], right, predicted and gold spans.
+
+    Returns:
+        float64 [..., 3].
 
     >>> number_of_trials(np.array([2, 4, 2])).tolist()
     [4.0, 2.0, 3.0]
@@ -69,7 +83,7 @@ def number_of_trials(totals: np.ndarray) -> np.ndarray:
 
 
 def wilson(share: float, number: float) -> tuple[float, float]:
-    """Wilson's 95% interval of a share that was seen in `number` independent trials.
+    """Wilson's 95% interval of a share that was observed in `number` independent trials.
 
     >>> [round(end, 3) for end in wilson(1.0, 24)], wilson(0.0, 0)
     ([0.862, 1.0], (0.0, 1.0))
@@ -84,15 +98,15 @@ def wilson(share: float, number: float) -> tuple[float, float]:
 
 
 def score_interval(score: float, number: float, drawn: np.ndarray) -> tuple[float, float]:
-    """The 95% interval of precision, recall, F1 or accuracy: the wider of two at either end.
+    """The 95% interval of precision, recall, F1 or accuracy.
 
-    The bootstrap knows that spans of one sentence are alike, but not what it has never seen: of
-    sentences that are all right it draws nothing else. Wilson's interval is wide where few spans
-    were seen, but takes them for independent.
+    Each end is the outer end of two intervals, because both have a weakness. The bootstrap respects
+    that spans of one sentence are alike, but if all sentences are right, it draws right sentences
+    only. Wilson's interval is wide for few spans, but treats spans as independent.
 
     Args:
-        number: of spans that the score is a share of, see number_of_trials.
-        drawn: the score of resampled sentences, [num_draws]; NaN where it is undefined.
+        number: the denominator of the score, see number_of_trials.
+        drawn: the score of resampled sentences, float [num_draws]; NaN if it is undefined.
     """
     (low, high), (least, most) = interval(drawn), wilson(score, number)
     return min(low, least), max(high, most)
@@ -100,7 +114,7 @@ def score_interval(score: float, number: float, drawn: np.ndarray) -> tuple[floa
 
 @dataclass(frozen=True)
 class Difference:
-    """The second system's score less the first's, and how sure it is."""
+    """The score of the second system minus that of the first, with its 95% interval and p."""
 
     value: float
     low: float
@@ -109,15 +123,16 @@ class Difference:
 
 
 def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Difference:
-    """Difference in F1 of two systems on the same sentences, each the mean over its seeds.
+    """The difference in F1 of two systems on the same sentences; F1 is the mean over the seeds.
 
-    The interval is a paired bootstrap's over sentences. The p-value is that of approximate
-    randomisation, with every sentence's counts averaged over seeds: how often a difference at
-    least as large comes out when it is left to chance which system a sentence's counts belong to.
+    The interval comes from a paired bootstrap over sentences. The p-value comes from approximate
+    randomisation, with the counts of every sentence averaged over seeds: it is the share of random
+    swaps of the two systems, sentence by sentence, that give a difference at least as large.
 
     Args:
-        first, second: right, predicted and gold spans, [num_sentences, 3], or with several seeds
-            [num_sentences, num_seeds, 3]; the systems may have different numbers of seeds.
+        first, second: numbers of right, predicted and gold spans, [num_sentences, 3], or with
+            several seeds [num_sentences, num_seeds, 3]. The systems may have different numbers of
+            seeds.
     """
     first, second = (side if side.ndim == 3 else side[:, None] for side in (first, second))
     num_first = first.shape[1]
@@ -128,7 +143,7 @@ def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Differen
     total, as_large, swaps = both.sum(0), 0, 0
     observed = abs(_difference(total, 1))
     rng = np.random.default_rng(seed + 1)
-    differs = (both[:, 0] != both[:, 1]).any(-1)  # a swap of the others changes nothing
+    differs = (both[:, 0] != both[:, 1]).any(-1)  # A swap of equal counts has no effect.
     moved = (both[differs][:, ::-1] - both[differs]).reshape(-1, 6)
     for number in _pieces(SWAPS, len(moved)):
         swapped = rng.integers(2, size=(number, len(moved)), dtype=np.int8)
@@ -139,13 +154,13 @@ def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Differen
 
 
 def _difference(totals: np.ndarray, num_first: int) -> np.ndarray:
-    """Mean F1 of the second system's runs less that of the first's, [...] of [..., num_runs, 3]."""
+    """Mean F1 of the second system's runs minus that of the first: [..., num_runs, 3] -> [...]."""
     f1 = scores_of(totals)[..., 2]
     return f1[..., num_first:].mean(-1) - f1[..., :num_first].mean(-1)
 
 
 def _pieces(rounds: int, number: int) -> Iterator[int]:
-    """Rounds of `number` random numbers each, cut so that memory and time stay bounded."""
+    """Cut rounds of `number` random numbers into pieces, so that memory and time stay bounded."""
     rounds = min(rounds, max(100, MOST_CELLS // max(number, 1)))
     at_once = max(1, CELLS // max(number, 1))
     for done in range(0, rounds, at_once):
@@ -154,9 +169,15 @@ def _pieces(rounds: int, number: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions whose probability lies in one range."""
+    """The predictions whose probability lies in one range.
 
-    confidence: float  # mean probability
+    Attributes:
+        confidence: the mean probability.
+        accuracy: the share of right predictions.
+        number: the number of predictions.
+    """
+
+    confidence: float
     accuracy: float
     number: int
 
@@ -164,21 +185,22 @@ class Bin:
 def calibration(
     probabilities: np.ndarray, right: np.ndarray, *, bins: int = 10
 ) -> tuple[list[Bin], float]:
-    """How often predictions of a probability are right, and the expected calibration error.
+    """Compare the probabilities of predictions with the share of them that is right.
 
     Args:
-        probabilities: float [num_predictions], of what was predicted.
-        right: bool [num_predictions].
+        probabilities: float [num_predictions], the probability of each predicted label.
+        right: bool [num_predictions], True if the predicted label is the gold label.
+        bins: the number of bins of equal width.
 
     Returns:
-        Bins of equal width that hold something, and the mean distance between confidence and
-        accuracy, weighted by their numbers.
+        The bins that are not empty, and the expected calibration error: the mean distance between
+        confidence and accuracy, weighted by the number of predictions.
     """
     places = np.minimum((probabilities * bins).astype(int), bins - 1)
-    found = [
+    filled = [
         Bin(float(probabilities[at].mean()), float(right[at].mean()), int(at.sum()))
         for at in (places == number for number in range(bins))
         if at.any()
     ]
-    gaps = sum(abs(one.confidence - one.accuracy) * one.number for one in found)
-    return found, gaps / max(len(probabilities), 1)
+    gaps = sum(abs(one.confidence - one.accuracy) * one.number for one in filled)
+    return filled, gaps / max(len(probabilities), 1)

@@ -1,1 +1,1 @@
-"""What a run did and where it goes wrong, as one page with pictures. Training needs none of it."""
+"""The report: one page with the scores, errors and curves of a run. Training does not need it."""

@@ -1,4 +1,4 @@
-"""Writes the page of a run, or of several; at the end of a run without ever failing it."""
+"""Writes the report of a run or of several runs; an error in a report never fails a run."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ from tagloop.pages.answers import Answers
 from tagloop.pages.charts import require_packages
 from tagloop.pages.page import render
 from tagloop.processes.launch import quiet_libraries
-from tagloop.report.compare import Compared, comparison_sections, name_runs
+from tagloop.report.compare import ComparedRun, comparison_sections, name_runs
 from tagloop.report.curves import find_divergence, training_section
 from tagloop.report.facts import facts_section, results_section
 from tagloop.run import Run
@@ -19,10 +19,14 @@ from tagloop.tasks import TASKS, task_module
 
 
 def write_report(folders: Sequence[Path], output: Path) -> None:
-    """Write the report of a run, or the comparison of several. No model is loaded.
+    """Write the report of one run, or a comparison of several runs. No model is loaded.
+
+    Args:
+        folders: the output folders of the runs.
+        output: the HTML file to write.
 
     Raises:
-        InputError: no run there, runs that cannot be compared, or matplotlib is missing.
+        InputError: a folder has no run, the runs cannot be compared, or matplotlib is missing.
         RunStopped: the page cannot be written.
     """
     require_packages()
@@ -37,16 +41,16 @@ def write_report(folders: Sequence[Path], output: Path) -> None:
 
 
 def report_run(run: Run) -> None:
-    """Write report.html into the folder of a run that is saved. Main process only.
+    """Write report.html into the folder of a finished run. Only the main process calls this.
 
-    Nothing that happens here may fail the run: one line says what went wrong.
+    The function raises no error: if the report cannot be written, one line says why.
     """
     if not (run.config.report and run.config.do_train):
         return
     page = run.folder / "report.html"
     try:
         write_report([run.folder], page)
-    except Exception as error:  # no page is worth a run
+    except Exception as error:  # A run must not fail because of its report.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         run.say(f"{'report':<11} not written: {reason} (--no_report leaves it out)")
     else:
@@ -54,7 +58,7 @@ def report_run(run: Run) -> None:
 
 
 def _has_module(task_name: str, name: str) -> bool:
-    """True if the task's folder has such a module: a task need not."""
+    """True if the folder of a task has this module; not every task has every module."""
     return task_name in TASKS and bool(find_spec(f"tagloop.tasks.{TASKS[task_name]}.{name}"))
 
 
@@ -87,22 +91,22 @@ def _one(outcome: Outcome) -> str:
 
 def _several(outcomes: Sequence[Outcome]) -> str:
     runs = [
-        Compared(name, outcome, _read_answers(outcome))
+        ComparedRun(name, outcome, _read_answers(outcome))
         for name, outcome in zip(name_runs(outcomes), outcomes, strict=True)
     ]
     sections = comparison_sections(runs)
     notes, warnings = [], []
     for run in runs:
         notes += [f"{run.name}: {note}" for note in run.outcome.notes]
-        found = find_divergence(run.outcome.metrics, run.answers.guessing_loss)
-        warnings += [f"{run.name}: {warning}" for warning in [*found, *run.answers.warnings]]
+        own = find_divergence(run.outcome.metrics, run.answers.guessing_loss)
+        warnings += [f"{run.name}: {warning}" for warning in [*own, *run.answers.warnings]]
     subtitle = f"{outcomes[0].config.task_name}, {len(outcomes)} runs"
     title = " and ".join(run.name for run in runs)
     return render(title, subtitle, sections, notes=notes, warnings=warnings)
 
 
 def check_folders(folders: Sequence[Path]) -> None:
-    """Raises InputError for what is no folder, or given twice."""
+    """Raise InputError if a path is no folder, or if a folder is given twice."""
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; name the output folder of a training run")

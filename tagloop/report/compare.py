@@ -1,4 +1,4 @@
-"""Several runs beside each other: a paired test of groups of runs on the same sentences."""
+"""Compares several runs: a paired test of groups of runs on the same sentences."""
 
 import json
 from collections import defaultdict
@@ -13,7 +13,7 @@ from tagloop.outcome.record import Outcome
 from tagloop.pages import charts
 from tagloop.pages.answers import Answers
 from tagloop.pages.blocks import SCORES, with_interval
-from tagloop.pages.page import Marked, Picture, Section, Table, mark
+from tagloop.pages.page import MarkedSentences, Picture, Section, Table, mark
 from tagloop.pages.sentences import count_by, errors_of, types_of
 from tagloop.pages.statistics import (
     Difference,
@@ -28,8 +28,8 @@ from tagloop.report.curves import series_of
 MOST_SENTENCES, MOST_TYPES = 25, 40
 
 
-class Compared(NamedTuple):
-    """A run under the name that the page gives it."""
+class ComparedRun(NamedTuple):
+    """A run with the name that the page gives it; answers is None without predictions."""
 
     name: str
     outcome: Outcome
@@ -37,7 +37,7 @@ class Compared(NamedTuple):
 
     @property
     def counts(self) -> np.ndarray:
-        """Right, predicted and gold spans, int32 [num_sentences, 3]."""
+        """The numbers of right, predicted and gold spans, int32 [num_sentences, 3]."""
         return count_by(self.answers.sentences, lambda *_: "", [""])[:, 0]
 
 
@@ -45,10 +45,10 @@ class Group(NamedTuple):
     """Runs that differ only in their seed, or one run alone.
 
     Attributes:
-        counts: right, predicted and gold spans, int32 [num_sentences, num_runs, 3].
+        counts: numbers of right, predicted and gold spans, int32 [num_sentences, num_runs, 3].
     """
 
-    runs: list[Compared]
+    runs: list[ComparedRun]
     counts: np.ndarray
 
     @property
@@ -56,15 +56,15 @@ class Group(NamedTuple):
         return ", ".join(run.name for run in self.runs)
 
 
-def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
-    """The sections of a page that compares runs; the first group is what others are tested against.
+def comparison_sections(runs: Sequence[ComparedRun]) -> list[Section]:
+    """The sections of a page that compares runs; each group is tested against the first group.
 
     Raises:
         InputError: the runs have no predictions of the same sentences.
     """
     _check_same(runs)
     groups = _group_runs(runs)
-    if len(groups) == 1:  # seeds of one experiment: nothing is to be tested
+    if len(groups) == 1:  # All runs are seeds of one experiment, so a test has no question.
         groups = [_one_group([run]) for run in runs]
         scores = _scores_of_seeds(groups)
     else:
@@ -81,15 +81,15 @@ def comparison_sections(runs: Sequence[Compared]) -> list[Section]:
 
 
 def name_runs(outcomes: Sequence[Outcome]) -> list[str]:
-    """The folders' names; where two are the same, as they were given."""
+    """The names of the folders, or their paths if two folders have the same name."""
     names = [outcome.name for outcome in outcomes]
     if len({*names}) == len(names):
         return names
     return [str(outcome.folder) for outcome in outcomes]
 
 
-def _check_same(runs: Sequence[Compared]) -> None:
-    """Refuse runs that cannot be compared sentence by sentence."""
+def _check_same(runs: Sequence[ComparedRun]) -> None:
+    """Raise InputError if the runs cannot be compared sentence by sentence."""
     first = runs[0]
     for run in runs:
         folder, answers = run.outcome.folder, run.answers
@@ -117,17 +117,20 @@ def _check_same(runs: Sequence[Compared]) -> None:
                 )
 
 
-def _one_group(runs: Sequence[Compared]) -> Group:
+def _one_group(runs: Sequence[ComparedRun]) -> Group:
     return Group([*runs], np.stack([run.counts for run in runs], axis=1))
 
 
-def _seed_of(run: Compared) -> str:
+def _seed_of(run: ComparedRun) -> str:
     return str(run.outcome.options.get("seed", "?"))
 
 
-def _group_runs(runs: Sequence[Compared]) -> list[Group]:
-    """Runs that differ only in their seed together; those that even share it stand alone."""
-    alike: dict[str, list[Compared]] = defaultdict(list)
+def _group_runs(runs: Sequence[ComparedRun]) -> list[Group]:
+    """Put runs that differ only in their seed into one group.
+
+    If two of these runs have the same seed, each run is a group of its own.
+    """
+    alike: dict[str, list[ComparedRun]] = defaultdict(list)
     for number, run in enumerate(runs):
         alike[_all_but_the_seed(run.outcome) or str(number)].append(run)
     groups = []
@@ -138,7 +141,7 @@ def _group_runs(runs: Sequence[Compared]) -> list[Group]:
 
 
 def _mean_f1(group: Group) -> str:
-    """F1 as the mean over the runs of a group, with its interval."""
+    """The mean F1 over the runs of a group, with its interval."""
     totals = group.counts.sum(0)
     value = float(scores_of(totals)[:, 2].mean())
     drawn = scores_of(resample(group.counts), undefined=np.nan)[..., 2].mean(-1)
@@ -147,7 +150,7 @@ def _mean_f1(group: Group) -> str:
 
 
 def _scores(groups: Sequence[Group]) -> Section:
-    """A line for every group, with its test against the first one."""
+    """The section with a line for every group, and its test against the first group."""
     answers, first, rows = groups[0].runs[0].answers, groups[0], []
     for number, group in enumerate(groups):
         tested = _difference_cells(compare(first.counts, group.counts)) if number else ("–", "–")
@@ -155,8 +158,8 @@ def _scores(groups: Sequence[Group]) -> Section:
     text = (
         f"On {len(first.counts):,} sentences of {answers.where}, the same for all. The difference "
         f"is to {first.name}: its 95% interval by a paired bootstrap, p by approximate "
-        "randomisation: how often chance alone makes a difference as large. It speaks of these "
-        "sentences, not of other seeds."
+        "randomisation: how often chance alone makes a difference as large. The test is about "
+        "these sentences, and not about other seeds."
     )
     if any(len(group.runs) > 1 for group in groups):
         text += (
@@ -168,7 +171,7 @@ def _scores(groups: Sequence[Group]) -> Section:
 
 
 def _scores_of_seeds(groups: Sequence[Group]) -> Section:
-    """A line for every run of one experiment."""
+    """The section with a line for every run of one experiment."""
     answers = groups[0].runs[0].answers
     text = (
         f"On {len(groups[0].counts):,} sentences of {answers.where}, the same for all. The runs "
@@ -178,20 +181,22 @@ def _scores_of_seeds(groups: Sequence[Group]) -> Section:
     return Section("Scores", text, [Table(("run", answers.score), rows)])
 
 
-def _difference_cells(found: Difference) -> tuple[str, str]:
-    """Difference with its interval, and p. An interval without width would read as certainty.
+def _difference_cells(difference: Difference) -> tuple[str, str]:
+    """A difference with its interval, and p; an interval without width is not shown.
+
+    A reader would take an interval without width for certainty.
 
     >>> _difference_cells(Difference(0.0, 0.0, 0.0, 1.0))
     ('none: the same counts in every sentence', '–')
     """
-    if found.low == found.high:
+    if difference.low == difference.high:
         return "none: the same counts in every sentence", "–"
-    interval = f"{found.low:+.3f} to {found.high:+.3f}"
-    return f"{found.value:+.4f} ({interval})", p_text(found.p_value)
+    interval = f"{difference.low:+.3f} to {difference.high:+.3f}"
+    return f"{difference.value:+.4f} ({interval})", p_text(difference.p_value)
 
 
 def p_text(value: float) -> str:
-    """A p-value with the digits that 10,000 rounds give.
+    """A p-value with the digits that 10,000 rounds of randomisation support.
 
     >>> p_text(0.04321), p_text(0.0001)
     ('0.043', '< 0.001')
@@ -199,8 +204,8 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _seeds(runs: Sequence[Compared]) -> Section:
-    """Mean and standard deviation of the runs that differ only in their seed."""
+def _seeds(runs: Sequence[ComparedRun]) -> Section:
+    """The section with mean and standard deviation of runs that differ only in their seed."""
     names = SCORES if runs[0].answers.score == SCORES[2] else (runs[0].answers.score,)
     rows = []
     for group in _group_runs(runs):
@@ -216,25 +221,29 @@ def _seeds(runs: Sequence[Compared]) -> Section:
 
 
 def _all_but_the_seed(outcome: Outcome) -> str | None:
-    """What is the same in runs of one experiment; None if nothing is known of the run."""
+    """The properties that runs of one experiment share, as JSON; None if run.json is missing.
+
+    An option that a resume may change does not count by itself. Of these options the data and the
+    batch size change the result, so the data and the global batch size count.
+    """
     options, identity = outcome.options, outcome.record.get("identity", {})
     if not options:
         return None
-    # Of options that a resume may change the data and the batch have a part in the result.
     kept = {
         name: value
         for name, value in options.items()
         if name != "seed" and not (name in FIELDS and FIELDS[name].metadata["may_change"])
     }
     data = identity.get("data")
-    if options.get("validation_fraction") or data is None:  # the seed chooses what is held out
+    # With --validation_fraction the seed chooses the validation rows, so fingerprints differ.
+    if options.get("validation_fraction") or data is None:
         data = [options.get("train_file"), options.get("validation_file")]
     made_with = [outcome.record.get("global_batch_size"), identity.get("precision")]
     return json.dumps([kept, data, made_with], sort_keys=True)
 
 
 def _types(groups: Sequence[Group]) -> Section:
-    """F1 of every type in every group, the mean over its seeds."""
+    """The section with the F1 of every type in every group, as the mean over its seeds."""
     types = types_of(one for group in groups for run in group.runs for one in run.answers.sentences)
     values = []
     for group in groups:
@@ -251,7 +260,7 @@ def _types(groups: Sequence[Group]) -> Section:
     return Section("By type", "", blocks)
 
 
-def _curves(runs: Sequence[Compared]) -> Section:
+def _curves(runs: Sequence[ComparedRun]) -> Section:
     answers, blocks = runs[0].answers, []
     for key, ylabel in (
         ("loss", "training loss"),
@@ -263,8 +272,8 @@ def _curves(runs: Sequence[Compared]) -> Section:
     return Section("Training", "", blocks)
 
 
-def _changed(runs: Sequence[Compared]) -> Section:
-    """Of two runs: the sentences in which one has more errors than the other."""
+def _changed(runs: Sequence[ComparedRun]) -> Section:
+    """The section with sentences in which one of two runs has more errors than the other."""
     if len(runs) != 2 or not runs[0].answers.spans_are_parts:
         return Section("", "")
     names, (first, second) = [run.name for run in runs], [run.answers for run in runs]
@@ -285,11 +294,11 @@ def _changed(runs: Sequence[Compared]) -> Section:
         f"{names[1]} has fewer errors in {int((gain > 0).sum()):,} sentences and more in "
         f"{int((gain < 0).sum()):,}. Those that differ most:"
     )
-    return Section("Where they differ", text, [Marked(shown)] if shown else [])
+    return Section("Where they differ", text, [MarkedSentences(shown)] if shown else [])
 
 
-def _options(runs: Sequence[Compared]) -> Section:
-    """The options in which the runs differ, and their speed."""
+def _options(runs: Sequence[ComparedRun]) -> Section:
+    """The section with the options in which the runs differ, and with their speed."""
     outcomes = [run.outcome for run in runs]
     keys = dict.fromkeys(key for outcome in outcomes for key in outcome.options)
     rows = []

@@ -1,26 +1,26 @@
-"""What metrics.jsonl tells of every run, whatever its task: curves, and whether it diverged."""
+"""The curves of a run of any task, from metrics.jsonl, and a test whether it diverged."""
 
 from collections.abc import Sequence
 
 from tagloop.pages import charts
 from tagloop.pages.page import Picture, Section
 
-MOST_SCORES = 3  # in one picture
+MOST_SCORES = 3  # the number of scores in one picture
 
 
 def curve(metrics: Sequence[dict], name: str) -> tuple[list[int], list[float]]:
-    """Updates and values of one name in metrics.jsonl."""
-    found = [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
-    return [step for step, _ in found], [value for _, value in found]
+    """The updates and the values of one name in metrics.jsonl."""
+    points = [(line["step"], line[name]) for line in metrics if line.get(name) is not None]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def training_section(metrics: Sequence[dict], scores: Sequence[str]) -> Section:
-    """Loss, scores, learning rate and gradient norm over updates.
+    """The section with loss, scores, learning rate and gradient norm over updates.
 
     Args:
         metrics: the lines of metrics.jsonl.
-        scores: names of validation scores to draw, without "eval_"; where none of them was logged,
-            the first that were.
+        scores: names of validation scores to draw, without "eval_". If none of them was logged,
+            the first logged scores are drawn.
     """
     logged = dict.fromkeys(name for line in metrics for name in line)
     drawn = [name for name in scores if f"eval_{name}" in logged] or [
@@ -46,21 +46,28 @@ def training_section(metrics: Sequence[dict], scores: Sequence[str]) -> Section:
 
 
 def series_of(name: str, metrics: Sequence[dict], key: str) -> charts.Series:
-    """A line of a chart. A training loss is the mean since the line before: so it is drawn."""
+    """One line of a chart.
+
+    A logged training loss is the mean since the log before it, so it is drawn as a level.
+    """
     return charts.Series(
         name, *curve(metrics, key), dots=key.startswith("eval_"), means=key == "loss"
     )
 
 
 def find_divergence(metrics: Sequence[dict], guessing_loss: float | None) -> list[str]:
-    """A sentence about a training loss that rose instead of falling; none where it did not.
+    """Find out if the training loss rose instead of falling.
 
-    Compared are the means over the first and the last fifth of the updates, as single values of
-    small batches say little.
+    The function compares the mean losses over the first and the last fifth of the updates, because
+    single losses of small batches vary.
 
     Args:
-        guessing_loss: of a model that gives every label the same probability, in the unit of the
-            logged loss; None where that means nothing.
+        metrics: the lines of metrics.jsonl.
+        guessing_loss: the loss of a model that gives every label the same probability, in the unit
+            of the logged loss; None for a task without labels.
+
+    Returns:
+        A sentence about the loss; [] if the training did not diverge.
     """
     steps, losses = curve(metrics, "loss")
     if not steps:
@@ -83,12 +90,12 @@ def find_divergence(metrics: Sequence[dict], guessing_loss: float | None) -> lis
 
 
 def _plain(loss: float) -> str:
-    """A loss as people write it: 307,700 and 0.3077."""
+    """A loss as text, without an exponent: 307,700 and 0.3077."""
     return f"{loss:,.0f}" if abs(loss) >= 1000 else f"{loss:.4g}"
 
 
 def _mean(losses: Sequence[float], spans: Sequence[int], number: float) -> float:
-    """The mean of the first losses that span at least so many updates."""
+    """The mean of the first losses that together span at least `number` updates."""
     total, counted = 0.0, 0
     for loss, span in zip(losses, spans, strict=True):
         total, counted = total + loss * span, counted + span

@@ -1,4 +1,4 @@
-"""What run.json and all_results.json tell of every run: scores, speed, circumstances, options."""
+"""Scores, speed, circumstances and options of a run of any task, from its JSON files."""
 
 from tagloop.options.command_line import FIELDS
 from tagloop.outcome.record import Outcome
@@ -14,7 +14,7 @@ SPEED = (
 
 
 def results_section(outcome: Outcome) -> Section:
-    """The scores that the run wrote down, for a page that has no better."""
+    """The section with the scores of all_results.json, for a page without gold answers."""
     rows = [
         (name, f"{value:,.4f}" if isinstance(value, float) else f"{value:,}")
         for name, value in outcome.results.items()
@@ -26,7 +26,7 @@ def results_section(outcome: Outcome) -> Section:
 
 
 def facts_section(outcome: Outcome) -> Section:
-    """Speed and padding; with what the run was made; the options that were given."""
+    """The section with speed and padding, device and versions, and the options that were given."""
     results, environment = outcome.results, outcome.record.get("environment", {})
     rows = [
         (name, shape.format(results[key]))
@@ -48,7 +48,7 @@ def facts_section(outcome: Outcome) -> Section:
 
 
 def options_given(options: dict) -> list[tuple[str, str]]:
-    """The options whose value is not the default's."""
+    """Names and values of the options that differ from their defaults."""
     return [
         (f"--{name}", str(value))
         for name, value in options.items()

@@ -65,8 +65,8 @@ class DryPass:
             )
         if self.dropout_depends_on_cut:
             lines.append(
-                "the architecture draws dropout masks that depend on how a batch is cut; losses on "
-                "another number of processes are another draw"
+                "the architecture draws dropout masks that depend on how a batch is cut; another "
+                "number of processes gives other masks, and so other losses"
             )
         if self.does_not_pack:
             lines.append(

@@ -1,1 +1,1 @@
-"""A class or a number for every text, or pair of texts."""
+"""The task with a class or a number for every text, or for every pair of texts."""

@@ -19,8 +19,10 @@ class RowAnswers(Answers):
     """Answers for rows of texts. A class is a span over all words of its row.
 
     Attributes:
-        probabilities: of the predicted class of every row, float32 [num_rows]; None for numbers.
-        numbers: gold and predicted number of every row, float64 [num_rows, 2]; None for classes.
+        probabilities: the probability of the predicted class of every row, float32 [num_rows];
+            None for numbers.
+        numbers: the gold number and the predicted number of every row, float64 [num_rows, 2]; None
+            for classes.
     """
 
     probabilities: np.ndarray | None = None
@@ -28,14 +30,15 @@ class RowAnswers(Answers):
 
     @property
     def is_right(self) -> np.ndarray:
-        """Whether the class of every row is the gold one, bool [num_rows]."""
+        """True for every row whose predicted class is the gold class, bool [num_rows]."""
         return np.array([one.gold == one.predicted for one in self.sentences])
 
 
 def read_answers(outcome: Outcome) -> RowAnswers | None:
-    """Gold and predicted answers: from predictions.npz and the data, which is read again.
+    """Read gold answers from the data, which is read again, and predictions from predictions.npz.
 
-    Notes of the outcome say what is missing; None: nothing can be said.
+    Returns:
+        The answers; None if a part is missing or does not fit, and a note of the outcome says why.
     """
     if outcome.predictions is None:
         return None
@@ -43,7 +46,7 @@ def read_answers(outcome: Outcome) -> RowAnswers | None:
     config = outcome.config
     try:
         rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
-    except Exception as error:  # moved or damaged since: the page does without
+    except Exception as error:  # The data may have been moved or damaged since the run.
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         outcome.notes.append(f"the data of the run cannot be read again: {reason}")
         return None
@@ -65,7 +68,7 @@ def read_answers(outcome: Outcome) -> RowAnswers | None:
 
 
 def _fits(predictions: Predictions, num_rows: int, num_labels: int) -> bool:
-    """Whether the outputs are those of a classification or regression of so many rows."""
+    """True if the outputs are those of a classification or regression of num_rows rows."""
     numbers = predictions.outputs.get("number")
     if numbers is not None:
         return len(numbers) == num_rows and bool(np.isfinite(numbers).all())
@@ -73,7 +76,7 @@ def _fits(predictions: Predictions, num_rows: int, num_labels: int) -> bool:
 
 
 def _join(rows: Rows, split: str, outputs: dict[str, np.ndarray], labels: list[str]) -> RowAnswers:
-    """Put what was predicted beside the rows that it was predicted for."""
+    """Join the rows of a split with their predictions."""
     has_classes = "class" in outputs
     label2id = {name: number for number, name in enumerate(labels)} if has_classes else None
     cells = rows.splits[split]["label"]

@@ -1,4 +1,4 @@
-"""What the model card says of a model that classifies texts or gives each a number."""
+"""The facts for the model card of a classifier or a regression."""
 
 from tagloop.tasks.card_facts import CardFacts
 
@@ -13,7 +13,11 @@ METRICS = {
 
 
 def describe_card(labels: list[str], sizes: dict[str, str]) -> CardFacts:
-    """Facts of a classifier, or without labels of a regression."""
+    """The facts about a classifier; without labels, those about a regression.
+
+    Args:
+        sizes: for every split its number of rows, in words.
+    """
     return CardFacts(
         title="A class for every text" if labels else "A number for every text",
         pipeline_tag="text-classification",

@@ -1,4 +1,4 @@
-"""Texts, or pairs of them, -> rows of sub-token ids with a label each, built once per machine."""
+"""Turns texts, or pairs of texts, into rows of sub-token ids with a label; once per machine."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,9 @@ from tagloop.data.storage.arrow_files import BATCH
 from tagloop.data.storage.store import build_once, source_digest
 from tagloop.models.tokenizers import tokenizer_digest
 
-WORTH_PROCESSES = 100_000  # rows; a process takes 3 s to start, so many texts more than 10 s
+# Several processes are used from this number of rows on. A process takes 3 s to start, and so many
+# rows take more than 10 s.
+WORTH_PROCESSES = 100_000
 ARRAY_TYPES = {
     "input_ids": np.int32,
     "type_ids": np.int8,
@@ -49,17 +51,17 @@ class LabelledRows(SubTokenRows):
 
     @property
     def packable(self) -> bool:
-        """A row has one answer, so it does not share its place in a batch."""
+        """False, because a row has one answer, and a packed row could not hold several of them."""
         return False
 
     @property
     def output_lengths(self) -> np.ndarray:
-        """One answer for a whole row, int32 [num_rows]."""
+        """0 for every row, int32 [num_rows], because the whole row has one answer."""
         return np.zeros(len(self), dtype=np.int32)
 
     @property
     def num_units(self) -> np.ndarray:
-        """Words of every row, int32 [num_rows]."""
+        """The number of words of every row, int32 [num_rows]."""
         return self.num_words
 
     @property
@@ -69,15 +71,16 @@ class LabelledRows(SubTokenRows):
 
     @property
     def prediction_offsets(self) -> np.ndarray:
-        """One prediction for every row, int64 [num_rows + 1]."""
+        """The offsets of one prediction for every row, int64 [num_rows + 1]."""
         return np.arange(len(self) + 1)
 
     def collate(self, ids: np.ndarray) -> dict[str, torch.Tensor]:
-        """Pad rows on the right; IGNORE_INDEX where there is no label. See `Examples.collate`.
+        """Pad rows on the right into the tensors of one micro-batch, see `Examples.collate`.
 
         Returns:
             input_ids, attention_mask and, if the model takes them, token_type_ids:
-            int64 [num_rows, columns]; labels [num_rows], without one IGNORE_INDEX or NaN.
+            int64 [rows, columns]. labels: [rows], int64 or float32; a row without a label has
+            IGNORE_INDEX or NaN.
         """
         rows = ids if len(ids) else self.stand_in()
         batch = self.pad_inputs(rows)
@@ -101,7 +104,9 @@ def encode_texts(
     pad_to_multiple_of: int,
     num_workers: int = 1,
 ) -> tuple[LabelledRows, int]:
-    """Tokenize a split; texts that are too long lose their end, the longer of a pair first.
+    """Tokenize a split.
+
+    A text that is too long loses its end; of a pair the longer text is cut first.
 
     Args:
         dataset: columns `text`, `pair` (null: one text) and `label` (null: none), strings;
@@ -112,7 +117,10 @@ def encode_texts(
         num_workers: processes that tokenize; they change no byte.
 
     Returns:
-        The rows, and how many lost their end.
+        The rows, and the number of rows that lost their end.
+
+    Raises:
+        InputError: a label cannot be read.
     """
     key = {
         "rows": fingerprint,
@@ -159,11 +167,11 @@ def encode_texts(
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """How a table of texts becomes rows of sub-tokens.
+    """Turns a table of texts into rows of sub-tokens.
 
     Attributes:
-        max_length: sub-tokens of a row, special tokens included.
-        has_pairs: some rows have two texts; the others then have an empty second one.
+        max_length: sub-tokens of a row, special tokens included, at most.
+        has_pairs: True if some rows have two texts; all other rows then have an empty second text.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -171,7 +179,10 @@ class TextEncoder:
     has_pairs: bool
 
     def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
-        """The arrays of some rows, and how many lost their end; see `data.arrays.Encoder`."""
+        """The arrays of some rows, and the number of rows that lost their end.
+
+        See `Encoder` in tagloop/data/storage/arrays.py.
+        """
         texts = [text or "" for text in table["text"].to_pylist()]
         pairs = [pair or "" for pair in table["pair"].to_pylist()] if self.has_pairs else None
         encodings = self.tokenizer(

@@ -1,4 +1,4 @@
-"""The options that only classification takes. Imports nothing heavy: --help reads this file."""
+"""The options of classification. --help reads this file, so it imports no large library."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from tagloop.options.marks import option
 
-# A model from scratch wants a higher rate than fine-tuning, and the sample is small.
+# The sample is small, and a model from scratch needs a higher learning rate than fine-tuning.
 SAMPLE_DEFAULTS = {
     "learning_rate": 1e-3,
     "per_device_train_batch_size": 16,
@@ -18,7 +18,7 @@ EXPORT_FORMATS = ()
 
 @dataclass(frozen=True)
 class Options:
-    """What is read of the texts."""
+    """The options that say which columns of the data are texts."""
 
     text_pair_column_name: str | None = option(
         None, "Column of the second text of a pair.", about="data"
@@ -26,5 +26,5 @@ class Options:
 
 
 def find_problems(config: Any) -> Iterator[str]:
-    """The options of a Config that contradict one another, one line each."""
+    """Messages about options of this task that contradict each other, one line each."""
     yield from ()

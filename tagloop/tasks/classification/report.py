@@ -1,4 +1,4 @@
-"""The sections of a report that tell of classes or numbers: scores, confusion, the worst rows."""
+"""The sections of a report on classes or numbers: scores, confusion, the worst rows."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ from tagloop.pages.blocks import (
     score_card,
     type_section,
 )
-from tagloop.pages.page import Cards, Marked, Picture, Section, Table, mark
+from tagloop.pages.page import Cards, MarkedSentences, Picture, Section, Table, mark
 from tagloop.pages.sentences import confusion, count_by, types_of
 from tagloop.pages.statistics import interval, resample
 from tagloop.tasks.classification.answers import RowAnswers
@@ -23,7 +23,7 @@ MOST_ROWS = 25
 
 
 def build_sections(answers: RowAnswers) -> list[Section]:
-    """All that can be said of the predicted classes or numbers."""
+    """The sections about the predicted classes or numbers."""
     if answers.numbers is not None:
         return [_numbers(answers)]
     is_right = answers.is_right
@@ -53,13 +53,13 @@ def _errors(answers: RowAnswers) -> Section:
     blocks = [confusion_matrix(types)]
     wrong = Counter({pair: times for pair, times in types.items() if len({*pair}) > 1})
     if len(types_of(answers.sentences)) > 2:
-        rows = [(gold, said, f"{n:,}") for (gold, said), n in wrong.most_common(12)]
+        rows = [(gold, predicted, f"{n:,}") for (gold, predicted), n in wrong.most_common(12)]
         blocks.append(Table(("gold", "predicted", "times"), rows))
     return Section("Errors", "", blocks)
 
 
 def _worst(answers: RowAnswers, is_right: np.ndarray) -> Section:
-    """The wrong rows that the model was surest of."""
+    """The section with the wrong rows of highest probability."""
     wrong = np.flatnonzero(~is_right)
     order = wrong[np.argsort(-answers.probabilities[wrong], kind="stable")][:MOST_ROWS]
     shown = []
@@ -69,15 +69,18 @@ def _worst(answers: RowAnswers, is_right: np.ndarray) -> Section:
         heading += f" instead of {sentence.gold[0][2]}"
         shown.append((heading, [("text", mark(sentence, [], []))]))
     text = f"{len(wrong):,} of {len(answers.sentences):,} rows are wrong."
-    return Section("Wrong, and surest of it", text, [Marked(shown)])
+    return Section("Wrong, and surest of it", text, [MarkedSentences(shown)])
 
 
 def _numbers(answers: RowAnswers) -> Section:
-    """A regression: its scores, every row as a dot, and the rows that are farthest off."""
-    gold, found = answers.numbers.T
-    off = abs(gold - found)
+    """The section about a regression: its scores, a dot for every row, and the worst rows."""
+    gold, predicted = answers.numbers.T
+    off = abs(gold - predicted)
     ones = np.ones_like(gold)
-    sums = np.stack([ones, gold, found, gold * gold, found * found, gold * found, off**2], axis=1)
+    sums = np.stack(
+        [ones, gold, predicted, gold * gold, predicted * predicted, gold * predicted, off**2],
+        axis=1,
+    )
     (r, mse), (r_drawn, mse_drawn) = _pearson(sums.sum(0)), _pearson(resample(sums))
     cards = [
         ("Pearson's r", f"{r:.4f}", _interval_text(r_drawn, ".3f")),
@@ -86,24 +89,25 @@ def _numbers(answers: RowAnswers) -> Section:
     ]
     shown = [
         (
-            f"row {answers.rows[row] + 1:,}: {found[row]:.3g} instead of {gold[row]:.3g}",
+            f"row {answers.rows[row] + 1:,}: {predicted[row]:.3g} instead of {gold[row]:.3g}",
             [("text", mark(answers.sentences[row], [], []))],
         )
         for row in np.argsort(-off, kind="stable")[:MOST_ROWS].tolist()
     ]
     picture = Picture(
-        charts.points(gold, found, xlabel="gold", ylabel="predicted"), "Predicted over gold numbers"
+        charts.points(gold, predicted, xlabel="gold", ylabel="predicted"),
+        "Predicted over gold numbers",
     )
-    blocks = [Cards(cards), picture, Marked(shown)]
+    blocks = [Cards(cards), picture, MarkedSentences(shown)]
     text = (
-        f"Of {answers.where}. The interval holds 95% of the scores when rows are drawn again "
-        f"({len(r_drawn):,} bootstrap samples). The rows below are farthest off."
+        f"Of {answers.where}. 95% of the scores of resampled rows lie in the interval "
+        f"({len(r_drawn):,} bootstrap samples). The rows below have the largest errors."
     )
     return Section("Scores", text, blocks)
 
 
 def _interval_text(drawn: np.ndarray, shape: str) -> str:
-    """The interval of a score of numbers; that it has no width proves nothing, so it is not said.
+    """The interval of a score of numbers; an interval without width proves nothing and is left out.
 
     >>> _interval_text(np.array([0.5, 0.5]), ".3f")
     'too few rows for an interval'
@@ -113,7 +117,7 @@ def _interval_text(drawn: np.ndarray, shape: str) -> str:
 
 
 def _pearson(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation and mean squared error from sums over rows, [...] each of [..., 7]."""
+    """Correlation and mean squared error, [...] each, from sums over rows, [..., 7]."""
     number, x, y, xx, yy, xy, squares = np.moveaxis(sums, -1, 0)
     spread = np.sqrt(np.maximum((xx - x * x / number) * (yy - y * y / number), 0))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,1 +1,1 @@
-"""A tag per word: named entities, parts of speech, chunks."""
+"""The tasks with a tag for every word: named entities, parts of speech, chunks."""

@@ -1,7 +1,7 @@
-"""Words <-> sub-tokens: windows of long sentences, and who owns which word. Pure.
+"""Cuts long sentences into windows, and decides which window owns which word.
 
-Every word keeps at least one sub-token and belongs to exactly one window, so nothing is lost in
-training, in predictions or in the score.
+Every word keeps at least one sub-token and is an own word of exactly one window. So training,
+predictions and scores have every word once.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """A run of words that fits the model. Indices are words of the sentence, ends exclusive.
+    """A run of words of one sentence that fits the model.
 
-    The words `own_start..own_end` are labelled and predicted here; the others are context.
+    The window learns and predicts its own words; its other words are context.
+
+    Attributes:
+        start, end: the words of the window, by their index in the sentence, end exclusive.
+        own_start, own_end: the own words of the window, end exclusive.
     """
 
     start: int
@@ -22,11 +26,11 @@ class Window:
 
 
 def resolve_stride(stride: int | None, budget: int) -> int:
-    """How many sub-tokens neighbouring windows share: the one rule for --stride.
+    """The number of sub-tokens that neighbouring windows share; only this function decides it.
 
     Args:
-        stride: as given; None means a quarter of a window.
-        budget: sub-tokens a window may hold, special tokens not counted.
+        stride: the value of --stride; None means a quarter of a window.
+        budget: sub-tokens that a window may have, special tokens not counted.
 
     Returns:
         The stride, at most half a window.
@@ -41,14 +45,14 @@ def cut_windows(piece_counts: Sequence[int], *, budget: int, stride: int) -> lis
     """Cut a sentence at word boundaries into overlapping windows.
 
     Args:
-        piece_counts: sub-tokens of every word, each between 1 and `budget`.
-        budget: sub-tokens a window may hold, special tokens not counted.
+        piece_counts: the number of sub-tokens of every word, from 1 to `budget`.
+        budget: sub-tokens that a window may have, special tokens not counted.
         stride: sub-tokens that neighbouring windows share, at most `budget // 2`.
 
     Returns:
-        Windows in order. A word in two windows is owned by the one that shows more of what lies
-        around it: the later one as soon as that has more left context than the earlier one has
-        right context.
+        Windows in the order of the sentence. A word in two windows is an own word of the window
+        with more context around it. The later window owns the word if the word has more
+        sub-tokens before it in the later window than after it in the earlier window.
 
     >>> cut_windows([1, 1, 1, 1, 1, 1], budget=4, stride=2)
     [Window(start=0, end=4, own_start=0, own_end=3), Window(start=2, end=6, own_start=3, own_end=6)]
@@ -75,9 +79,9 @@ def cut_windows(piece_counts: Sequence[int], *, budget: int, stride: int) -> lis
             next_start -= 1
         own_end = max(next_start, own_start)
         while own_end < end:
-            right_here = begins[end] - begins[own_end + 1]
-            left_in_next = begins[own_end] - begins[next_start]
-            if left_in_next > right_here:
+            num_after = begins[end] - begins[own_end + 1]
+            num_before = begins[own_end] - begins[next_start]
+            if num_before > num_after:
                 break
             own_end += 1
         windows.append(Window(start, end, own_start, own_end))

@@ -29,12 +29,13 @@ class TagAnswers(Answers):
 
     Attributes:
         task: "ner", "chunk" or "pos".
-        strict: of each sentence the predicted spans that begin with B-, which strict scores take.
-        probabilities: of the predicted label of every word with a gold tag, float32 [num_words];
-            None: the run left none.
-        is_right: bool [num_words], whether the label is the gold one.
-        in_span: bool [num_words], whether the label is part of a span.
-        training: the words of each span of the training data -> its types there; None: unknown.
+        strict: for every sentence the predicted spans that begin with B-, for strict scores.
+        probabilities: the probability of the predicted label of every word with a gold tag,
+            float32 [num_words]; None if the run left no probabilities.
+        is_right: bool [num_words], True if the predicted label is the gold label.
+        in_span: bool [num_words], True if the predicted label is part of a span.
+        training: for the words of every span in the training data its types there; None if the
+            training data cannot be read.
     """
 
     task: str
@@ -46,29 +47,34 @@ class TagAnswers(Answers):
 
     @property
     def has_spans(self) -> bool:
-        """True where it is predicted which words belong together: entities and chunks."""
+        """True for entities and chunks, whose predictions say which words belong together."""
         return self.task != "pos"
 
     @property
     def span(self) -> str:
-        """What a span is called."""
+        """The name of a span of this task, in the singular."""
         return SPAN_NAMES[self.task]
 
     @property
     def spans(self) -> str:
-        """What several spans are called."""
+        """The name of a span of this task, in the plural."""
         return PLURALS[self.span]
 
     def add(self, row: int, words: list[str], gold: list[str], predicted: list[str]) -> None:
-        """Count a sentence; gold and predicted tags of every word are IOB2, or plain for pos."""
-        found = to_spans(predicted, self.task)
-        self.sentences.append(Sentence(words, to_spans(gold, self.task), found))
-        self.strict.append([span for span in found if predicted[span[0]].startswith("B-")])
+        """Add a sentence.
+
+        Args:
+            row: the number of the sentence in its split.
+            gold, predicted: a tag for every word, in IOB2, or plain for pos.
+        """
+        spans = to_spans(predicted, self.task)
+        self.sentences.append(Sentence(words, to_spans(gold, self.task), spans))
+        self.strict.append([span for span in spans if predicted[span[0]].startswith("B-")])
         self.rows.append(row)
 
 
 def to_spans(tags: Sequence[str], task: str) -> list[Span]:
-    """Spans of IOB2 tags; for pos every word is one.
+    """The spans of IOB2 tags; for pos every word is a span.
 
     >>> to_spans(["B-PER", "I-PER", "O"], "ner"), to_spans(["DET", "NOUN"], "pos")
     ([(0, 2, 'PER')], [(0, 1, 'DET'), (1, 2, 'NOUN')])
@@ -79,13 +85,16 @@ def to_spans(tags: Sequence[str], task: str) -> list[Span]:
 
 
 def read_answers(outcome: Outcome) -> TagAnswers | None:
-    """Gold and predicted tags: from predictions.npz and the data of the run, which is read again.
+    """Read gold tags from the data of the run, and predicted tags from predictions.npz.
 
-    Where that fails, words and tags are those of predictions.conll, which has no probabilities;
-    without it, too, there are no answers. Notes of the outcome say what is missing.
+    If one of them cannot be read, words and tags come from predictions.conll, which has no
+    probabilities. Notes of the outcome say which part is missing.
+
+    Returns:
+        The answers; None if predictions.conll cannot be used either.
 
     Raises:
-        InputError: predictions.conll was edited and is no longer such a file.
+        InputError: predictions.conll was edited and has another format now.
     """
     corpus, answers = _read_corpus(outcome), None
     if corpus and outcome.predictions:
@@ -108,7 +117,7 @@ def _read_corpus(outcome: Outcome) -> Corpus | None:
     split = outcome.predictions.split if outcome.predictions else "test"
     try:
         return load_corpus(outcome.config, read_choices(outcome.config), ["train", split])
-    except Exception as error:  # moved or damaged since: the page does without
+    except Exception as error:  # The data may have been moved or damaged since the run.
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         outcome.notes.append(f"the data of the run cannot be read again: {reason}")
         return None
@@ -122,7 +131,7 @@ def _new_answers(task: str, split: str) -> TagAnswers:
 
 
 def _join(outcome: Outcome, corpus: Corpus) -> TagAnswers | None:
-    """Put the predicted labels beside the words that they were predicted for."""
+    """Join the words of a split with their predicted labels."""
     split, fingerprint, outputs = outcome.predictions
     if corpus.fingerprints.get(split) != fingerprint:
         outcome.notes.append(
@@ -167,36 +176,37 @@ def _shown(word: str) -> str:
 
 
 def _from_columns(outcome: Outcome, corpus: Corpus | None) -> TagAnswers | None:
-    """The sentences of predictions.conll, if their words have gold tags of this task."""
+    """The answers from predictions.conll; None if its words have no gold tags of this task."""
     path = outcome.folder / "predictions.conll"
     if outcome.options.get("predict_file") or not path.is_file():
-        return None  # words to tag replace the test split; their gold tags may be of another kind
-    found = read_conll(path)
-    if not found:
+        # The file has the words of --predict_file, and maybe gold tags of another task.
+        return None
+    tagged = read_conll(path)
+    if not tagged:
         return None
     task = outcome.config.task_name
-    if not outcome.record and any(not _marks_spans(tags) for _, *tags in found):
+    if not outcome.record and any(not _marks_spans(tags) for _, *tags in tagged):
         task = "pos"
     answers = _new_answers(task, "test")
     numbers = _rows_with_gold(outcome, corpus) if corpus else None
-    if numbers is not None and len(numbers) != len(found):
+    if numbers is not None and len(numbers) != len(tagged):
         outcome.notes.append(
-            f"predictions.conll has {len(found):,} sentences, the test data {len(numbers):,}: the "
+            f"predictions.conll has {len(tagged):,} sentences, the test data {len(numbers):,}: the "
             "file is not what this run predicted"
         )
         numbers = None
-    for row, sentence in zip(numbers or range(len(found)), found, strict=True):
+    for row, sentence in zip(numbers or range(len(tagged)), tagged, strict=True):
         answers.add(row, *sentence)
     return answers
 
 
 def _rows_with_gold(outcome: Outcome, corpus: Corpus) -> list[int] | None:
-    """Rows of the test data that are in predictions.conll; None if the data is another one now."""
+    """Rows of the test data that are in predictions.conll; None if the data has changed."""
     now, then = corpus.fingerprints.get("test"), outcome.fingerprints.get("test")
     if now is None or (then is not None and then != now):
         return None
     tags = corpus.splits["test"]["tags"]
-    return [row for row, of in enumerate(tags) if any(tag is not None for tag in of)]
+    return [row for row, own in enumerate(tags) if any(tag is not None for tag in own)]
 
 
 def _marks_spans(sides: list[list[str]]) -> bool:
@@ -204,10 +214,10 @@ def _marks_spans(sides: list[list[str]]) -> bool:
 
 
 def read_conll(path: Path) -> list[tuple[list[str], list[str], list[str]]]:
-    """Words, gold and predicted tags of every sentence; empty if there are no gold tags.
+    """Words, gold tags and predicted tags of every sentence; [] if the file has no gold tags.
 
     Raises:
-        InputError: a line that write_predictions did not write.
+        InputError: write_predictions has not written this line.
     """
     sentences, words, gold, predicted = [], [], [], []
     lines = path.read_text(encoding="utf-8").split("\n")
@@ -227,7 +237,10 @@ def read_conll(path: Path) -> list[tuple[list[str], list[str], list[str]]]:
 
 
 def _training_spans(outcome: Outcome, corpus: Corpus) -> dict[str, set[str]] | None:
-    """The words of every span of the training data, and its types there."""
+    """For the words of every span in the training data its types there.
+
+    The result is None if the training data cannot be read or has changed.
+    """
     now, then = corpus.fingerprints.get("train"), outcome.fingerprints.get("train")
     if now is None:
         return None
@@ -247,18 +260,19 @@ def _training_spans(outcome: Outcome, corpus: Corpus) -> dict[str, set[str]] | N
 
 
 def _warnings(answers: TagAnswers) -> list[str]:
-    """Predictions that show that nothing was learned, in plain words."""
+    """A sentence for the reader if the predictions show that the model learned nothing."""
     gold = Counter(span[2] for sentence in answers.sentences for span in sentence.gold)
-    found = Counter(span[2] for sentence in answers.sentences for span in sentence.predicted)
-    if gold and not found:
+    predicted = Counter(span[2] for sentence in answers.sentences for span in sentence.predicted)
+    if gold and not predicted:
         return [
             f"The model predicted no {answers.span} at all in {answers.where}, where "
             f"{gold.total():,} could be found: it has not learned to find any. More epochs or "
             "another --learning_rate may help."
         ]
-    if not answers.has_spans and len(found) == 1 and len(gold) > 1:
+    if not answers.has_spans and len(predicted) == 1 and len(gold) > 1:
         return [
-            f"The model gave every word of {answers.where} the same tag, {next(iter(found))}: it "
-            "has not learned to tell words apart. More epochs or another --learning_rate may help."
+            f"The model gave every word of {answers.where} the same tag, {next(iter(predicted))}: "
+            "it has not learned to tell words apart. More epochs or another --learning_rate may "
+            "help."
         ]
     return []

@@ -1,4 +1,4 @@
-"""What the model card says of a tagger."""
+"""The facts for the model card of a tagger."""
 
 from tagloop.tasks.card_facts import CardFacts
 
@@ -14,8 +14,12 @@ METRICS = {"accuracy": "accuracy"} | {
 
 
 def describe_card(task_name: str, labels: list[str], sizes: dict[str, str]) -> CardFacts:
-    """Facts of a tagger that was trained as `--task_name task_name`."""
-    # Tags without a scheme: the strategy would make one of neighbours with the same tag.
+    """The facts about a tagger that was trained with `--task_name task_name`.
+
+    Args:
+        sizes: for every split its numbers of sentences, words and windows, in words.
+    """
+    # For pos the strategy would join neighbouring words with the same tag.
     strategy = "" if task_name == "pos" else ', aggregation_strategy="first"'
     note = "Spans as conlleval reads them; strict: a span begins with B-."
     return CardFacts(

@@ -1,4 +1,4 @@
-"""Which label a word gets: evaluation and predict.py ask here, and so report and exporter do."""
+"""Decides the label of every word, for evaluation, report, predict.py and export.py."""
 
 from torch import Tensor, nn
 
@@ -7,13 +7,15 @@ def decode(model: nn.Module, logits: Tensor, counts: Tensor) -> tuple[Tensor, Te
     """The likeliest label of every word, and its probability.
 
     Args:
-        model: that computed the logits. Each word is decided by itself here; a way of deciding
-            that has parameters, such as a CRF, finds them in the model.
-        logits: float [num_words, num_labels], of the first sub-token of every word.
-        counts: int [num_windows] on the CPU, words of every window; windows follow each other.
+        model: the model that computed the logits. This function decides every word by itself and
+            does not use the model; a decoder with parameters, as a CRF, finds them in the model.
+        logits: float [num_words, num_labels], the logits of the first sub-token of every word, one
+            window after the other.
+        counts: int [num_windows] on the CPU, the number of words of every window.
 
     Returns:
-        Label ids, int64 [num_words], and the softmax of the logits at them, float32 [num_words].
+        Label ids, int64 [num_words], and their probabilities, float32 [num_words]: the softmax of
+        the logits.
     """
     logits = logits.float()
     label_ids = logits.argmax(-1)

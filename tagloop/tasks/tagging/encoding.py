@@ -1,9 +1,9 @@
-"""Sentences -> windows of sub-token ids, a thousand at a time, on one process or several.
+"""Turns sentences into windows of sub-token ids, a thousand at once, in one process or several.
 
     encoder = build_encoder(tokenizer, template, ...)
-    facts = encode_sentences(folder, dataset, encoder)  # one .npy file an array
+    facts = encode_sentences(folder, dataset, encoder)  # one .npy file for every array
 
-A distinct word is tokenized once, all else is arithmetic on arrays.
+The tokenizer gets every distinct word once; all further steps are arithmetic on arrays.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ from tagloop.data.words import schemes
 from tagloop.models.tokenizers import Template, WordPieces
 from tagloop.tasks.tagging import alignment
 
-WORTH_PROCESSES = 2_000_000  # sentences; a process takes 3 s to start, a million sentences 8 s
+# Several processes are used from this number of sentences on. A process takes 3 s to start, and a
+# million sentences take 8 s.
+WORTH_PROCESSES = 2_000_000
 ARRAY_TYPES = {
     "input_ids": np.int32,
     "labels": np.int16,
@@ -43,14 +45,15 @@ def encode_sentences(
     """Tokenize, cut and label sentences; write the arrays of `Windows` as `<name>.npy`.
 
     Args:
-        dataset: columns `tokens` and `tags` (None: no gold tag).
-        num_workers: processes; one does all where more would not pay.
+        folder: an existing folder.
+        dataset: the columns `tokens` and `tags`; a word without a gold tag has the tag None.
+        num_workers: processes, at most; a small dataset needs only one.
 
     Returns:
-        The facts to report.
+        The numbers of FACTS by name.
 
     Raises:
-        RunStopped: a process was killed, most likely for want of memory.
+        RunStopped: a process was killed, probably because memory ended.
     """
     counts = write_arrays(
         folder,
@@ -74,7 +77,7 @@ def build_encoder(
     label_all_tokens: bool,
     num_labels: int | None = None,
 ) -> "Encoder":
-    """An encoder of sentences.
+    """Build an encoder of sentences.
 
     Args:
         label2id: of every tag. The ids from `num_labels` on are of tags that the model does not
@@ -84,7 +87,7 @@ def build_encoder(
         stride: of these, how many the next window repeats.
         label_all_tokens: whether a word's later sub-tokens are learned from, too.
     """
-    # A word that the tokenizer makes nothing of still has to be predicted.
+    # A word without sub-tokens gets this id, because it must have a prediction, too.
     stand_in = next(
         token_id
         for token_id in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
@@ -99,7 +102,7 @@ def build_encoder(
 
 @dataclass(frozen=True)
 class Encoder:
-    """How a table of sentences becomes windows; see `build_encoder`."""
+    """Turns a table of sentences into windows; `build_encoder` describes the attributes."""
 
     pieces_of: WordPieces
     template: Template
@@ -111,7 +114,7 @@ class Encoder:
     num_labels: int
 
     def encode_words(self, sentences: list[list[str]]) -> tuple[Arrays, dict[str, int]]:
-        """The arrays of `Windows` and the facts of a few sentences without tags, in memory."""
+        """The arrays of `Windows`, in memory, and the numbers of FACTS for untagged sentences."""
         strings = pa.list_(pa.string())
         no_tags = [[None] * len(words) for words in sentences]
         columns = {"tokens": pa.array(sentences, strings), "tags": pa.array(no_tags, strings)}
@@ -121,7 +124,10 @@ class Encoder:
         return {name: arrays[name].astype(dtype) for name, dtype in ARRAY_TYPES.items()}, facts
 
     def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
-        """The arrays and the facts of some sentences; lengths in place of offsets."""
+        """The arrays and the numbers of FACTS for some sentences.
+
+        An array of OFFSETS has the lengths of its entries instead of their offsets.
+        """
         sizes, distinct, numbers = _indexed(table["tokens"])
         pieces = self.pieces_of(distinct)
         full_counts = _lengths(pieces)[numbers]
@@ -142,18 +148,22 @@ class Encoder:
         return arrays, facts
 
     def _labels(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels of every word's first and later sub-tokens, int16 [num_words]."""
+        """Labels of the first and of the later sub-tokens of every word, int16 [num_words] each."""
         _, tags, numbers = _indexed(column)
-        first = [self.label2id.get(tag, IGNORE_INDEX) for tag in tags]  # of words to tag: any
+        # Words to tag may have any tags; unknown tags become IGNORE_INDEX.
+        first = [self.label2id.get(tag, IGNORE_INDEX) for tag in tags]
         later = [IGNORE_INDEX] * len(tags)
         if self.label_all_tokens:
             known = zip(tags, first, strict=True)
             later = [self.label2id.get(schemes.continuation(tag), same) for tag, same in known]
-        nothing = [IGNORE_INDEX]  # behind the others: the number of a word without a tag
+        nothing = [IGNORE_INDEX]  # A word without a tag has the number after those of all tags.
         return tuple(np.array(ids + nothing, dtype=np.int16)[numbers] for ids in (first, later))
 
     def _windows(self, sizes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Fields of `alignment.Window` in words of the batch, int64 [num_windows, 4]."""
+        """The fields of `alignment.Window` for every window, int64 [num_windows, 4].
+
+        The indices count the words of the whole table.
+        """
         ends = sizes.cumsum()
         begins = ends - sizes
         is_cut = _sums(counts, sizes) > self.budget
@@ -176,15 +186,18 @@ class Encoder:
         first: np.ndarray,
         later: np.ndarray,
     ) -> Arrays:
-        """The sub-tokens and labels of windows.
+        """The arrays of windows with their sub-tokens and labels.
 
         Args:
-            piece_ids: sub-tokens of the distinct words, one after the other.
-            begins, counts: where there, and how many, are those of a word, [num_words].
+            windows: the result of `_windows`.
+            piece_ids: the sub-tokens of the distinct words, one word after the other.
+            begins, counts: int64 [num_words]; the sub-tokens of a word are those from its begin in
+                piece_ids on, as many as its count.
+            first, later: the result of `_labels`.
         """
         prefix, suffix = self.template.prefix, self.template.suffix
         starts, ends, own_starts, own_ends = windows.T
-        words = _ranges(starts, ends - starts)  # a word is there once for each of its windows
+        words = _ranges(starts, ends - starts)  # A word occurs once for each of its windows.
         window_of = np.repeat(np.arange(len(windows)), ends - starts)
         is_own = (own_starts[window_of] <= words) & (words < own_ends[window_of])
         counts = counts[words]
@@ -215,9 +228,12 @@ class Encoder:
 
 
 def _indexed(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Lists of strings as their lengths, the distinct strings, and the number of each there.
+    """Turn lists of strings into numbers.
 
-    A null has the number behind the last.
+    Returns:
+        The lengths of the lists, int64 [num_lists]; the distinct strings; and for every string of
+        the lists its number among them, int [num_strings]. The number of a null is the number of
+        distinct strings.
     """
     lists = column.combine_chunks()
     flat = lists.flatten().dictionary_encode()
@@ -235,13 +251,13 @@ def _lengths(lists: list[list[int]]) -> np.ndarray:
 
 
 def _ranges(begins: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """`begin, begin + 1, ...`, `count` numbers of each, one range after the other."""
-    behind = counts.cumsum()
-    return np.arange(counts.sum()) + np.repeat(begins - (behind - counts), counts)
+    """Ranges from each begin on, `count` numbers each, joined: begin, begin + 1, ..."""
+    ends = counts.cumsum()
+    return np.arange(counts.sum()) + np.repeat(begins - (ends - counts), counts)
 
 
 def _sums(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The sum of the first `counts[0]` values, of the next `counts[1]`, and so on."""
+    """The sum of the first `counts[0]` values, of the next `counts[1]` values, and so on."""
     totals = np.concatenate([[0], values.cumsum()])
-    behind = counts.cumsum()
-    return totals[behind] - totals[behind - counts]
+    ends = counts.cumsum()
+    return totals[ends] - totals[ends - counts]

@@ -1,4 +1,4 @@
-"""What export.py compares of a tagger, before and after the export."""
+"""The predictions of a tagger that export.py compares before and after the export."""
 
 import numpy as np
 
@@ -6,5 +6,9 @@ UNIT, ANSWER = "words", "tag"  # every word has a tag
 
 
 def answers(predictions: dict[str, np.ndarray]) -> np.ndarray:
-    """The label id of every word of a split, int16 [num_words], as the task predicts them."""
+    """The label id of every word of a split, int16 [num_words].
+
+    Args:
+        predictions: by name, as `Tagging.predict` names them.
+    """
     return predictions["label"]

@@ -1,4 +1,4 @@
-"""The tasks of this folder: which tags they learn, and how the user wants the data read."""
+"""The tasks of this folder: the kinds of tags, and the user's choices for reading the data."""
 
 from tagloop.data.row import Choices, TagKind
 from tagloop.data.sources import existing_file
@@ -19,10 +19,10 @@ KINDS = {
 
 
 def read_choices(config: Config) -> Choices:
-    """The user's choices; a --labels_file is read.
+    """The user's choices for reading the data; this reads --labels_file.
 
     Raises:
-        InputError: the --labels_file cannot be read, or holds no names.
+        InputError: the --labels_file cannot be read, or has no names.
     """
     names_file = config.labels_file and existing_file("--labels_file", config.labels_file)
     return Choices(

@@ -1,4 +1,4 @@
-"""The options that only tagging takes. Imports nothing heavy: --help reads this file."""
+"""The options of tagging. --help reads this file, so it imports no large library."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tagloop.options.marks import option
 
-# A model from scratch wants a higher rate than fine-tuning, and the sample is small.
+# The sample is small, and a model from scratch needs a higher learning rate than fine-tuning.
 SAMPLE_DEFAULTS = {
     "learning_rate": 1e-3,
     "per_device_train_batch_size": 16,
@@ -18,7 +18,7 @@ EXPORT_FORMATS = ("onnx",)
 
 @dataclass(frozen=True)
 class Options:
-    """What is read of the words and tags, and how sentences become windows."""
+    """The options that say how words and tags are read, and how sentences become windows."""
 
     labels_file: str | None = option(
         None,
@@ -68,7 +68,7 @@ class Options:
 
 
 def find_problems(config: Any) -> Iterator[str]:
-    """The options of a Config that contradict one another, one line each."""
+    """Messages about options of this task that contradict each other, one line each."""
     longest = max((config.max_length or 0) - 2, 0) // 2
     if config.max_length and config.stride and config.stride > longest:
         yield f"--stride {config.stride}: must be at most half of --max_length {config.max_length}"

@@ -1,4 +1,4 @@
-"""Label ids of all words -> tags of every sentence -> files."""
+"""Turns the label ids of all words into tags of sentences, and writes them into files."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ from tagloop.tasks.tagging.windows import Windows
 
 
 def logits_of_words(windows: Windows, batch: MicroBatch, logits: Tensor) -> Tensor:
-    """The logits of the first sub-token of every word that the windows of a batch own.
+    """The logits of the first sub-token of every own word of the windows of a batch.
 
     Args:
-        logits: [rows, columns, num_labels], as the model gives them for the batch.
+        logits: float [rows, columns, num_labels], the output of the model for the batch.
 
     Returns:
-        [num_words_of_batch, num_labels], in the order of the windows and their words.
+        [own words of the batch, num_labels], in the order of the windows and their words.
     """
     ids = batch.example_ids
     words_per_row = windows.word_offsets[ids + 1] - windows.word_offsets[ids]
@@ -35,7 +35,12 @@ def logits_of_words(windows: Windows, batch: MicroBatch, logits: Tensor) -> Tens
 def to_tags(
     label_ids: np.ndarray, sentence_offsets: np.ndarray, id2label: Mapping[int, str]
 ) -> list[list[str | None]]:
-    """Label ids of all words -> tags of every sentence; IGNORE_INDEX becomes None.
+    """Turn the label ids of all words into tags of every sentence.
+
+    Args:
+        label_ids: int [num_words]; IGNORE_INDEX becomes None.
+        sentence_offsets: int64 [num_sentences + 1], the words of every sentence.
+        id2label: the tag of every label id.
 
     >>> to_tags(np.array([1, 0, 0]), np.array([0, 2, 3]), {0: "O", 1: "B-PER"})
     [['B-PER', 'O'], ['O']]
@@ -49,12 +54,19 @@ def write_predictions(
     sentences: Iterable[dict],
     predictions: Sequence[Sequence[str]],
 ) -> None:
-    """predictions.txt (the tags of a sentence on a line) and predictions.conll.
+    """Write predictions.txt, with the tags of a sentence in each line, and predictions.conll.
 
-    predictions.conll has the columns word, gold tag, predicted tag, so that the official conlleval
-    script gives our scores: where some words have a gold tag, those without are left out, as they
-    are from the scores. Where none has, the columns are word and predicted tag. Columns are
-    separated by a space, so a space inside a word becomes an underscore, and so does an empty word.
+    predictions.conll has the columns word, gold tag and predicted tag, from which the official
+    conlleval script computes the scores of this project. Words without a gold tag are left out, as
+    in the scores. If no word has a gold tag, the columns are word and predicted tag. A space
+    separates the columns, so a space in a word, and an empty word, becomes an underscore.
+
+    Args:
+        sentences: the rows of a split, with `tokens` and `tags`.
+        predictions: the predicted tags of every sentence.
+
+    Raises:
+        OSError: a file cannot be written.
     """
     lines, scored, bare = [], [], []
     for sentence, predicted in zip(sentences, predictions, strict=True):

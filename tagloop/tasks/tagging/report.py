@@ -1,4 +1,4 @@
-"""The sections of a report that tell of tags: scores, kinds of errors, the worst sentences."""
+"""The sections of a report on tags: scores, kinds of errors, the worst sentences."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ from tagloop.pages.blocks import (
     score_card,
     type_section,
 )
-from tagloop.pages.page import Cards, Marked, Section, Table, mark
+from tagloop.pages.page import Cards, MarkedSentences, Section, Table, mark
 from tagloop.pages.sentences import (
     KINDS,
     SEEN,
@@ -35,7 +35,7 @@ SPAN_EDGES = (1, 2, 3, 4)
 
 
 def build_sections(answers: TagAnswers) -> list[Section]:
-    """All that can be said of the predicted tags."""
+    """The sections about the predicted tags."""
     return [
         _scores(answers),
         type_section(answers.sentences, "type"),
@@ -48,7 +48,7 @@ def build_sections(answers: TagAnswers) -> list[Section]:
 
 
 def _scores(answers: TagAnswers) -> Section:
-    """The scores of all spans together, with their intervals."""
+    """The section with the scores of all spans together, and their intervals."""
     lenient = count_by(answers.sentences, lambda *_: "", [""])[:, 0]
     drawn = resample(lenient)
     if answers.has_spans:
@@ -69,7 +69,7 @@ def _scores(answers: TagAnswers) -> Section:
 
 
 def _errors(answers: TagAnswers) -> Section:
-    """Kinds of errors, and which types are taken for which."""
+    """The section with the kinds of errors, and the matrix of gold and predicted types."""
     types, kinds = confusion(answers.sentences)
     if answers.has_spans:
         blocks = [_kinds_table(answers, kinds), confusion_matrix(types, with_boundaries=True)]
@@ -82,27 +82,27 @@ def _errors(answers: TagAnswers) -> Section:
         return Section("Errors", text, blocks)
     blocks = [confusion_matrix(types)]
     wrong = Counter({pair: times for pair, times in types.items() if len({*pair}) > 1})
-    rows = [(gold, said, f"{n:,}") for (gold, said), n in wrong.most_common(12)]
+    rows = [(gold, predicted, f"{n:,}") for (gold, predicted), n in wrong.most_common(12)]
     return Section("Errors", "", [*blocks, Table(("gold", "predicted", "times"), rows)])
 
 
 def _kinds_table(answers: TagAnswers, kinds: Counter[str]) -> Table:
-    """How many errors of a kind there are, and the F1 if they alone were mended."""
+    """The table with the number of errors of each kind, and the F1 without these errors."""
     counts = count_by(answers.sentences, lambda *_: "", [""])
     right, predicted, gold = counts.sum((0, 1))
     total = max(kinds.total(), 1)
     rows = []
     for kind, meaning in KINDS.items():
         times = kinds[kind]
-        mended = right + (0 if kind == "spurious" else times)
+        corrected = right + (0 if kind == "spurious" else times)
         change = {"missed": times, "spurious": -times}.get(kind, 0)
-        f1 = scores_of(np.array((mended, predicted + change, gold)))[2]
+        f1 = scores_of(np.array((corrected, predicted + change, gold)))[2]
         rows.append((f"{kind}: {meaning}", f"{times:,}", f"{times / total:.0%}", f"{f1:.4f}"))
     return Table(("error", "number", "share", "F1 without"), rows)
 
 
 def _seen(answers: TagAnswers) -> list[Section]:
-    """Scores of what stands in the training data and what does not."""
+    """The section with the scores of spans that the training data has, and of other spans."""
     if answers.training is None:
         return []
     text = (
@@ -141,7 +141,7 @@ def _calibration(answers: TagAnswers) -> list[Section]:
 
 
 def _worst(answers: TagAnswers) -> Section:
-    """The sentences with most errors."""
+    """The section with the sentences that have most errors."""
     wrong = [errors_of(sentence) for sentence in answers.sentences]
     order = sorted(range(len(wrong)), key=lambda row: (-wrong[row], row))[:MOST_SENTENCES]
     shown = []
@@ -155,4 +155,4 @@ def _worst(answers: TagAnswers) -> Section:
     number = sum(map(bool, wrong))
     text = f"{number:,} of {len(wrong):,} sentences have an error. " * bool(number)
     text += "✗ is wrong: missed in the gold line, not right in the predicted one."
-    return Section("Sentences with most errors", text, [Marked(shown)])
+    return Section("Sentences with most errors", text, [MarkedSentences(shown)])

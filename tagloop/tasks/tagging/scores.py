@@ -1,10 +1,11 @@
-"""Scores of token classification as an `evaluate.Metric` over seqeval, offline and file-free.
+"""Scores of token classification as an `evaluate.Metric` over seqeval, without network or files.
 
     scorer = TokenScores()  # or evaluate.load("./tagloop/tasks/tagging/scores.py")
     scorer.compute(predictions=[["B-PER", "O"]], references=[["B-PER", None]])
 
-Self-contained: `evaluate.load` copies this file alone to its own cache. There it takes the first
-metric class it finds, so `Metric` itself must not be imported by name.
+This file imports no other file of the project, because `evaluate.load` copies only this file to its
+cache. `evaluate.load` uses the first metric class in the file, so `Metric` itself must not be
+imported by name.
 """
 
 from collections.abc import Sequence
@@ -31,17 +32,17 @@ Args:
 
 
 class TokenScores(evaluate.Metric):
-    """Scores per word or span, from tags that are already gathered from all processes.
+    """Scores of words or spans, from tags that are already gathered from all processes.
 
-    It keeps its data in memory whatever `keep_in_memory` says, so that it neither writes nor
-    locks a file, and refuses `num_process` above 1.
+    The data is always kept in memory, even with `keep_in_memory=False`, so that no file is written
+    or locked. `num_process` above 1 is refused.
     """
 
     def __init__(self, *, keep_in_memory: bool = True, **options) -> None:
         super().__init__(keep_in_memory=True, **options)
 
     def _build_data_dir(self) -> str:
-        return self._data_dir_root  # evaluate would make a folder in the user's cache
+        return self._data_dir_root  # By default evaluate would make a folder in the user's cache.
 
     def _info(self) -> evaluate.MetricInfo:
         tags = ListOf(Value("string"))
@@ -65,12 +66,12 @@ class TokenScores(evaluate.Metric):
         Words whose reference is None are left out on both sides.
 
         Returns:
-            For "ner" and "chunk": `precision`, `recall`, `f1` of spans as conlleval reads them,
-            `accuracy` of words, and `strict_precision`, `strict_recall`, `strict_f1`, where a
-            span that does not begin with B- does not exist; `entity_level` adds
-            `{TYPE}_precision`, `_recall`, `_f1`, `_number` (of gold spans). For "pos":
-            `accuracy` and `macro_f1`, the mean over the tags that occur on either side, and
-            `{TAG}_f1`, `_number`. What is undefined (nothing predicted, no words) is 0.
+            For "ner" and "chunk": `precision`, `recall` and `f1` of spans as conlleval reads them,
+            `accuracy` of words, and `strict_precision`, `strict_recall` and `strict_f1`, which
+            ignore spans that do not begin with B-; `entity_level` adds `{TYPE}_precision`,
+            `_recall`, `_f1` and `_number` (of gold spans). For "pos": `accuracy` and `macro_f1`,
+            the mean over all gold and predicted tags; `entity_level` adds `{TAG}_f1` and
+            `_number`. An undefined score (no predicted spans, no words) is 0.
 
         Raises:
             ValueError: the shapes differ, or the tags do not suit the task.
@@ -92,10 +93,10 @@ def type_scores(
     references: Sequence[Sequence[str | None]],
     task: str = "ner",
 ) -> dict[str, dict[str, float | int]]:
-    """Scores of every type of span, or of every tag for "pos"; arguments as of `compute`.
+    """Scores of every type of span, or of every tag for "pos"; arguments as in `compute`.
 
     Returns:
-        {type: {precision, recall, f1, number (of gold)}}, sorted.
+        For every type, in sorted order: precision, recall, f1, and the number of gold spans.
     """
     predictions, references = _keep_tagged_words(predictions, references)
     sides = [[tag for sentence in side for tag in sentence] for side in (references, predictions)]
@@ -104,7 +105,7 @@ def type_scores(
         types = sorted(tags)
         columns = word_scores(*sides, labels=types, average=None, zero_division=0) if types else ()
     else:
-        types = sorted({tag[2:] for tag in tags - {"O"}})  # the order of seqeval's arrays
+        types = sorted({tag[2:] for tag in tags - {"O"}})  # The arrays of seqeval have this order.
         columns = precision_recall_fscore_support(
             references or [[]], predictions or [[]], average=None, zero_division=0
         )
@@ -116,7 +117,7 @@ def type_scores(
 
 
 def _keep_tagged_words(predictions, references) -> tuple[list[list[str]], list[list[str]]]:
-    """Both sides without the words that have no gold tag; an error if the shapes differ."""
+    """Leave out the words without a gold tag on both sides. Raises ValueError for other shapes."""
     if len(predictions) != len(references):
         raise ValueError(
             f"{len(predictions)} sentences of predictions, {len(references)} of references"
@@ -154,7 +155,7 @@ def _score_spans(predictions, references, entity_level: bool) -> dict[str, float
         references, predictions, average="micro", zero_division=0
     )
     strict = strict_scores(references, predictions, average="micro", zero_division=0, scheme=IOB2)
-    # The overall scores come last: a type that is called "strict" must not replace them.
+    # The overall scores are set last, so that a type with the name "strict" cannot replace them.
     for prefix, values in (("", lenient), ("strict_", strict)):
         for name, value in zip(("precision", "recall", "f1"), values, strict=False):
             scores[prefix + name] = float(value)
@@ -162,7 +163,7 @@ def _score_spans(predictions, references, entity_level: bool) -> dict[str, float
 
 
 def _score_words(predictions, references, entity_level: bool) -> dict[str, float | int]:
-    """Accuracy and macro-F1 of plain tags; seqeval would take their first letter for a prefix."""
+    """Accuracy and macro-F1 of plain tags. seqeval would read their first letter as a prefix."""
     if not any(references):
         return {"accuracy": 0.0, "macro_f1": 0.0}
     types = type_scores(predictions, references, "pos")
@@ -177,7 +178,7 @@ def _score_words(predictions, references, entity_level: bool) -> dict[str, float
 
 
 def _accuracy(predictions, references) -> float:
-    """Share of the words whose tag is right."""
+    """The share of the words whose predicted tag is the gold tag."""
     correct = total = 0
     for predicted, gold in zip(predictions, references, strict=True):
         correct += sum(tag == known for tag, known in zip(predicted, gold, strict=True))

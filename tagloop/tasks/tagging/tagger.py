@@ -1,11 +1,12 @@
-"""A trained folder -> tags and entities of new text.
+"""Tags new text with a trained model: tags of words, and entities.
 
     tagger = load_tagger("runs/mine")
     tagger(["Ann Lee lives in Oslo."])[0].entities
     tagger([["Ann", "Lee", "lives"]])[0].tags
 
-Tags are those of the training run's own predictions, and those of `transformers.pipeline(...,
-aggregation_strategy="first")` where that splits the text into the same words.
+The tags are equal to the predictions of the training run. They are equal to those of
+`transformers.pipeline(..., aggregation_strategy="first")` if the pipeline splits the text into the
+same words.
 """
 
 import json
@@ -37,12 +38,12 @@ from tagloop.tasks.tagging.predictions import logits_of_words
 from tagloop.tasks.tagging.windows import Windows
 from tagloop.wording import shown
 
-DIGITS = 4  # of a probability; the last ones of float32 depend on the padding
+DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Tagger:
-    """Tags texts and sentences of words; see load_tagger, which makes one."""
+    """Tags texts and sentences of words; load_tagger builds a tagger."""
 
     def __init__(
         self,
@@ -73,28 +74,34 @@ class Tagger:
         )
 
     def __call__(self, inputs: str | Sequence[str | Sequence[str]]) -> list[Tagged]:
-        """Tag texts, sentences of words, or (text, its words); any mixture of them.
+        """Tag texts.
 
-        A string by itself is one text. Memory grows with the number of inputs: give a long file
-        piece by piece.
+        The needed memory grows with the number of inputs, so a long file should be given in parts.
+
+        Args:
+            inputs: one text; or a list in which each entry is a text, the words of a sentence, or a
+                pair of a text and its words.
+
+        Returns:
+            Words, tags, probabilities and entities of every input.
         """
         if isinstance(inputs, str):
             inputs = [inputs]
         sentences = [self._split(item) for item in inputs]
         label_ids, scores = self._label([tokens for _, tokens, _ in sentences])
-        results, at = [], 0
+        results, start = [], 0
         for text, tokens, offsets in sentences:
-            end = at + len(tokens)
-            tags = [self.labels[index] for index in label_ids[at:end].tolist()]
-            probabilities = scores[at:end].tolist()
+            end = start + len(tokens)
+            tags = [self.labels[index] for index in label_ids[start:end].tolist()]
+            probabilities = scores[start:end].tolist()
             entities = self._entities(text, tags, probabilities, offsets)
             rounded = [round(score, DIGITS) for score in probabilities]
             results.append(Tagged(text, tokens, tags, rounded, entities))
-            at = end
+            start = end
         return results
 
     def _split(self, item: Any) -> tuple[str, list[str], list[tuple[int, int]]]:
-        """Text, words, and where each of them lies in the text."""
+        """The text, the words, and the characters (start, end) of every word in the text."""
         if isinstance(item, str):
             offsets = split_text(item, self.words)
             return item, [item[start:end] for start, end in offsets], offsets
@@ -113,7 +120,7 @@ class Tagger:
 
     @torch.inference_mode()
     def _label(self, sentences: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-        """Label id and its probability of every word: int64 and float32 [num_words]."""
+        """Label ids of all words, int64 [num_words], and their probabilities, float32."""
         num_words = sum(map(len, sentences))
         label_ids, scores = np.zeros(num_words, np.int64), np.zeros(num_words, np.float32)
         if num_words == 0:
@@ -169,24 +176,27 @@ def load_tagger(
     device: str | torch.device | None = None,
     mixed_precision: str = "no",
 ) -> Tagger:
-    """The tagger of a folder that a training run or export.py left, or of any other trained model.
+    """Load a tagger from the folder of a training run, of export.py, or of another trained model.
 
     Args:
-        words: how running text is split; None: as the training words looked, which the folder
-            says, else "punctuation".
-        batch_size: windows that go through the model at once.
-        device: None: a GPU if there is one.
-        mixed_precision: no (float32), bf16 or fp16.
+        folder: the folder of the model.
+        words: how running text is split into words. None takes the way that config.json names,
+            because the words of the training data look like this; without a name it is
+            "punctuation".
+        batch_size: the number of the longest windows that go through the model at once.
+        device: None takes a GPU if the machine has one, else the CPU.
+        mixed_precision: "no" (float32), "bf16" or "fp16".
 
     Raises:
-        InputError: no saved model there, no trained head, or a tokenizer that does not tell words.
+        InputError: the folder has no saved model, the model has no trained head, or its tokenizer
+            does not keep words apart.
     """
     folder = Path(folder)
     config = _read_config(folder)
     record = _read_record(folder, config)
     try:
         tokenizer = load_tokenizer(Config(model_name_or_path=str(folder)), [], pre_split=True)
-        if (folder / onnx_model.NAME).is_file():  # written by export.py
+        if (folder / onnx_model.NAME).is_file():  # export.py wrote this file.
             model = onnx_model.load_onnx(folder)
             info = {"missing_keys": [], "mismatched_keys": []}
         else:
@@ -195,19 +205,19 @@ def load_tagger(
             )
     except InputError:
         raise
-    except Exception as error:  # damaged files raise all kinds
+    except Exception as error:  # Damaged files raise all kinds of errors.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{folder}: not a model that can tag: {reason}") from error
     kinds = [name for name in config.get("architectures") or () if "TokenClass" not in name]
     missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     if kinds or missing:
-        what = f"is a {kinds[0]}" if kinds else f"{min(missing)} is missing"
+        reason_missing = f"is a {kinds[0]}" if kinds else f"{min(missing)} is missing"
         raise InputError(
-            f"{folder}: no trained head for tags, {what}; train one first: "
+            f"{folder}: no trained head for tags, {reason_missing}; train one first: "
             f"train_loop.py --model_name_or_path {folder}"
         )
-    if bad := find_non_finite(model):
-        raise InputError(f"{folder}: weights of {bad} are not finite; train again")
+    if bad_name := find_non_finite(model):
+        raise InputError(f"{folder}: weights of {bad_name} are not finite; train again")
     shortest = tokenizer.num_special_tokens_to_add() + 1
     if record.get("max_length", shortest) < shortest:
         raise InputError(
@@ -248,10 +258,12 @@ def _read_config(folder: Path) -> dict:
 
 
 def _read_record(folder: Path, config: dict) -> dict:
-    """What the training run noted in config.json for tagging new text; empty if it was another's.
+    """The values in config.json that a training run wrote for tagging new text.
+
+    The result is empty if another program trained the model.
 
     Raises:
-        InputError: a value that no run writes.
+        InputError: no training run writes this value.
     """
     record = config.get("tagloop")
     if record is None:

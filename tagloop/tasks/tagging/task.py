@@ -1,4 +1,4 @@
-"""Tagging: a tag for every word. The first task, and what the others are measured by."""
+"""Tagging: a tag for every word."""
 
 import copy
 import itertools
@@ -90,8 +90,9 @@ class Tagging:
             has_labels=True,
             label_counts=train.label_counts(num_labels) if train is not None else None,
         )
-        if train is not None:  # what tagging of new text needs to know; saved in config.json
-            model.config = copy.copy(model.config)  # the identity describes the other one
+        if train is not None:  # predict.py reads these values from config.json.
+            # The configuration is copied, because the identity describes the original one.
+            model.config = copy.copy(model.config)
             model.config.tagloop = {
                 "task": self.config.task_name,
                 "words": detect_way(self.corpus.splits["train"]["tokens"]),
@@ -118,7 +119,10 @@ class Tagging:
         losses: Tensor,
         split: str,
     ) -> dict[str, Tensor]:
-        """For every word that the windows own: `label`, int16, and `probability`, float32."""
+        """Predict `label`, int16 [own words of the batch], and `probability`, float32.
+
+        The label of a word is that of its first sub-token, as `decode` decides it.
+        """
         windows = self.examples[split]
         logits = logits_of_words(windows, batch, outputs.logits)
         counts = torch.from_numpy(windows.num_units[batch.example_ids])
@@ -146,11 +150,11 @@ class Tagging:
     def describe(self) -> list[tuple[str, str]]:
         first = self.corpus.splits[next(iter(self.examples))]
         lines = [("read", first_sentence(itertools.islice(first, 100)))]
-        taken = {split: self.corpus.columns[split] for split in self.examples}
-        if len(set(taken.values())) == 1:
-            lines.append(("", next(iter(taken.values()))))
+        columns_of = {split: self.corpus.columns[split] for split in self.examples}
+        if len(set(columns_of.values())) == 1:
+            lines.append(("", next(iter(columns_of.values()))))
         else:
-            lines += [("", f"{split}: {columns}") for split, columns in taken.items()]
+            lines += [("", f"{split}: {columns}") for split, columns in columns_of.items()]
         for split, windows in self.examples.items():
             lines.append(
                 (
@@ -183,7 +187,11 @@ class Tagging:
 
 
 def first_sentence(rows: Iterable[dict], width: int = 88) -> str:
-    """The first sentence with a tag as it was read, cut to a line: a wrong column shows at once.
+    """The first sentence with a tag, as it was read, so that the user notices a wrong column.
+
+    Args:
+        rows: sentences with `tokens` and `tags`.
+        width: the number of characters that the result may have.
 
     >>> first_sentence([{"tokens": ["EU", "said", "so"], "tags": ["B-ORG", "O", None]}])
     'EU/B-ORG said/O so'
@@ -196,10 +204,13 @@ def first_sentence(rows: Iterable[dict], width: int = 88) -> str:
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
-    """Corpus, tokenizer, label list and windows of the splits that the options need.
+    """Load corpus, tokenizer, labels, and the windows of the splits that the options need.
+
+    Args:
+        pad_to_multiple_of: the number of columns of a batch is a multiple of this number.
 
     Raises:
-        InputError: bad data, or options that do not fit it.
+        InputError: the data is bad, or the options do not fit the data.
     """
     corpus = load_corpus(config, read_choices(config), SPLITS)
     metric = choose_metric(config, known_metrics(config, corpus.labels))
@@ -234,7 +245,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
 
 
 def known_metrics(config: Config, labels: list[str]) -> list[Metric]:
-    """The scores that an evaluation of these labels has, the default first."""
+    """The names of the scores that an evaluation of these labels has; the first is the default."""
     known = list(POS_METRICS if config.task_name == "pos" else SPAN_METRICS)
     if config.return_entity_level_metrics and config.task_name == "pos":
         known += [f"{tag}_f1" for tag in labels]

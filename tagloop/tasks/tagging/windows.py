@@ -1,9 +1,10 @@
-"""A corpus as windows of sub-token ids: built once per machine, memory-mapped, padded on demand.
+"""A split as windows of sub-token ids: built once per machine, memory-mapped, padded in batches.
 
-    windows = load_windows(dataset, tokenizer, label2id, ...)   # flat arrays on disk
+    windows = load_windows(dataset, tokenizer, label2id, ...)   # flat arrays on the disk
     batch = windows.collate(window_ids)                         # padded tensors of one micro-batch
 
-A process holds the lengths and label counts of the windows (8 bytes each); all else stays on disk.
+A process holds the lengths and label counts of the windows in memory (8 bytes for each window); all
+other arrays stay on the disk.
 """
 
 import json
@@ -28,7 +29,7 @@ from tagloop.tasks.tagging.encoding import ARRAY_TYPES, build_encoder, encode_se
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Windows(SubTokenRows):
-    """All windows of one split: the examples of tagging, one row each.
+    """All windows of one split: they are the examples of tagging, and each is one row.
 
     Attributes:
         labels: int16 [num_sub_tokens], IGNORE_INDEX where a sub-token is not learned from.
@@ -52,31 +53,31 @@ class Windows(SubTokenRows):
 
     @property
     def packable(self) -> bool:
-        """Several windows may share a row: labels and outputs belong to sub-tokens."""
+        """True, because labels and outputs belong to sub-tokens, so windows may share a row."""
         return True
 
     @property
     def output_lengths(self) -> np.ndarray:
-        """A row of logits for every sub-token, int32 [num_windows]."""
+        """The number of sub-tokens of every window, int32 [num_windows]; each has its logits."""
         return self.lengths
 
     @cached_property
     def target_weights(self) -> np.ndarray:
-        """Every labelled sub-token weighs 1, float64 [num_windows]."""
+        """The number of targets of every window, float64 [num_windows]; each target weighs 1."""
         return self.num_labels.astype(np.float64)
 
     @cached_property
     def num_units(self) -> np.ndarray:
-        """Words that a window owns, int32 [num_windows]."""
+        """The number of own words of every window, int32 [num_windows]."""
         return np.diff(self.word_offsets).astype(np.int32)
 
     @property
     def prediction_offsets(self) -> np.ndarray:
-        """One prediction for every word that a window owns, int64 [num_windows + 1]."""
+        """The offsets of one prediction for every own word, int64 [num_windows + 1]."""
         return self.word_offsets
 
     def label_counts(self, num_labels: int) -> np.ndarray:
-        """How often each label is learned from, int64 [num_labels]."""
+        """The number of targets with each label, int64 [num_labels]."""
         learned = self.labels[self.labels != IGNORE_INDEX]
         return np.bincount(learned, minlength=num_labels)
 
@@ -85,7 +86,7 @@ class Windows(SubTokenRows):
 
         Returns:
             input_ids, attention_mask, labels and, if the model takes them, token_type_ids:
-            int64 [num_windows, columns].
+            int64 [rows, columns].
         """
         ignore_all = len(ids) == 0
         ids = self.stand_in() if ignore_all else ids
@@ -122,7 +123,7 @@ def load_windows(
     num_workers: int = 1,
     unknown: Sequence[str] = (),
 ) -> Windows:
-    """The windows of one split, built once per machine.
+    """Load the windows of one split; they are built once per machine.
 
     Args:
         dataset: columns `tokens` and `tags`; `fingerprint` stands for its rows.
