@@ -17,9 +17,12 @@ from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.data.storage.arrays import Arrays, map_arrays, write_arrays
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.data.storage.store import build_once, source_digest
+from tagloop.errors import InputError
 from tagloop.models.tokenizers import tokenizer_digest
 
 WORTH_PROCESSES = 100_000  # rows; a process takes 3 s to start, so many texts more than 10 s
+NEARLY_ALL = 0.9  # of the sub-tokens; so many are unknown to the tokenizer of another language
+TELLING = 20  # sub-tokens; fewer show nothing
 ARRAY_TYPES = {
     "input_ids": np.int32,
     "type_ids": np.int8,
@@ -37,12 +40,14 @@ class LabelledRows(SubTokenRows):
         labels: int64 or float32 [num_rows], class ids or numbers.
         has_label: bool [num_rows].
         num_words: int32 [num_rows].
+        num_unknown: how many sub-tokens stand for something unknown to the tokenizer.
     """
 
     type_ids: np.ndarray | None
     labels: np.ndarray
     has_label: np.ndarray
     num_words: np.ndarray
+    num_unknown: int = 0
 
     @property
     def packable(self) -> bool:
@@ -110,6 +115,9 @@ def encode_texts(
 
     Returns:
         The rows, and how many lost their end.
+
+    Raises:
+        InputError: nearly all sub-tokens are unknown to the tokenizer.
     """
     key = {
         "rows": fingerprint,
@@ -129,9 +137,18 @@ def encode_texts(
             num_workers=num_workers,
             worth_processes=WORTH_PROCESSES,
         )
+        counts = {"cut": 0, "unknown": 0, "sub_tokens": 0} | counts
+        total, unknown = counts["sub_tokens"], counts["unknown"]
+        if total >= TELLING and unknown >= NEARLY_ALL * total:
+            raise InputError(
+                f"{unknown:,} of {total:,} sub-tokens stand for something that the tokenizer does "
+                "not know: it is most likely the tokenizer of another model or language, or its "
+                "files are not complete; give the --tokenizer_name of this model"
+            )
         (folder / "facts.json").write_text(json.dumps(counts), encoding="utf-8")
 
     folder = build_once("texts", key, build)
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     arrays: dict[str, np.ndarray | None] = map_arrays(folder, ARRAY_TYPES)
     if "token_type_ids" not in tokenizer.model_input_names:
         arrays["type_ids"] = None
@@ -139,6 +156,7 @@ def encode_texts(
     labels = [None if cell is None else read_label(cell) for cell in cells]
     rows = LabelledRows(
         **arrays,
+        num_unknown=facts["unknown"],
         labels=np.array(
             [label or 0 for label in labels], dtype=np.int64 if is_class else np.float32
         ),
@@ -149,7 +167,7 @@ def encode_texts(
         pad_to_max_length=pad_to_max_length,
         pad_to_multiple_of=pad_to_multiple_of,
     )
-    return rows, json.loads((folder / "facts.json").read_text(encoding="utf-8"))["cut"]
+    return rows, facts["cut"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +184,10 @@ class TextEncoder:
     has_pairs: bool
 
     def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
-        """The arrays of some rows, and how many lost their end; see `data.arrays.Encoder`."""
+        """The arrays of some rows, how many lost their end, how many sub-tokens are unknown.
+
+        See `tagloop.data.storage.arrays.Encoder`.
+        """
         texts = [text or "" for text in table["text"].to_pylist()]
         pairs = [pair or "" for pair in table["pair"].to_pylist()] if self.has_pairs else None
         encodings = self.tokenizer(
@@ -181,7 +202,13 @@ class TextEncoder:
             "num_words": np.array([len(text.split()) for text in whole]),
             "offsets": np.array([len(row) for row in ids]),
         }
-        return arrays, {"cut": sum(bool(encoding.overflowing) for encoding in encodings)}
+        special = np.fromiter(
+            chain.from_iterable(encoding.special_tokens_mask for encoding in encodings), bool
+        )
+        inside, unknown_id = arrays["input_ids"][~special], self.tokenizer.unk_token_id
+        unknown = 0 if unknown_id is None else int(np.count_nonzero(inside == unknown_id))
+        cut = sum(bool(encoding.overflowing) for encoding in encodings)
+        return arrays, {"cut": cut, "unknown": unknown, "sub_tokens": len(inside)}
 
 
 def _has_pairs(dataset: datasets.Dataset) -> bool:

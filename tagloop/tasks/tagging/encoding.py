@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.data.storage.arrays import Arrays, write_arrays
 from tagloop.data.words import schemes
+from tagloop.errors import InputError
 from tagloop.models.tokenizers import Template, WordPieces
 from tagloop.tasks.tagging import alignment
 
@@ -34,7 +35,10 @@ ARRAY_TYPES = {
     "sentence_offsets": np.int64,
 }
 OFFSETS = ("offsets", "word_offsets", "sentence_offsets")
-FACTS = ("words_without_sub_tokens", "words_shortened", "sentences_cut")
+FACTS = ("words_without_sub_tokens", "words_shortened", "sentences_cut", "words", "words_unknown")
+MOST_LABELS = np.iinfo(ARRAY_TYPES["labels"]).max  # label ids count from 0
+NEARLY_ALL = 0.9  # of the words; so many are unknown only to the tokenizer of another language
+TELLING = 20  # words; fewer show nothing
 
 
 def encode_sentences(
@@ -50,6 +54,7 @@ def encode_sentences(
         The facts to report.
 
     Raises:
+        InputError: nearly all words are unknown to the tokenizer.
         RunStopped: a process was killed, most likely for want of memory.
     """
     counts = write_arrays(
@@ -61,7 +66,15 @@ def encode_sentences(
         num_workers=num_workers,
         worth_processes=WORTH_PROCESSES,
     )
-    return dict.fromkeys(FACTS, 0) | counts
+    facts = dict.fromkeys(FACTS, 0) | counts
+    words, unknown = facts["words"], facts["words_unknown"]
+    if words >= TELLING and unknown >= NEARLY_ALL * words:
+        raise InputError(
+            f"{unknown:,} of {words:,} words hold something that the tokenizer does not know: "
+            "it is most likely the tokenizer of another model or language, or its files are not "
+            "complete; give the --tokenizer_name of this model"
+        )
+    return facts
 
 
 def build_encoder(
@@ -79,7 +92,15 @@ def build_encoder(
         budget: sub-tokens of words in a window.
         stride: of these, how many the next window repeats.
         label_all_tokens: whether a word's later sub-tokens are learned from, too.
+
+    Raises:
+        InputError: there are more labels than the arrays can number.
     """
+    if len(label2id) > MOST_LABELS:
+        raise InputError(
+            f"{len(label2id):,} labels, and at most {MOST_LABELS:,} can be learned; are the tags "
+            "words or numbers? See --label_column_name"
+        )
     # A word that the tokenizer makes nothing of still has to be predicted.
     stand_in = next(
         token_id
@@ -87,7 +108,16 @@ def build_encoder(
         if token_id is not None
     )
     pieces_of = WordPieces(tokenizer)
-    return Encoder(pieces_of, template, stand_in, label2id, budget, stride, label_all_tokens)
+    return Encoder(
+        pieces_of,
+        template,
+        stand_in,
+        tokenizer.unk_token_id,
+        label2id,
+        budget,
+        stride,
+        label_all_tokens,
+    )
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,7 @@ class Encoder:
     pieces_of: WordPieces
     template: Template
     stand_in: int
+    unknown: int | None
     label2id: dict[str, int]
     budget: int
     stride: int
@@ -117,6 +148,7 @@ class Encoder:
         sizes, distinct, numbers = _indexed(table["tokens"])
         pieces = self.pieces_of(distinct)
         full_counts = _lengths(pieces)[numbers]
+        is_unknown = np.fromiter((self.unknown in word for word in pieces), bool, len(pieces))
         pieces = [word[: self.budget] or [self.stand_in] for word in pieces]
         piece_counts = _lengths(pieces)
         piece_ids = np.fromiter(chain.from_iterable(pieces), np.int32)
@@ -128,6 +160,8 @@ class Encoder:
         facts = {
             "words_without_sub_tokens": int(np.count_nonzero(full_counts == 0)),
             "words_shortened": int(np.count_nonzero(full_counts > self.budget)),
+            "words": len(numbers),
+            "words_unknown": int(np.count_nonzero(is_unknown[numbers])),
             "sentences_cut": int(np.count_nonzero(_sums(counts, sizes) > self.budget)),
         }
         return arrays, facts
