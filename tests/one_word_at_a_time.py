@@ -29,6 +29,7 @@ def encode_sentences(
     """
     arrays = {name: [] for name in ARRAY_TYPES}
     facts = {"words_without_sub_tokens": 0, "words_shortened": 0, "sentences_cut": 0}
+    facts |= {"words": 0, "words_unknown": 0}
     for name in ("offsets", "word_offsets", "sentence_offsets"):
         arrays[name].append(0)
     known = (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
@@ -38,6 +39,8 @@ def encode_sentences(
         for pieces, tags in zip(pieces_of_batch, batch["tags"], strict=True):
             facts["words_without_sub_tokens"] += sum(not word for word in pieces)
             facts["words_shortened"] += sum(len(word) > budget for word in pieces)
+            facts["words"] += len(pieces)
+            facts["words_unknown"] += sum(tokenizer.unk_token_id in word for word in pieces)
             pieces = [word[:budget] or [stand_in] for word in pieces]
             counts = [len(word) for word in pieces]
             windows = alignment.cut_windows(counts, budget=budget, stride=stride) if counts else []

@@ -509,3 +509,28 @@ def test_a_signal_leaves_the_output_as_it_was_and_nothing_beside_it(trained, tmp
     assert process.returncode == 128 + signal.SIGTERM
     assert b"Traceback" not in error
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.jsonl": "old"}
+
+
+def test_a_quote_in_a_table_that_never_quotes_is_a_character(trained, tmp_path):
+    source, target = tmp_path / "a.tsv", tmp_path / "out.jsonl"
+    source.write_text('id\ttext\n1\t"Ann won\n2\tBob lost\n3\tIt was 5" long"\n')
+    assert run(trained, "--file", source, "--output", target) == 0
+    texts = [json.loads(line)["text"] for line in target.read_text().splitlines()]
+    assert texts == ['"Ann won', "Bob lost", 'It was 5" long"']
+
+
+def test_a_line_that_names_the_columns_is_not_tagged(trained, tmp_path):
+    source, target = tmp_path / "a.conll", tmp_path / "out.conll"
+    source.write_text("word pos\nAnn NNP\nwon VBD\n")
+    assert run(trained, "--file", source, "--output", target) == 0
+    first, *words = target.read_text().splitlines()
+    assert first == "word pos"
+    assert [line.split()[:2] for line in words] == [["Ann", "NNP"], ["won", "VBD"]]
+
+
+def test_names_that_are_too_long_end_with_one_line(trained, tmp_path, capfd):
+    source = tmp_path / "a.txt"
+    source.write_text("Ann won\n")
+    for name in ("x" * 300 + ".jsonl", "x" * 252 + ".ann"):
+        assert run(trained, "--file", source, "--output", tmp_path / name) == 2
+        assert "name too long" in capfd.readouterr().err

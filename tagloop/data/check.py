@@ -29,6 +29,10 @@ from tagloop.streams import visible
 
 COLOURS = ("36", "33", "35", "32", "34", "31")  # cyan, yellow, magenta, green, blue, red
 MOST_PROBLEMS = 10  # of a kind on a terminal; a file or a pipe gets all
+RARE = 0.01  # of the sentences; problems that are rarer are in every corpus made by hand
+NO_LEAK = 0.025  # of the words of a split; short sentences are the same in every text
+REAL_LEAK = 20  # words; nobody writes a sentence that is longer twice
+LOST = "annotated, and left out"  # a kind of problem
 MOST_LABELS = 60  # in a table; where there are more, they are most likely words
 DEFAULT_EXAMPLES = 3
 SAYS_NOTHING = "splits that say nothing"  # a kind of problem
@@ -43,11 +47,13 @@ class Report:
     Attributes:
         facts: (name, text) lines, in order.
         problems: by kind, a line each, which begins with its place.
+        remarks: the same of what is too rare to be a problem.
         examples: place, and the pieces of the sentence there.
     """
 
     facts: list[tuple[str, str]] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    remarks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     examples: list[tuple[str, list[Piece]]] = field(default_factory=list)
 
     @property
@@ -62,6 +68,10 @@ class Report:
     def problem(self, kind: str, line: str) -> None:
         """Note a problem."""
         self.problems[kind].append(visible(line))
+
+    def pass_over(self, kind: str, why: str) -> None:
+        """Make remarks of the problems of a kind, as they are too rare to matter."""
+        self.remarks[f"{kind} ({why})"] = self.problems.pop(kind)
 
     def example(self, place: str, pieces: Sequence[Piece]) -> None:
         """Note a sentence to show."""
@@ -84,7 +94,7 @@ class Report:
                 for text, label in pieces
             ]
             lines += [f"  {place}", "    " + " ".join(shown)]
-        for kind, problems in self.problems.items():
+        for kind, problems in (*self.remarks.items(), *self.problems.items()):
             lines += ["", f"{kind}: {len(problems):,}", *(f"  {line}" for line in problems[:most])]
             if most is not None and len(problems) > most:
                 lines.append(f"  ... and {len(problems) - most:,} more; `| less` gets them all")
@@ -192,12 +202,16 @@ class SplitCounts:
         rows: of the split.
         without_label: rows, or parts of rows, that have no label.
         repeated: rows with the same text and labels as a row before in this split.
+        length: words of all rows.
+        leaked: words of each row whose text is in a split before.
         sub_tokens: number of sub-tokens of every row, if there is a tokenizer.
     """
 
     rows: int = 0
     without_label: int = 0
     repeated: int = 0
+    length: int = 0
+    leaked: list[int] = field(default_factory=list)
     sub_tokens: array = field(default_factory=lambda: array("i"))
 
 
@@ -211,6 +225,7 @@ class Survey:
         no_rows, no_labels: what is wrong with a split that has none.
         in_two_splits, in_two_ways: problems with a text that is there twice.
         between: what stands between the texts of a row in a message.
+        slips: kinds of problems that are none where they are rare.
         counts_type: of what is counted in a split.
     """
 
@@ -219,6 +234,7 @@ class Survey:
     in_two_splits: str
     in_two_ways: str
     between: str
+    slips: tuple[str, ...] = ()
     counts_type = SplitCounts
 
     def __init__(self, config: Config, sources: dict[str, Any], notes: list[str]):
@@ -235,6 +251,7 @@ class Survey:
         self.read_splits()
         self.prepare()
         self.look_at_rows()
+        self.weigh_problems()
         for split, counts in self.counts.items():
             self.report_split(split, counts)
         self.report_labels()
@@ -318,6 +335,8 @@ class Survey:
     def compare(self, split: str, counts: SplitCounts, row: Any) -> None:
         """Compare a row with the first row of the same text."""
         texts, labels = self.texts_of(row), tuple(self.labels_of(row))
+        length = sum(len(text.split()) for text in texts)
+        counts.length += length
         first = self.repeats.first(texts, FirstSight(split, row.place, labels))
         if first is None:
             return
@@ -327,11 +346,28 @@ class Survey:
         if first.split != split:
             places = f"{row.place} ({split}): as {first.place} ({first.split})"
             self.report.problem(self.in_two_splits, f"{places}: {text}")
+            counts.leaked.append(length)
         if others:
             line = self.contradiction(row, others[0], first)
             self.report.problem(self.in_two_ways, f"{line}: {text}")
         elif first.split == split:
             counts.repeated += 1
+
+    def weigh_problems(self) -> None:
+        """Pass over what every corpus made by hand has: short texts twice, and rare slips."""
+        rows = sum(counts.rows for counts in self.counts.values())
+        for kind in (self.in_two_ways, *self.slips):
+            if 0 < len(self.report.problems.get(kind, ())) <= RARE * rows:
+                self.report.pass_over(kind, f"in less than {RARE:.0%} of {rows:,}")
+        leaks = [counts for counts in self.counts.values() if counts.leaked]
+        shares = [sum(counts.leaked) / max(counts.length, 1) for counts in leaks]
+        if leaks and max(shares) <= NO_LEAK:
+            longest = max(max(counts.leaked) for counts in leaks)
+            if longest <= REAL_LEAK:
+                self.report.pass_over(
+                    self.in_two_splits,
+                    f"no leak: at most {longest} words long, {max(shares):.1%} of a split's words",
+                )
 
     def report_labels(self) -> None:
         """Note how often each label is there, and labels that look alike."""

@@ -7,6 +7,22 @@ from tagloop.errors import InputError
 
 SNIFFED_LINES = 1000
 SNIFFED_BYTES = 1 << 16
+SURE = 12  # bytes beyond ASCII from which on an encoding is more than a guess
+ENCODINGS = {  # of files that are no UTF-8: Python's names and those of iconv
+    "gb18030": "gb18030",
+    "big5": "big5",
+    "shift_jis": "shift_jis",
+    "euc_jp": "euc-jp",
+    "euc_kr": "euc-kr",
+    "cp1251": "cp1251",
+    "koi8_r": "koi8-r",
+    "cp1252": "cp1252",
+    "cp1250": "cp1250",
+    "cp1253": "cp1253",
+    "cp1255": "cp1255",
+    "cp1256": "cp1256",
+    "latin_1": "latin1",
+}
 FOREIGN = {  # how files begin that are no text, what they are, and what to do with FILE
     b"\x1f\x8b": ("gzip", "unpack it: gunzip -k FILE"),
     b"BZh": ("bzip2", "unpack it: bunzip2 -k FILE"),
@@ -114,18 +130,57 @@ def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
         with path.open("rb") as file:
             before = file.read(offset)
             around = before[-SNIFFED_BYTES:] + file.read(SNIFFED_BYTES)
-    remedy = (
-        "convert the file; if it is latin-1, as many old corpora: "
-        f"iconv -f latin1 -t utf-8 {path if path.is_file() else 'FILE'} > NEW"
+    name = path if path.is_file() else "FILE"
+    encoding, is_sure = likely_encoding(around)
+    guess = (
+        f"it is most likely {encoding}" if is_sure else f"it may be {encoding}, look at the words"
     )
+    remedy = f"convert the file; {guess}: iconv -f {encoding} -t utf-8 {name} > NEW"
     if b"\0" in around:
         remedy = "this is no text; name the file of words and tags"
-    elif not before.isascii():
+    elif not before.isascii() and not (is_sure and _is_chance(before)):
+        rest = around[min(len(before), SNIFFED_BYTES) :]
+        line_of = rest.split(b"\n", 1)[0]
+        encoding, _ = likely_encoding(line_of)
         remedy = (
             "the lines before are UTF-8, so the file mixes encodings; convert its parts one by "
-            f"one (sed -n {line}p {path} | iconv -f latin1 -t utf-8 shows this line as latin-1)"
+            f"one (sed -n {line}p {path} | iconv -f {encoding} -t utf-8 shows this line as "
+            f"{encoding})"
         )
     return InputError(f"{path}:{line}: not UTF-8: byte 0x{byte:02x} at offset {offset}; {remedy}")
+
+
+def _is_chance(raw: bytes) -> bool:
+    """Whether bytes may be UTF-8 by chance: few of them are not ASCII."""
+    return sum(byte >= 0x80 for byte in raw) < SURE
+
+
+def likely_encoding(raw: bytes) -> tuple[str, bool]:
+    """The encoding that bytes most likely have, as iconv calls it, and whether that is sure.
+
+    charset-normalizer decides among the encodings that corpora have.
+
+    >>> likely_encoding("Zürich".encode("latin1"))
+    ('latin1', False)
+    """
+    # This import takes a moment, and a file of UTF-8 never needs it.
+    from charset_normalizer import from_bytes
+
+    lines = [line for line in raw.split(b"\n") if not line.isascii()]
+    whole = b"\n".join(
+        lines[1:-1] if len(lines) > 9 else lines
+    )  # the first and the last may be cut
+    num_foreign = sum(byte >= 0x80 for byte in whole)
+    best = from_bytes(whole, cp_isolation=[*ENCODINGS], threshold=0.6).best()
+    western = "cp1252" if any(0x80 <= byte < 0xA0 for byte in whole) else "latin1"
+    if best is None or num_foreign < 4:
+        return western, False
+    if best.encoding in ("cp1250", "cp1252", "latin_1"):
+        letters = [bytes([byte]) for byte in whole if byte >= 0x80]
+        others = sum(a.decode("cp1250", "ignore") != a.decode("cp1252", "ignore") for a in letters)
+        is_western = best.encoding != "cp1250" or others < 0.4 * len(letters)
+        return (western if is_western else "cp1250"), num_foreign >= SURE
+    return ENCODINGS[best.encoding], num_foreign >= SURE
 
 
 def is_blank(line: str) -> bool:

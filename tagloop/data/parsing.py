@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 from tagloop.data.annotations.tools import as_row
 from tagloop.data.lines import SNIFFED_BYTES, is_blank, is_cr_only, without_end
 from tagloop.errors import InputError
-from tagloop.wording import count, first_line, shown
+from tagloop.wording import count, first_line, require_whole, shown
 
 Lines = Iterable[tuple[int, str]]
 _ARRAY = re.compile(r'\s*(\{(\s*"version"\s*:[^,\[\]{}]*,)?\s*"data"\s*:\s*)?\[', re.A)
+# The annotator of tecoholic writes one object: {"classes": [...], "annotations": [[text, {...}]]}.
+_CLASSES = re.compile(r'\s*\{\s*("classes"\s*:\s*\[|"annotations"\s*:\s*\[\s*\[\s*")', re.A)
 
 
 # --- CSV ---
@@ -35,21 +37,24 @@ class CsvTable(NamedTuple):
         place: of the header.
         header: names of the columns; none in an empty file.
         delimiter: what separates the cells.
+        quotes: a cell may stand in quotes; else a quote is a character like any other.
         rows: place and cells by name of every row; None in place of the cells for a blank line.
     """
 
     place: str
     header: list[str]
     delimiter: str
+    quotes: bool
     rows: Iterator[tuple[str, dict[str, str] | None]]
 
 
-def parse_csv(lines: Lines, name: str, *, tabs: bool) -> CsvTable:
+def parse_csv(lines: Lines, name: str, *, tabs: bool, quotes: bool = True) -> CsvTable:
     """The header of a CSV, and its rows, which are read as they are asked for.
 
     Args:
         name: of the file, for messages.
         tabs: tabs separate the cells; else the comma, semicolon or tab that the header has most of.
+        quotes: as `uses_quotes` tells.
 
     Raises:
         InputError: a line that is no CSV, two columns of one name, or a row of another length.
@@ -60,13 +65,53 @@ def parse_csv(lines: Lines, name: str, *, tabs: bool) -> CsvTable:
         if not is_blank(without_end(line)):
             first = line
             break
-    delimiter = "\t" if tabs else max(",;\t", key=first.count)  # a comma where none is there
-    cells = _csv_cells(chain(before, lines), name, delimiter)
+    delimiter = _delimiter_of(first, tabs)
+    cells = _csv_cells(chain(before, lines), name, delimiter, quotes)
     place, header = next(cells, (f"{name}:1", []))
     twice = [column for column, times in Counter(header).items() if times > 1 and column]
     if twice:
         raise InputError(f"{place}: two columns are named {twice[0]!r}; rename one")
-    return CsvTable(place, header, delimiter, _csv_rows(cells, header, delimiter))
+    return CsvTable(place, header, delimiter, quotes, _csv_rows(cells, header, delimiter))
+
+
+def uses_quotes(lines: Lines, *, tabs: bool) -> bool:
+    """Whether quotes stand around cells, as in CSV; else a quote is a word or a part of one.
+
+    Tables of words, and most of those with tabs, never quote: `7<tab>"<tab>O`. They are told by
+    two signs: every line, cut at each delimiter, has as many cells as the header, and some cell
+    has quotes that no writer of CSV leaves so: `"` alone, or where tabs separate the cells `5"` and
+    `"Yes`, too. (With commas, a quoted text may go on in the next line.)
+
+    Args:
+        lines: of the whole file; their ends do not matter.
+        tabs: see `parse_csv`.
+    """
+    delimiter, width, is_proven = "", 0, False
+    for _, line in lines:
+        bare = without_end(line)
+        if is_blank(bare):
+            continue
+        if not delimiter:
+            delimiter = _delimiter_of(bare, tabs)
+            width = bare.count(delimiter)
+        if bare.count(delimiter) != width:
+            return True
+        if '"' in bare and not is_proven:
+            cells = bare.split(delimiter)
+            is_proven = '"' in cells or (delimiter == "\t" and any(map(_is_never_quoted, cells)))
+    return not is_proven
+
+
+def _is_never_quoted(cell: str) -> bool:
+    """Whether a cell has quotes that no writer of CSV leaves so."""
+    if '"' not in cell:
+        return False
+    inside = cell[1:-1].replace('""', "") if len(cell) > 1 and cell[0] == cell[-1] == '"' else '"'
+    return '"' in inside
+
+
+def _delimiter_of(header: str, tabs: bool) -> str:
+    return "\t" if tabs else max(",;\t", key=header.count)  # a comma where none is there
 
 
 def _csv_rows(
@@ -74,17 +119,24 @@ def _csv_rows(
 ) -> Iterator[tuple[str, dict[str, str] | None]]:
     for place, row in cells:
         if row and len(row) != len(header):
+            remedy = f"quote cells that hold the delimiter {delimiter!r}"
+            if any("\n" in cell for cell in row):
+                remedy = "a quote that is no mark of a cell seems to open one there; double it"
             raise InputError(
                 f"{place}: {count(len(row), 'cell')}, but the header has {len(header)} "
-                f"({', '.join(header)}); quote cells that hold the delimiter {delimiter!r}"
+                f"({', '.join(header)}); {remedy}"
             )
         yield place, dict(zip(header, row, strict=True)) if row else None
 
 
-def _csv_cells(lines: Lines, name: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+def _csv_cells(
+    lines: Lines, name: str, delimiter: str, quotes: bool
+) -> Iterator[tuple[str, list[str]]]:
     """Yield place and cells from the header on; blank lines have no cells."""
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader((line for _, line in lines), delimiter=delimiter, strict=True)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    texts = (line for _, line in lines)
+    reader = csv.reader(texts, delimiter=delimiter, strict=True, quoting=quoting)
     is_header = True
     while True:
         place = f"{name}:{reader.line_num + 1}"
@@ -122,6 +174,12 @@ def parse_list(cell: str, place: str, column: str, *, is_text: bool) -> list:
     return [item for item in cell.split(" ") if item]
 
 
+def parse_literal(cell: str) -> list | None:
+    """The list that a cell of a CSV holds, of JSON or of Python; None: it holds no list."""
+    items = _literal(cell) if cell.startswith("[") else None
+    return items if isinstance(items, list) else None
+
+
 def _literal(cell: str) -> Any:
     try:
         return json.loads(cell)
@@ -157,8 +215,8 @@ def parse_json(lines: Lines, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def is_json_array(head: str) -> bool:
-    """Whether a file that begins so is one array, or one object with an array under "data"."""
-    return _ARRAY.match(head) is not None
+    """Whether a file that begins so is one array, or one object with an array in it."""
+    return (_ARRAY.match(head) or _CLASSES.match(head)) is not None
 
 
 def parse_json_lines(lines: Lines, name: str) -> Iterator[tuple[str, Any]]:
@@ -174,11 +232,12 @@ def parse_json_lines(lines: Lines, name: str) -> Iterator[tuple[str, Any]]:
                 item = json.loads(bare)
             except (ValueError, RecursionError) as error:
                 raise _bad_json(name, number, error) from error
+            _require_whole(item, bare, f"{name}:{number}")
             yield f"{name}:{number}", item
 
 
 def parse_json_array(text: str, name: str) -> list[tuple[str, Any]]:
-    """Place and item of one array, or of the array under "data"; of lines that are arrays, too.
+    """Place and item of one array, or of that under "data" or "annotations"; of lines of arrays.
 
     Raises:
         InputError: the text is no JSON.
@@ -194,18 +253,31 @@ def parse_json_array(text: str, name: str) -> list[tuple[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise _bad_json(name, 1, error) from error
     if isinstance(items, dict):
-        return list(numbered(items["data"], name))
-    if isinstance(as_row(items), dict):
-        return [(f"{name}:1", items)]
-    lines = _item_lines(text)
-    if len(set(lines)) < len(items):  # several on a line: their numbers tell more
-        return list(numbered(items, name))
-    return [(f"{name}:{line}", item) for line, item in zip(lines, items, strict=True)]
+        inner = items.get("data", items.get("annotations"))
+        if not isinstance(inner, list):
+            raise InputError(f"{name}: holds {shown(inner)} where an array of rows should be")
+        rows = [row for row in numbered(inner, name) if row[1] is not None]
+    elif isinstance(as_row(items), dict):
+        rows = [(f"{name}:1", items)]
+    else:
+        lines = _item_lines(text)
+        rows = [(f"{name}:{line}", item) for line, item in zip(lines, items, strict=True)]
+        if len(set(lines)) < len(items):  # several on a line: their numbers tell more
+            rows = list(numbered(items, name))
+    for place, item in rows:
+        _require_whole(item, text, place)
+    return rows
 
 
 def numbered(items: Iterable[Any], name: str) -> Iterator[tuple[str, Any]]:
     """Yield a place ("train[3]") and the item."""
     return ((f"{name}[{number}]", item) for number, item in enumerate(items))
+
+
+def _require_whole(item: Any, text: str, place: str) -> None:
+    """Refuse half a character anywhere in an item of a text that may hold some."""
+    if "\\ud" in text or "\\uD" in text:
+        require_whole(json.dumps(item, ensure_ascii=False), place)
 
 
 def json_row(item: Any, place: str) -> dict:

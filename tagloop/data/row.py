@@ -85,6 +85,7 @@ class Found:
         width: number of columns, of a column file with tags.
         scheme: of the tags, where the format says it.
         notes: for the user.
+        lost: what was annotated and cannot be learned; for the user, too.
     """
 
     columns: str = ""
@@ -92,6 +93,7 @@ class Found:
     width: int | None = None
     scheme: str | None = None
     notes: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
 
 class Sentences(NamedTuple):

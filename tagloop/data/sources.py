@@ -1,5 +1,7 @@
 """Where the data is: files, the hub, a saved folder, the sample."""
 
+import errno
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,9 +69,16 @@ def existing_file(option: str, name: str) -> Path:
         InputError: it cannot be read, or is empty.
     """
     path = Path(name)
-    if path.exists() and is_brat(path):
+    try:
+        mode = path.stat().st_mode
+        is_of_brat = is_brat(path)
+    except OSError as error:  # its name is too long, or its links lead in a circle, among others
+        raise InputError(f"{option} {name}: cannot be read ({error.strerror}); check it") from error
+    if is_of_brat:
         brat_files(path)
         return path
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"{option} {name}: no plain file, but a pipe or a device; name a file")
     if path.is_dir():
         raise InputError(
             f"{option} {name}: a directory; name a file, or give a saved dataset as --dataset_name"
@@ -86,6 +95,13 @@ def existing_file(option: str, name: str) -> Path:
 def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Dataset]:
     """Return the train, validation and test splits of a hub dataset or a local folder."""
     name, folder = options.dataset_name, Path(options.dataset_name)
+    try:
+        folder.stat()
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(
+                f"--dataset_name {name[:300]}: cannot be read ({error.strerror}); check it"
+            ) from error
     if folder.is_file():
         raise InputError(f"--dataset_name {name}: a file; give it as --train_file")
     try:

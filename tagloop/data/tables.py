@@ -23,6 +23,7 @@ from tagloop.data.parsing import (
     parse_csv,
     parse_json_array,
     parse_json_lines,
+    uses_quotes,
 )
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.errors import InputError
@@ -116,9 +117,12 @@ def _open_parquet(path: Path) -> Table:
 
 
 def _open_csv(path: Path) -> Table:
+    tabs = path.suffix.lower() == ".tsv"
+    quotes = uses_quotes(read_lines(path), tabs=tabs)
+
     def parse() -> CsvTable:
         lines = ((number, line + "\n") for number, line in read_lines(path))
-        return parse_csv(lines, str(path), tabs=path.suffix.lower() == ".tsv")
+        return parse_csv(lines, str(path), tabs=tabs, quotes=quotes)
 
     table = parse()
     return Table(table.place, table.header, True, None, lambda _: parse().rows)

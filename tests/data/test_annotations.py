@@ -164,6 +164,15 @@ def test_spans_that_cut_a_word_are_named_with_the_word(tmp_path):
     assert f"{tmp_path / 'c.json'}:12: 'Lee' (ORG, 3-6) cuts the word 'Leeds'" in array
 
 
+GONE = {
+    "drop": [
+        f"train: no span of the type {label!r} is left, of {number}: it cannot be learned"
+        for label, number in (("ORG", 2), ("X", 1))
+    ],
+    "widen": ["train: no span of the type 'X' is left, of 1: it cannot be learned"],
+}
+
+
 @pytest.mark.parametrize(
     ("misaligned", "tags"), [("drop", ["O", "B-LOC", "B-DAY"]), ("widen", ["O", "B-LOC", "B-DAY"])]
 )
@@ -173,7 +182,9 @@ def test_spans_that_cut_a_word_are_left_out_or_widened(misaligned, tags, tmp_pat
     tag = {"drop": None, "widen": "B-ORG"}[misaligned]
     assert corpus.splits["train"]["tags"][:] == [["O", tag], ["B-PER", "O"], tags, ["O", "O"]]
     word = {"drop": "left out, without gold tags", "widen": "widened"}[misaligned]
-    [warning] = [text for text in corpus.warnings if "overlapping" not in text]
+    gone = [text for text in corpus.warnings if "no span of the type" in text]
+    assert gone == GONE[misaligned]
+    [warning] = [w for w in corpus.warnings if "overlapping" not in w and w not in gone]
     assert warning.startswith("train: 3 spans of characters do not mark whole words, ")
     assert word in warning
     assert "a.jsonl:1: 'Lee' (ORG, 3-6) cuts the word 'Leeds'" in warning
@@ -186,7 +197,10 @@ def test_of_overlapping_spans_the_longest_is_kept_and_the_others_named(tmp_path)
     corpus = read(tmp_path, [{"text": text, "label": [list(span) for span in spans]}])
     expected = ["B-ORG", "I-ORG", "I-ORG", "B-Y", "B-LOC", "I-LOC", "O"]
     assert corpus.splits["train"]["tags"][0] == expected
-    [warning] = corpus.warnings
+    [warning, *gone] = corpus.warnings
+    assert [text.split(",")[0] for text in gone] == [
+        f"train: no span of the type {label!r} is left" for label in ("GPE", "PER", "X")
+    ]
     assert warning.startswith("train: 4 spans left out, overlapping a longer one: ")
     assert "a.jsonl:1: 'Ann Lee' (PER, 0-7) and the longer 'Ann Lee Ltd' (ORG, 0-11)" in warning
     assert warning.endswith("; and 1 more")

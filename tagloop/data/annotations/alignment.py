@@ -4,6 +4,7 @@ A word belongs to a span wholly or not at all, and to one span only; what does n
 """
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -58,6 +59,7 @@ def read_annotated(
             cut a word, unless choices.misaligned says what becomes of them.
     """
     cut, overlapping, renamed = FirstFew(), FirstFew(), {}
+    types, kept_types = Counter(), set()
     for record in records:
         if tagged and not choices.kind.has_spans:
             raise InputError(
@@ -68,6 +70,7 @@ def read_annotated(
         tokens = [record.text[start:end] for start, end in offsets]
         tags: list[str | None] = ["O" if tagged else None] * len(tokens)
         marked = []
+        types.update(span.label for span in record.spans)
         for span in record.spans:
             words = find_marked(offsets, span)
             if fault := _fault(record.text, offsets, words):
@@ -84,29 +87,54 @@ def read_annotated(
                 f"{_shown(record.text, longer.span, with_place=False)}"
             )
         for first, end, span in kept:
-            label = "_".join(span.label.split())
-            if label != span.label:
-                renamed[span.label] = label
-            tags[first:end] = [f"B-{label}", *[f"I-{label}"] * (end - first - 1)]
+            kept_types.add(span.label)
+            tags[first:end] = tags_of(span.label, end - first, renamed)
         yield Row(tokens, tags, record.document, record.place)
-    _report(choices, found, cut, overlapping, renamed)
+    _report(choices, found, cut)
+    report_lost(found, overlapping, renamed, types, kept_types)
 
 
-def _report(
-    choices: Choices, found: Found, cut: FirstFew, overlapping: FirstFew, renamed: dict[str, str]
-) -> None:
-    """Raise, or note for the user, what did not fit."""
+def tags_of(label: str, length: int, renamed: dict[str, str]) -> list[str]:
+    """The tags of a span of so many words; `renamed` gains a label that holds a blank."""
+    name = "_".join(label.split())
+    if name != label:
+        renamed[label] = name
+    return [f"B-{name}", *[f"I-{name}"] * (length - 1)]
+
+
+def _report(choices: Choices, found: Found, cut: FirstFew) -> None:
+    """Raise, or note for the user, which spans mark no whole words."""
     spans = f"{count(cut.total, 'span')} of characters"
     fault = f"{spans} {'does' if cut.total == 1 else 'do'} not mark whole words"
     if cut.total and choices.misaligned == "error":
         raise InputError(f"{cut}. {fault}: {REMEDY}")
-    if cut.total:
-        changes = {"widen": "widened to them", "drop": "left out, without gold tags"}
-        change = changes[choices.misaligned]
-        found.notes.append(f"{fault}, {change} (--misaligned): {cut}")
+    if cut.total and choices.misaligned == "widen":
+        found.notes.append(f"{fault}, widened to them (--misaligned): {cut}")
+    elif cut.total:
+        found.lost.append(f"{fault}, left out, without gold tags (--misaligned): {cut}")
+
+
+def report_lost(
+    found: Found,
+    overlapping: FirstFew,
+    renamed: dict[str, str],
+    types: Counter[str],
+    kept_types: set[str],
+) -> None:
+    """Note for the user what was annotated and is not in the tags.
+
+    Args:
+        renamed: labels that were written without blanks, and how.
+        types: how many spans of each label the source has.
+        kept_types: labels of which a span was kept.
+    """
     if overlapping.total:
-        found.notes.append(
+        found.lost.append(
             f"{count(overlapping.total, 'span')} left out, overlapping a longer one: {overlapping}"
+        )
+    for label in sorted(types.keys() - kept_types):
+        found.lost.append(
+            f"no span of the type {label!r} is left, of {types[label]:,}: it cannot be learned"
         )
     if renamed:
         pairs = ", ".join(f"{label!r} is {name}" for label, name in sorted(renamed.items()))

@@ -25,8 +25,12 @@ def is_brat(path: Path) -> bool:
     """Whether this is an .ann file, a text with one beside it, or a folder that holds some."""
     if path.is_dir():
         return next(path.rglob(f"*{MARKS}"), None) is not None
-    is_text = path.suffix == TEXT and path.with_suffix(MARKS).is_file()
-    return is_text or path.suffix == MARKS
+    if path.suffix != TEXT:
+        return path.suffix == MARKS
+    try:
+        return path.with_suffix(MARKS).is_file()
+    except OSError:  # the ending makes the name too long
+        return False
 
 
 def brat_files(path: Path) -> list[Path]:

@@ -42,11 +42,14 @@ class Mark(NamedTuple):
     words: str | None
 
 
-def marks_of(items: list, place: str) -> list[Mark]:
+def marks_of(items: list, place: str, names: list[str] | None = None) -> list[Mark]:
     """What the items of a column with spans mark: [0, 3, "PER"], {"start": 0, ...} or a region.
 
+    Args:
+        names: of labels that are integers.
+
     Raises:
-        InputError: an item that marks nothing, or has no label.
+        InputError: an item that marks nothing, or has no label, or an integer without a name.
     """
     marks = []
     for item in items:
@@ -66,7 +69,20 @@ def marks_of(items: list, place: str) -> list[Mark]:
                 f"{place}: {shown(item)} marks no span; write [start, end, label], or "
                 '{"start": 0, "end": 3, "label": "PER"}'
             )
-    return marks
+    return [
+        mark._replace(label=_name_of(mark.label, names, place)) if type(mark.label) is int else mark
+        for mark in marks
+    ]
+
+
+def _name_of(label: int, names: list[str] | None, place: str) -> str:
+    if names is None or not 0 <= label < len(names):
+        known = "no names are given" if names is None else f"there are only {len(names)} names"
+        raise InputError(
+            f"{place}: a span has the integer {shown(label)} as its label, and {known}; give "
+            "--labels_file with a name a line, the first naming 0, or export labels as texts"
+        )
+    return names[label]
 
 
 def spans_of(text: str, marks: list[Mark], place: str) -> list[Span]:

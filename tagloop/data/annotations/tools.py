@@ -17,7 +17,7 @@ from tagloop.data.row import Choices, Found
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
 
-SPANS = ("spans", "entities", "label", "labels")  # columns
+SPANS = ("spans", "entities", "label", "labels", "annotations")  # columns
 SKIPPED = ("reject", "ignore")  # answers in Prodigy
 
 
@@ -48,7 +48,7 @@ def _span_column(row: dict) -> str | None:
     """The column with spans: by its name, the first that has some; else by what it holds."""
     lists = {name: cell for name, cell in row.items() if isinstance(cell, list)}
     usual = [name for name in SPANS if name in lists]
-    usual = [n for n in usual if all(isinstance(item, list | dict) for item in lists[n])]
+    usual = [n for n in usual if all(isinstance(item, list | tuple | dict) for item in lists[n])]
     others = [
         name for name, cell in lists.items() if cell and all(map(label_studio.is_region, cell))
     ]
@@ -115,7 +115,7 @@ def read_records(
             items = row.get(column) or []
             if not isinstance(items, list):
                 raise InputError(f"{place}: {column} holds {shown(items)}, not a list of spans")
-        yield Record(text, spans_of(text, marks_of(items, place), place), place)
+        yield Record(text, spans_of(text, marks_of(items, place, choices.names), place), place)
     if left_out:
         found.notes.append(
             f"{count(left_out, 'text')} left out: rejected, skipped or not annotated yet"

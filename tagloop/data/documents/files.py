@@ -78,6 +78,12 @@ class DocumentFiles:
         Raises:
             InputError: it cannot be written, or the input cannot become such a file.
         """
+        try:
+            self._open_output(name, kind)
+        except OSError as error:  # a name that is too long, or links that lead in a circle
+            raise InputError(f"--output {name}: {error.strerror}") from None
+
+    def _open_output(self, name: str, kind: str | None) -> None:
         default = "jsonl" if self.source == "txt" else self.source
         target = kind or (default if name == "-" else format_by_name(name, is_output=True))
         check_formats(self.source, target)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypedDict
 from tagloop.data.annotations.tools import marked_text
 from tagloop.data.formats import NAMED
 from tagloop.data.lines import SNIFFED_LINES, decode_lines, is_blank
-from tagloop.data.parsing import Lines, json_row, parse_csv, parse_json, parse_list
+from tagloop.data.parsing import Lines, json_row, parse_csv, parse_json, parse_list, uses_quotes
 from tagloop.data.row import DOCUMENT_START
 from tagloop.data.words.column_layout import layout_of_words
 from tagloop.data.words.tags import numbers_sentences
@@ -95,7 +95,11 @@ def read_documents(
         InputError: file:line of what cannot be read.
     """
     lines = decode_lines(file, name)
-    holds = NAMED[kind].holds
+    holds, quotes = NAMED[kind].holds, True
+    if kind in ("csv", "tsv") and file.seekable():
+        begin = file.tell()
+        quotes = uses_quotes(decode_lines(file, name), tabs=kind == "tsv")
+        file.seek(begin)
     if holds == "texts":
         for _, line in lines:
             text = line.rstrip("\r\n")
@@ -107,7 +111,7 @@ def read_documents(
             row = json_row(item, place)
             yield Document(kind, _content(row, column, place), row)
     else:
-        yield from _read_csv(lines, name, column, kind)
+        yield from _read_csv(lines, name, column, kind, quotes)
 
 
 def _read_columns(
@@ -135,8 +139,10 @@ def _read_columns(
         yield Document(kind, words, source)
 
 
-def _read_csv(lines: Lines, name: str, column: str | None, kind: str) -> Iterator[Document]:
-    table = parse_csv(lines, name, tabs=kind == "tsv")
+def _read_csv(
+    lines: Lines, name: str, column: str | None, kind: str, quotes: bool
+) -> Iterator[Document]:
+    table = parse_csv(lines, name, tabs=kind == "tsv", quotes=quotes)
     if table.header.count("") > 1:  # a row that is written again must keep all its columns
         raise InputError(f"{table.place}: two columns are named {''!r}; rename one")
     _refuse_one_word_a_row(table.header, column, name)

@@ -11,17 +11,19 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import datasets
 from filelock import FileLock
 
 from tagloop.errors import InputError
-from tagloop.files import fsync, read_json, write_json
+from tagloop.files import fsync, read_json, sha256_of, write_json
 
-SIZES = "sizes.json"
+SEAL = "sizes.json"  # size and digest of every file
 
 
 def cache_root() -> Path:
@@ -34,8 +36,10 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
     """Return the folder of `key` (anything JSON can hold), built by the first process that asks.
 
     `build` fills a temporary folder, which is synced and gets its name only when `build` returns: a
-    build that fails or is killed leaves none. A folder whose files have not the sizes they were
-    written with (a full disk, a copy that broke off) is built again.
+    build that fails or is killed leaves none. A folder whose files are not what was written (a full
+    disk, a copy that broke off, an edit) is built again. To see that, the first process that opens
+    a folder on a machine reads it once (about a second for a GB); later ones compare what the
+    file system says of the files.
 
     Raises:
         InputError: the cache cannot be written; and what `build` raises.
@@ -43,7 +47,8 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     root = cache_root()
     folder = root / f"{kind}-{digest}"
-    if _is_complete(folder):
+    checked = root / "locks" / f"{kind}-{digest}.{platform.node()}.checked"
+    if _is_known(folder, checked):
         return folder
     unfinished = root / f"tmp-{kind}-{digest}"
     lock = FileLock(root / "locks" / f"{kind}-{digest}.lock")
@@ -53,7 +58,10 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise _unwritable(root, error) from error
     try:
-        if _is_complete(folder):  # another process built it while this one waited
+        if _is_known(folder, checked):  # another process built it while this one waited
+            return folder
+        if _is_whole(folder):
+            _note_checked(folder, checked)
             return folder
         try:
             shutil.rmtree(unfinished, ignore_errors=True)  # of a build that was killed
@@ -67,6 +75,7 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
             _seal(unfinished)
             unfinished.rename(folder)
             fsync(root)
+            _note_checked(folder, checked)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise _unwritable(root, error) from error
@@ -79,20 +88,47 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
 
 
 def _seal(folder: Path) -> None:
-    """Put every file on the disk, and write down their sizes."""
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    for name in sizes:
+    """Put every file on the disk, and write down its size and digest."""
+    facts = {path.name: [path.stat().st_size, sha256_of(path)] for path in folder.iterdir()}
+    for name in facts:
         fsync(folder / name)
-    write_json(folder / SIZES, sizes)
+    write_json(folder / SEAL, facts)
     fsync(folder)
 
 
-def _is_complete(folder: Path) -> bool:
-    sizes = read_json(folder / SIZES)
+def _is_whole(folder: Path) -> bool:
+    """Whether every file holds what was written."""
+    facts = read_json(folder / SEAL)
     try:
-        return bool(sizes) and all((folder / n).stat().st_size == sizes[n] for n in sizes)
+        return bool(facts) and all(
+            fact == [(folder / name).stat().st_size, sha256_of(folder / name)]
+            for name, fact in facts.items()
+        )
     except OSError:
         return False
+
+
+def _is_known(folder: Path, checked: Path) -> bool:
+    """Whether the files are those that this machine has read and found whole."""
+    marks = read_json(checked)
+    return bool(marks) and marks == _marks(folder)
+
+
+def _note_checked(folder: Path, checked: Path) -> None:
+    with suppress(OSError):  # another machine's folder may be read-only; then it is read each time
+        write_json(checked, _marks(folder))
+
+
+def _marks(folder: Path) -> dict[str, list[int]]:
+    """What the file system says of every file; a change of content changes the last one."""
+    marks = {}
+    for name in (SEAL, *read_json(folder / SEAL)):
+        try:
+            facts = (folder / name).stat()
+        except OSError:
+            return {}
+        marks[name] = [facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
+    return marks
 
 
 def source_digest(builder: str) -> str:

@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from tagloop.data.lines import is_blank
-from tagloop.data.row import DOCUMENT_START, Choices
+from tagloop.data.row import DOCUMENT_START
+from tagloop.data.words.ids import columns_with_examples, looks_like_ids
 from tagloop.data.words.schemes import is_span_tag
 from tagloop.errors import InputError
 from tagloop.wording import count
@@ -15,6 +17,13 @@ from tagloop.wording import count
 CONLLU_COLUMNS = ["id", "form", "lemma", "upos", "xpos"]
 CONLLU_COLUMNS += ["feats", "head", "deprel", "deps", "misc"]
 MAY_BE_EMPTY = ("feats", "deps", "misc")  # here "_" is a value: the word has no features
+# How a line names the columns, where it is no sentence's word.
+WORD_NAMES = ("word", "words", "token", "tokens", "form", "text")
+TAG_NAMES = ("tag", "tags", "label", "labels")
+OTHER_NAMES = ("id", "no", "lemma", "entity", "iob", "bio", "type", "upos", "xpos")
+OTHER_NAMES += ("sentence", "sentence_id", "sent_id", "doc_id", "ner_tag", "pos_tag", "chunk_tag")
+OTHER_NAMES += ("ner_tags", "pos_tags", "chunk_tags")
+KINDS_OF_TAGS = re.compile(r"ner|pos|chunk")  # of any task, whichever is trained
 WORD_A_LINE = "write one word a line, a blank line after each sentence"
 
 
@@ -29,7 +38,8 @@ class ColumnLayout:
         text: the column with the words.
         label: the column with the tags; None: there is none.
         counts_words: the first column numbers the words of each sentence.
-        no_tag: the cell of a word without a gold tag, where the format has one.
+        empty_is_value: "_" is a value of the tag column, and not a word without a gold tag.
+        header: the line that names the columns; None: there is none.
     """
 
     conllu: bool
@@ -38,7 +48,8 @@ class ColumnLayout:
     text: int
     label: int | None
     counts_words: bool
-    no_tag: str | None
+    empty_is_value: bool
+    header: str | None = None
 
     def columns_of(self, line: str, place: str, in_sentence: bool) -> list[str] | None:
         """The columns of a word, None for a line that holds no word.
@@ -46,6 +57,8 @@ class ColumnLayout:
         Raises:
             InputError: the line has another number of columns; the message begins with `place`.
         """
+        if line == self.header:
+            return None
         columns = split_line(line, self.tab)
         if line.startswith("#") and (
             self.conllu or self.counts_words or self._is_comment(line, columns, in_sentence)
@@ -56,6 +69,11 @@ class ColumnLayout:
         if len(columns) != self.width:
             expected = f"the lines before have {self.width}"
             remedy = WORD_A_LINE if self.width == 1 else "separate columns by one tab or by spaces"
+            if not self.tab and len(columns) > self.width > 1:
+                remedy = (
+                    "no word and no tag may hold a blank: write another character, for example "
+                    f"{'_'.join(columns[-2:])!r}, or separate all columns by tabs"
+                )
             if self.conllu:
                 expected = "CoNLL-U has 10"
             raise InputError(f"{place}: {count(len(columns), 'column')}, but {expected}; {remedy}")
@@ -103,7 +121,7 @@ def layout_of_words(
         return None
     first.refuse_running_text(column, tagged=False)
     text = first.text_column(column, tagged=False)
-    return first.layout(text, label=None, no_tag=None)
+    return first.layout(text, label=None)
 
 
 class FirstLines:
@@ -113,6 +131,11 @@ class FirstLines:
     def of(lines: list[str], path: Path, conllu: bool) -> "FirstLines | None":
         """None: they hold no word."""
         lines = ["" if line.startswith(DOCUMENT_START) else line for line in lines]
+        if lines and re.match(r"\ufeff?#FORMAT=WebAnno", lines[0]):
+            raise InputError(
+                f"{path}: this is WebAnno TSV (of WebAnno or INCEpTION); export the documents from "
+                "there as CoNLL 2002, which has a word and its tag on a line"
+            )
         sure = [line for line in lines if not line.startswith("#")]
         if all(map(is_blank, sure)):
             sure = [line for line in lines if not is_blank(line)]
@@ -125,15 +148,42 @@ class FirstLines:
         cells = [_without_empty_end(split_line(line, self.tab)) for line in self.words]
         [(usual, self.lines_of_width)] = Counter(map(len, cells)).most_common(1)
         self.width = 10 if conllu else usual
-        sentences = _sentences(lines, self.tab, self.width)
+        self.header = self._find_header()
+        lines = [line for line in lines if line != self.header]
+        self.words = [line for line in self.words if line != self.header]
+        sentences = self.sentences = _sentences(lines, self.tab, self.width)
         self.rows = [row for sentence in sentences for row in sentence]
         self.counts_words = not conllu and self.width > 1 and _counts_words(sentences)
 
-    def layout(self, text: int, *, label: int | None, no_tag: str | None) -> ColumnLayout:
+    def layout(self, text: int, *, label: int | None, empty_is_value: bool = False) -> ColumnLayout:
         """The layout of these lines, once the columns with words and tags are known."""
         return ColumnLayout(
-            self.conllu, self.tab, self.width, text, label, self.counts_words, no_tag
+            self.conllu,
+            self.tab,
+            self.width,
+            text,
+            label,
+            self.counts_words,
+            empty_is_value,
+            self.header,
         )
+
+    def _find_header(self) -> str | None:
+        """The first line, if every cell is a usual name of a column, and one that of the words."""
+        names = self._names_in(self.words[0])
+        known = {*WORD_NAMES, *TAG_NAMES, *OTHER_NAMES}
+        is_known = all(name in known or KINDS_OF_TAGS.fullmatch(name) for name in names)
+        is_header = is_known and 1 < self.width == len(names)
+        return self.words[0] if is_header and {*WORD_NAMES}.intersection(names) else None
+
+    def _names_in(self, line: str) -> list[str]:
+        cells = _without_empty_end(split_line(line, self.tab))
+        return [cell.strip(" #").casefold() for cell in cells]
+
+    def named(self, names: Sequence[str]) -> int | None:
+        """The column that the header calls by the first of these names; None: no column."""
+        columns = self._names_in(self.header) if self.header is not None else []
+        return next((columns.index(name) for name in names if name in columns), None)
 
     def refuse_running_text(
         self, text_column: str | None, *, tagged: bool, width_before: int | None = None
@@ -165,9 +215,28 @@ class FirstLines:
         Raises:
             InputError: there is no column as the user chose it.
         """
-        if chosen is None or self.is_of_another_format(chosen, tagged=tagged):
-            return 1 if self.conllu or self.counts_words else 0
-        return self.column(chosen, "text")
+        if chosen is not None and not self.is_of_another_format(chosen, tagged=tagged):
+            return self.column(chosen, "text")
+        named = self.named(WORD_NAMES)
+        if named is not None:
+            return named
+        column = 1 if self.conllu or self.counts_words else 0
+        beside = self.width - column - tagged  # columns that may be the words
+        if not self.conllu and beside > 1 and self._holds_ids(column):
+            self._refuse_ids(column)
+        return column
+
+    def _holds_ids(self, column: int) -> bool:
+        return looks_like_ids([[row[column] for row in rows] for rows in self.sentences])
+
+    def _refuse_ids(self, column: int) -> None:
+        columns = list(enumerate(self.rows[0]))
+        others = [at for at in range(column + 1, self.width) if not self._holds_ids(at)]
+        raise InputError(
+            f"{self.path}: column {column} looks like ids, not like words; the columns there: "
+            f"{columns_with_examples(columns)}; name the column of the words, for example "
+            f"--text_column_name {(others or [column])[0]}"
+        )
 
     @staticmethod
     def is_of_another_format(chosen: str, *, tagged: bool) -> bool:
@@ -192,101 +261,6 @@ class FirstLines:
         return int(chosen) % self.width
 
 
-class TagColumn:
-    """Finds the column with the tags of a column file.
-
-    Args:
-        first: what the first lines show.
-        text: the column with the words.
-        tagged: there must be one.
-        width_before: number of columns of the tagged file that was read before.
-    """
-
-    def __init__(
-        self,
-        first: FirstLines,
-        choices: Choices,
-        text: int,
-        *,
-        tagged: bool,
-        width_before: int | None,
-    ):
-        self.first, self.choices, self.kind = first, choices, choices.kind
-        self.text, self.tagged, self.width_before = text, tagged, width_before
-        self.notes: list[str] = []  # for the user
-
-    def find(self) -> int | None:
-        """The index of the column; None: there is none, and none is needed.
-
-        Raises:
-            InputError: there is none, or it is not clear which one it is.
-        """
-        first, chosen = self.first, self.choices.label_column
-        if not self.tagged and not self._may_have_tags():
-            return None
-        if first.conllu and chosen is None:
-            return self._of_conllu()
-        if chosen is not None:
-            return first.column(chosen, "label")
-        beside = first.width - first.counts_words  # columns but the numbers of the words
-        if beside == 1:
-            return self._of_words_alone()
-        if self.kind.conll_column is not None and beside > 2:
-            return self._of_conll(beside)
-        return self._last()
-
-    def _may_have_tags(self) -> bool:
-        """Whether an untagged file can have tags where the tagged splits have theirs."""
-        chosen, width = self.choices.label_column, self.first.width
-        if width == 1 or width != (self.width_before or width):
-            return False
-        return self.first.conllu or not chosen or is_index(chosen)
-
-    def _of_conllu(self) -> int | None:
-        if self.kind.conllu_column is not None:
-            return CONLLU_COLUMNS.index(self.kind.conllu_column)
-        if not self.tagged:
-            return None
-        raise InputError(
-            f"{self.first.path}: CoNLL-U has no column for the task {self.kind.name}; "
-            f"give --label_column_name ({', '.join(CONLLU_COLUMNS)})"
-        )
-
-    def _of_words_alone(self) -> None:
-        if not self.tagged:
-            return
-        columns = "word numbers and words" if self.first.counts_words else "one column"
-        raise InputError(
-            f"{self.first.path}: {columns} only, no tags for the task {self.kind.name}; "
-            "write word and tag, or pass untagged text as --predict_file"
-        )
-
-    def _of_conll(self, beside: int) -> int:
-        """In files laid out as CoNLL-2000 and CoNLL-2003, which have at most four columns."""
-        if beside > 4:
-            raise InputError(
-                f"{self.first.path}: {self.first.width} columns, which holds {self.kind.name}? "
-                f"give --label_column_name as a number, 0 to {self.first.width - 1}"
-            )
-        return self.first.counts_words + 1 + self.kind.conll_column
-
-    def _last(self) -> int | None:
-        """The last column, or that of the outer layer of nested spans."""
-        first = self.first
-        label = first.width - 1
-        if self.kind.conll_column is None:
-            label = _outer_layer(first.rows, first.width, self.text, first.counts_words)
-        if not self.tagged and self.width_before is None and self.kind.has_spans:
-            # Nothing has shown where tags stand, and words need none.
-            return label if _span_types(first.rows, label) is not None else None
-        if label < first.width - 1:
-            self.notes.append(
-                f"columns {label} to {first.width - 1} hold layers of tags; the outer one is "
-                f"taken, column {label} (--label_column_name takes another)"
-            )
-        return label
-
-
 def _without_empty_end(columns: list[str]) -> list[str]:
     while len(columns) > 1 and not columns[-1]:
         columns.pop()
@@ -308,7 +282,7 @@ def _sentences(lines: list[str], tab: bool, width: int) -> list[list[list[str]]]
 def _counts_words(sentences: list[list[list[str]]]) -> bool:
     """Whether the first column counts words: from 0 or 1 in each sentence, or through all."""
     numbers = [[row[0] for row in sentence] for sentence in sentences]
-    if not all(number.isdecimal() for sentence in numbers for number in sentence):
+    if not all(re.fullmatch(r"\d{1,9}", number) for sentence in numbers for number in sentence):
         return False
     counted = [[int(number) for number in sentence] for sentence in numbers]
     if not counted or counted[0][0] not in (0, 1) or all(len(row) == 1 for row in counted):
@@ -326,25 +300,4 @@ def _look_like_tags(cells: list[str]) -> bool:
 
 def is_index(chosen: str) -> bool:
     """Whether a user's choice of a column is a number."""
-    return re.fullmatch(r"-?[0-9]+", chosen) is not None
-
-
-def _outer_layer(rows: list[list[str]], width: int, text: int, counts_words: bool) -> int:
-    """The last column, or the first of those before it that hold spans of the same types.
-
-    Nested names (GermEval) stand in several columns, the outer ones first. The chunks of
-    CoNLL-2003 are spans of other types.
-    """
-    outer, types = width - 1, _span_types(rows, width - 1)
-    while types is not None and outer - 1 > text:
-        further = _span_types(rows, outer - 1)
-        if further is None or not (further & types or (counts_words and not types)):
-            break
-        outer, types = outer - 1, types | further
-    return outer
-
-
-def _span_types(rows: list[list[str]], column: int) -> set[str] | None:
-    """The types of the span tags in a column, None if it holds something else."""
-    tags = {row[column].strip(" ") for row in rows} - {"O"}
-    return {tag[2:] for tag in tags} if all(map(is_span_tag, tags)) else None
+    return re.fullmatch(r"-?[0-9]{1,9}", chosen) is not None

@@ -14,8 +14,8 @@ from tagloop.data.words.column_layout import (
     MAY_BE_EMPTY,
     ColumnLayout,
     FirstLines,
-    TagColumn,
 )
+from tagloop.data.words.tag_column import TagColumn
 from tagloop.data.words.tags import TagReader
 
 
@@ -49,7 +49,7 @@ def _rows(
     if layout is None:
         return
     text, label = layout.text, layout.label
-    read_tag = TagReader(choices, None, tagged, found.columns)
+    read_tag = TagReader(choices, None, tagged, found.columns, empty_is_value=layout.empty_is_value)
     tokens, tags, lines, document = [], [], [], -1
     name = str(path)  # once: a Path takes longer to write itself than a line to be split
     for number, line in read_lines(path):
@@ -66,10 +66,11 @@ def _rows(
         if columns is not None:
             tag = None if label is None else columns[label].strip(" ")
             tokens.append(columns[text])
-            tags.append(None if tag == layout.no_tag else read_tag(tag, place))
+            tags.append(read_tag(tag, place))
             lines.append(number)
     if tokens:
         yield Row(tokens, tags, max(document, 0), f"{path}:{lines[0]}", lines)
+    read_tag.finish(found)
 
 
 def _find_layout(
@@ -102,5 +103,7 @@ def _find_layout(
     found.notes += tag_column.notes
     if first.counts_words and (not chosen or first.is_of_another_format(chosen, tagged=tagged)):
         found.notes.append("column 0 counts the words of a sentence; words are in column 1")
-    has_no_tag = conllu and label and CONLLU_COLUMNS[label] not in MAY_BE_EMPTY
-    return first.layout(text, label=label, no_tag="_" if has_no_tag else None)
+    if first.header is not None:
+        found.notes.append(f"the line {first.header!r} names the columns; it is no word")
+    is_value = conllu and label is not None and CONLLU_COLUMNS[label] in MAY_BE_EMPTY
+    return first.layout(text, label=label, empty_is_value=is_value)

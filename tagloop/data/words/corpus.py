@@ -96,7 +96,7 @@ def load_corpus(config: Config, choices: Choices, splits: Sequence[str]) -> Corp
 def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str | None) -> None:
     """Write `<split>.arrow` and facts.json into `folder`."""
     has_scheme = choices.kind.has_spans
-    detector = schemes.SchemeDetector() if has_scheme and scheme is None else None
+    detector = schemes.SchemeDetector(scheme) if has_scheme else None
     rows, columns, known, warnings, any_tags = {}, {}, {}, [], False
     before: list[Found] = []
     for split, source in sources.items():
@@ -106,7 +106,7 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
             folder / f"{split}.raw", sentences, None if found.scheme else detector
         )
         known[split], columns[split] = found.scheme, found.columns
-        warnings += [f"{split}: {note}" for note in found.notes]
+        warnings += [f"{split}: {note}" for note in (*found.notes, *found.lost)]
         where = f"{split} ({source})" if isinstance(source, Path) else split
         if not rows[split]:
             raise InputError(f"{where}: no sentences; check the file, or leave the split out")

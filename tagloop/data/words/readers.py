@@ -5,26 +5,34 @@ a word has no gold tag. Text is only ever split at the bytes that the format nam
 and a no-break space are parts of real tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from tagloop.data.annotations.alignment import read_annotated
 from tagloop.data.annotations.brat import read_brat
 from tagloop.data.annotations.tools import read_records, tool_of
+from tagloop.data.annotations.word_spans import has_word_spans, read_word_spans
 from tagloop.data.formats import detect_format
 from tagloop.data.lines import SNIFFED_LINES
-from tagloop.data.row import Choices, Found, Sentences
+from tagloop.data.parsing import parse_literal
+from tagloop.data.row import Choices, Found, Row, Sentences
 from tagloop.data.tables import Table, open_table
 from tagloop.data.words.columns import read_columns
 from tagloop.data.words.sentences import WORDS, read_sentences, usual_column
 from tagloop.errors import InputError
+
+GLINER = "GLiNER"
+LONGEST_WORD = 100_000  # characters
+LISTS = (list, tuple, dict)
 
 
 def read_source(
     source: Any, split: str, choices: Choices, before: Sequence[Found] = ()
 ) -> Sentences:
     """The sentences of a split; every format of `data.formats` is read here.
+
+    A word of more than LONGEST_WORD characters is refused: tokenizers need memory for its square.
 
     Args:
         source: a file (Path), a datasets.Dataset, or a list of dicts.
@@ -36,6 +44,21 @@ def read_source(
         InputError: an unknown format, or a row that cannot be read; the message begins with its
             place. Rows are read, and raise, as they are asked for.
     """
+    found, rows = _read_source(source, split, choices, before)
+    return Sentences(found, map(_without_giants, rows))
+
+
+def _without_giants(row: Row) -> Row:
+    for index, word in enumerate(row.tokens):
+        if len(word) > LONGEST_WORD:
+            raise InputError(
+                f"{row.place_of(index)}: a word of {len(word):,} characters ({word[:30]!r}...); "
+                "split the text into words"
+            )
+    return row
+
+
+def _read_source(source: Any, split: str, choices: Choices, before: Sequence[Found]) -> Sentences:
     tagged = split != "predict"
     format = detect_format(source, tagged=tagged)
     if format.name == "brat":
@@ -50,15 +73,32 @@ def read_source(
     if tool is None:
         return read_sentences(table, choices, tagged=tagged, before=before)
     found = Found(f"text and spans of {tool}", scheme="IOB2")
-    records = read_records(table.rows(), choices, found, tagged=tagged)
+    if tool == GLINER:
+        found = Found("words and spans of words (GLiNER)", scheme="IOB2")
+        return Sentences(found, read_word_spans(table.rows(), choices, found, tagged=tagged))
+    records = read_records(_parsed_rows(table), choices, found, tagged=tagged)
     return Sentences(found, read_annotated(records, choices, found, tagged=tagged))
+
+
+def _parsed_rows(table: Table) -> Iterator[tuple[str, dict]]:
+    """The rows; a cell of a CSV that holds a list is that list."""
+    if not table.has_text_cells:
+        return table.rows()
+    return (
+        (place, {name: parse_literal(cell) or cell for name, cell in row.items()})
+        for place, row in table.rows()
+    )
 
 
 def _annotation_tool(table: Table, choices: Choices) -> str | None:
     """Whose export a table is, as the first row that tells shows; None for rows with words."""
-    if not table.columns or table.has_text_cells:
+    if not table.columns:
         return None
+    if table.has_text_cells:
+        return _tool_of_cells(table)
     for place, row in islice(table.rows(), SNIFFED_LINES):
+        if has_word_spans(row) and choices.text_column in (None, "tokenized_text"):
+            return GLINER
         column = choices.text_column or usual_column(list(row), WORDS)
         words = row.get(column) if column else None
         if isinstance(words, list) and all(isinstance(word, str) for word in words):
@@ -72,4 +112,13 @@ def _annotation_tool(table: Table, choices: Choices) -> str | None:
             )
         if tool:
             return tool
+    return None
+
+
+def _tool_of_cells(table: Table) -> str | None:
+    """Whose export a CSV is: one with a text, and a cell that holds a list of spans."""
+    for _, row in islice(_parsed_rows(table), SNIFFED_LINES):
+        spans = [cell for cell in row.values() if isinstance(cell, list)]
+        if any(cell and all(isinstance(item, LISTS) for item in cell) for cell in spans):
+            return tool_of(row)
     return None

@@ -12,10 +12,12 @@ A tag is "O" or a prefix, a dash and a type ("B-PER"). The schemes write the spa
     IO     PER   PER   PER       spans side by side cannot be told apart
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tagloop.errors import InputError
+from tagloop.wording import shown
 
 SCHEMES = ("IOB1", "IOB2", "IOBES", "BILOU", "BMES", "IO")
 _PREFIXES = {"IOB1": "BI", "IOB2": "BI", "IOBES": "BIES", "BILOU": "BILU", "BMES": "BMESW"}
@@ -30,15 +32,73 @@ def is_span_tag(tag: str) -> bool:
     return len(tag) > 2 and tag[0] in _ALL_PREFIXES and tag[1] == "-"
 
 
-def _foreign(tag: str, prefixes: str, place: str) -> InputError:
-    """What to say of a tag that is none of a scheme with these prefixes."""
+def _foreign(
+    tag: str,
+    prefixes: str,
+    place: str,
+    others: Counter[str] | None = None,
+    *,
+    may_be_io: bool = False,
+) -> InputError:
+    """What to say of a tag that is none of a scheme with these prefixes, and of the remedy.
+
+    Args:
+        others: how often each tag without a prefix is in the data, O among them; None: not known.
+        may_be_io: no tag has a prefix.
+    """
     known = "of the prefixes " + ", ".join(f"{letter}-" for letter in prefixes)
     wanted = f"none {known} with a type behind it" if prefixes else "a prefix, and IO has none"
     return InputError(
-        f"{place + ': ' if place else ''}tag {tag!r} is not O and has {wanted}. Tags of spans need "
-        "them (B-PER, I-PER); for plain tags of words use --task_name pos, for types without "
-        "prefixes (PER, O) --label_scheme IO."
+        f"{place + ': ' if place else ''}tag {shown(tag)} is not O and has {wanted}. "
+        f"{_remedy(tag, others or Counter(), may_be_io=may_be_io)}"
     )
+
+
+def _remedy(tag: str, others: Counter[str], *, may_be_io: bool) -> str:
+    """What to do about a tag of no scheme; see `_foreign`."""
+    commonest = max(others, key=others.get, default="")
+    if is_bracket(tag) or is_bracket(commonest):
+        return (
+            "These are the brackets of CoNLL-2012: (PERSON* opens a span, * goes on or is outside, "
+            "*) closes it. Rewrite them as B-PERSON, I-PERSON and O, or name a column with such "
+            "tags by --label_column_name."
+        )
+    if is_span_tag(tag):
+        return "Leave --label_scheme out, and the scheme is found."
+    if turned := _turned(tag):
+        return f"Write {turned!r}: prefix, dash, type; plain tags of words need --task_name pos."
+    if others and not others["O"] and commonest and 2 * others[commonest] >= others.total():
+        return (
+            f"No word is O, and {commonest!r} is the commonest tag without a prefix: if it says "
+            "that a word is in no span, write the letter O instead; for plain tags of words use "
+            "--task_name pos."
+        )
+    remedy = "Tags of spans need them (B-PER, I-PER); for plain tags of words use --task_name pos"
+    if may_be_io and fits_io(others):
+        return f"{remedy}, for types without prefixes (PER, O) --label_scheme IO."
+    return f"{remedy}; another column may hold the tags (--label_column_name)."
+
+
+def is_bracket(tag: str) -> bool:
+    """True for a tag as CoNLL-2012 writes spans: (PERSON*, (GPE), *, *)."""
+    return re.fullmatch(r"\(*[^()*]*\*?\)*", tag) is not None and bool({*tag} & {*"(*)"})
+
+
+def _turned(tag: str) -> str | None:
+    """The tag as the schemes write it, if mark, place or case are others: B_PER, PER-B, b-per."""
+    if match := re.fullmatch(r"([BIESLUMWbi])[-_:/|]([^-_:/|].*)", tag):
+        return f"{match[1].upper()}-{match[2]}"
+    if match := re.fullmatch(r"(..*)[-_:/|]([BIESLUMW])", tag):
+        return f"{match[2]}-{match[1]}"
+    return None
+
+
+def fits_io(tags: Counter[str]) -> bool:
+    """Whether tags without a prefix can be types of spans: some words are O, no tag is a mark."""
+    types = tags.keys() - {"O"}
+    are_named = not any(is_span_tag(t) or is_bracket(t) or not re.search(r"\w", t) for t in types)
+    has_prefixes = any((_turned(tag) or "").startswith("B-") for tag in types)
+    return tags["O"] > 0 and are_named and not has_prefixes
 
 
 def _place_of(place: Place, index: int) -> str:
@@ -70,7 +130,9 @@ class SchemeDetector:
 
     SLIPS = 100
 
-    def __init__(self) -> None:
+    def __init__(self, given: str | None = None) -> None:
+        """`given`: the scheme of the user's choice; only IO is checked against the tags."""
+        self._given = given
         self._counts: Counter[str] = Counter()  # scheme -> tags that only it explains
         self._first: dict[str, str] = {}  # scheme -> the first of them, and where it is
         self._plain: Counter[str] = Counter()  # O and tags without a prefix
@@ -117,6 +179,14 @@ class SchemeDetector:
         Raises:
             InputError: no scheme explains the tags.
         """
+        if self._given not in (None, "IO"):
+            return self._given
+        if self._given == "IO":
+            if self._first_plain is not None and not self._prefixed and not fits_io(self._plain):
+                tag, place = self._first_plain
+                remedy = _remedy(tag, self._plain, may_be_io=False)
+                raise InputError(f"{place}: tag {tag!r} is no type of a span. {remedy}")
+            return "IO"
         if self._first_plain is not None:
             return self._plain_scheme(*self._first_plain)
         counts, first = self._counts, self._first
@@ -145,13 +215,15 @@ class SchemeDetector:
         types = Counter({tag: times for tag, times in self._plain.items() if tag != "O"})
         named = all(len(type_) > 1 and type_[1] != "-" for type_ in types)
         rare = types.total() <= self._plain["O"] > max(types.values())
-        if self._prefixed or not named or not rare:
-            raise _foreign(tag, _ALL_PREFIXES, place)
+        if self._prefixed or not named or not rare or not fits_io(self._plain):
+            raise _foreign(tag, _ALL_PREFIXES, place, self._plain, may_be_io=not self._prefixed)
         return "IO"
 
     def remark(self) -> str | None:
         """What `result` passed over as slips, for the log; None when every tag fits."""
         result = self.result()
+        if self._given is not None:
+            return None
         if result == "IO":
             return "tags have no prefixes; read as IO, where spans side by side become one"
         scheme, slip = self._iob_scheme_and_slip()

@@ -17,11 +17,14 @@ from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.data.storage.arrays import Arrays, map_arrays, write_arrays
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.data.storage.store import build_once, source_digest
+from tagloop.errors import InputError
 from tagloop.models.tokenizers import tokenizer_digest
 
 # Several processes are used from this number of rows on. A process takes 3 s to start, and so many
 # rows take more than 10 s.
 WORTH_PROCESSES = 100_000
+NEARLY_ALL = 0.9  # Of the sub-tokens: so many are unknown to the tokenizer of another language.
+TELLING = 20  # Fewer sub-tokens show nothing.
 ARRAY_TYPES = {
     "input_ids": np.int32,
     "type_ids": np.int8,
@@ -41,6 +44,7 @@ class LabelledRows(SubTokenRows):
         has_label: bool [num_rows].
         is_learned: bool [num_rows], has a label that the model can predict.
         num_words: int32 [num_rows].
+        num_unknown: how many sub-tokens stand for something unknown to the tokenizer.
     """
 
     type_ids: np.ndarray | None
@@ -48,6 +52,7 @@ class LabelledRows(SubTokenRows):
     has_label: np.ndarray
     is_learned: np.ndarray
     num_words: np.ndarray
+    num_unknown: int = 0
 
     @property
     def packable(self) -> bool:
@@ -120,7 +125,7 @@ def encode_texts(
         The rows, and the number of rows that lost their end.
 
     Raises:
-        InputError: a label cannot be read.
+        InputError: a label cannot be read, or nearly all sub-tokens are unknown to the tokenizer.
     """
     key = {
         "rows": fingerprint,
@@ -140,9 +145,18 @@ def encode_texts(
             num_workers=num_workers,
             worth_processes=WORTH_PROCESSES,
         )
+        counts = {"cut": 0, "unknown": 0, "sub_tokens": 0} | counts
+        total, unknown = counts["sub_tokens"], counts["unknown"]
+        if total >= TELLING and unknown >= NEARLY_ALL * total:
+            raise InputError(
+                f"{unknown:,} of {total:,} sub-tokens stand for something that the tokenizer does "
+                "not know: it is most likely the tokenizer of another model or language, or its "
+                "files are not complete; give the --tokenizer_name of this model"
+            )
         (folder / "facts.json").write_text(json.dumps(counts), encoding="utf-8")
 
     folder = build_once("texts", key, build)
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     arrays: dict[str, np.ndarray | None] = map_arrays(folder, ARRAY_TYPES)
     if "token_type_ids" not in tokenizer.model_input_names:
         arrays["type_ids"] = None
@@ -153,6 +167,7 @@ def encode_texts(
     has_label = np.array([value is not None for value in values], dtype=bool)
     rows = LabelledRows(
         **arrays,
+        num_unknown=facts["unknown"],
         labels=labels,
         has_label=has_label,
         is_learned=has_label & (labels < num_classes) if is_class else has_label,
@@ -162,7 +177,7 @@ def encode_texts(
         pad_to_max_length=pad_to_max_length,
         pad_to_multiple_of=pad_to_multiple_of,
     )
-    return rows, json.loads((folder / "facts.json").read_text(encoding="utf-8"))["cut"]
+    return rows, facts["cut"]
 
 
 @dataclass(frozen=True)
@@ -179,7 +194,7 @@ class TextEncoder:
     has_pairs: bool
 
     def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
-        """The arrays of some rows, and the number of rows that lost their end.
+        """The arrays of some rows, how many rows lost their end, how many sub-tokens are unknown.
 
         See `Encoder` in tagloop/data/storage/arrays.py.
         """
@@ -197,7 +212,13 @@ class TextEncoder:
             "num_words": np.array([len(text.split()) for text in whole]),
             "offsets": np.array([len(row) for row in ids]),
         }
-        return arrays, {"cut": sum(bool(encoding.overflowing) for encoding in encodings)}
+        special = np.fromiter(
+            chain.from_iterable(encoding.special_tokens_mask for encoding in encodings), bool
+        )
+        inside, unknown_id = arrays["input_ids"][~special], self.tokenizer.unk_token_id
+        unknown = 0 if unknown_id is None else int(np.count_nonzero(inside == unknown_id))
+        cut = sum(bool(encoding.overflowing) for encoding in encodings)
+        return arrays, {"cut": cut, "unknown": unknown, "sub_tokens": len(inside)}
 
 
 def _has_pairs(dataset: datasets.Dataset) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.data.check import SAYS_NOTHING, FirstSight, Piece, Report, SplitCounts, Survey
+from tagloop.data.check import LOST, SAYS_NOTHING, FirstSight, Piece, Report, SplitCounts, Survey
 from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
 from tagloop.data.sources import find_sources
 from tagloop.data.words.corpus import Variety
@@ -22,9 +22,12 @@ from tagloop.errors import InputError
 from tagloop.models.tokenizers import WordPieces, longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.tasks.tagging.alignment import cut_windows, resolve_stride
+from tagloop.tasks.tagging.encoding import NEARLY_ALL, TELLING
 from tagloop.tasks.tagging.kinds import read_choices
 
 NOTHING = "words that are nothing to the tokenizer (they count as unknown ones)"
+
+ILLEGAL = "illegal transitions"
 
 
 def check_task(config: Config) -> Report:
@@ -45,6 +48,7 @@ class TagCounts(SplitCounts):
         words: of all sentences.
         documents: their numbers.
         windows: of all sentences; cut: sentences that become several.
+        unknown: words with a part that the tokenizer does not know.
         longest: words of the longest sentence, and where it stands.
     """
 
@@ -52,6 +56,7 @@ class TagCounts(SplitCounts):
     documents: set[int] = field(default_factory=set)
     windows: int = 0
     cut: int = 0
+    unknown: int = 0
     longest: tuple[int, str] = (0, "")
 
 
@@ -62,14 +67,15 @@ class TagSurvey(Survey):
     in_two_splits = "the same sentence in two splits"
     in_two_ways = "the same sentence, annotated in two ways"
     between = " "
+    slips = (ILLEGAL,)
     counts_type = TagCounts
 
     def __init__(self, config: Config, sources: dict[str, Any], notes: list[str], choices: Choices):
         super().__init__(config, sources, notes)
         self.choices = choices
         self.found: dict[str, Found] = {}  # by split as stored
-        detects = choices.kind.has_spans and config.label_scheme is None
-        self.detector = SchemeDetector() if detects else None
+        has_spans = choices.kind.has_spans
+        self.detector = SchemeDetector(config.label_scheme) if has_spans else None
         self.has_unknown_scheme = False  # there are tags whose scheme the format does not say
         self.schemes: dict[str, str | None] = {}  # by split as stored
         self.pieces_of: WordPieces | None = None
@@ -107,6 +113,8 @@ class TagSurvey(Survey):
             self.report.fact("read", f"{split}: {found.columns or 'words and tags'}")
         for note in found.notes:
             self.report.fact("", note)
+        for loss in found.lost:
+            self.report.problem(LOST, f"{self.name_of(split)}: {loss}")
         self.has_unknown_scheme |= bool(variety.tags) and found.scheme is None
         return total, bool(variety.tags)
 
@@ -146,7 +154,10 @@ class TagSurvey(Survey):
             self._count_labels(split, counts, row, self.schemes[stored])
 
     def _count_sub_tokens(self, counts: TagCounts, row: Row) -> None:
-        sizes = [len(pieces) for pieces in self.pieces_of(row.tokens)]
+        words = self.pieces_of(row.tokens)
+        sizes = [len(pieces) for pieces in words]
+        unknown = self.pieces_of.tokenizer.unk_token_id
+        counts.unknown += sum(unknown in pieces for pieces in words) if unknown is not None else 0
         for index, size in enumerate(sizes):
             if size == 0:
                 self.report.problem(NOTHING, f"{row.place_of(index)}: {row.tokens[index]!a}")
@@ -163,7 +174,7 @@ class TagSurvey(Survey):
         counts.without_label += tags.count(None)
         if scheme is not None:
             for index, fault in illegal_transitions(tags, scheme):
-                self.report.problem("illegal transitions", f"{row.place_of(index)}: {fault}")
+                self.report.problem(ILLEGAL, f"{row.place_of(index)}: {fault}")
             try:
                 tags = to_iob2(tags, scheme, place=row.place_of)
             except InputError:  # a tag of another scheme, named above
@@ -195,6 +206,13 @@ class TagSurvey(Survey):
             self.report.fact("", f"{counts.repeated:,} sentences repeat another one, tags and all")
         if counts.words and self.pieces_of is not None:
             self.report.fact("", _sub_tokens(counts, self.budget))
+            share = counts.unknown / counts.words
+            text = f"{counts.unknown:,} words ({share:.1%}) hold something unknown to the tokenizer"
+            self.report.fact("", text)
+            if counts.words >= TELLING and share >= NEARLY_ALL:
+                self.report.problem(
+                    "nearly all words are unknown to the tokenizer", f"{split}: {text}"
+                )
 
     def report_labels(self) -> None:
         trained = self.labels.counts.get("train")

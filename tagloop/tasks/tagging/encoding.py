@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.data.storage.arrays import Arrays, write_arrays
 from tagloop.data.words import schemes
+from tagloop.errors import InputError
 from tagloop.models.tokenizers import Template, WordPieces
 from tagloop.tasks.tagging import alignment
 
@@ -36,7 +37,10 @@ ARRAY_TYPES = {
     "sentence_offsets": np.int64,
 }
 OFFSETS = ("offsets", "word_offsets", "sentence_offsets")
-FACTS = ("words_without_sub_tokens", "words_shortened", "sentences_cut")
+FACTS = ("words_without_sub_tokens", "words_shortened", "sentences_cut", "words", "words_unknown")
+MOST_LABELS = np.iinfo(ARRAY_TYPES["labels"]).max  # label ids count from 0
+NEARLY_ALL = 0.9  # of the words; so many are unknown only to the tokenizer of another language
+TELLING = 20  # words; fewer show nothing
 
 
 def encode_sentences(
@@ -53,6 +57,7 @@ def encode_sentences(
         The numbers of FACTS by name.
 
     Raises:
+        InputError: nearly all words are unknown to the tokenizer.
         RunStopped: a process was killed, probably because memory ended.
     """
     counts = write_arrays(
@@ -64,7 +69,15 @@ def encode_sentences(
         num_workers=num_workers,
         worth_processes=WORTH_PROCESSES,
     )
-    return dict.fromkeys(FACTS, 0) | counts
+    facts = dict.fromkeys(FACTS, 0) | counts
+    words, unknown = facts["words"], facts["words_unknown"]
+    if words >= TELLING and unknown >= NEARLY_ALL * words:
+        raise InputError(
+            f"{unknown:,} of {words:,} words hold something that the tokenizer does not know: "
+            "it is most likely the tokenizer of another model or language, or its files are not "
+            "complete; give the --tokenizer_name of this model"
+        )
+    return facts
 
 
 def build_encoder(
@@ -86,7 +99,15 @@ def build_encoder(
         budget: sub-tokens of words in a window.
         stride: of these, how many the next window repeats.
         label_all_tokens: whether a word's later sub-tokens are learned from, too.
+
+    Raises:
+        InputError: there are more labels than the arrays can number.
     """
+    if len(label2id) > MOST_LABELS:
+        raise InputError(
+            f"{len(label2id):,} labels, and at most {MOST_LABELS:,} can be learned; are the tags "
+            "words or numbers? See --label_column_name"
+        )
     # A word without sub-tokens gets this id, because it must have a prediction, too.
     stand_in = next(
         token_id
@@ -94,9 +115,16 @@ def build_encoder(
         if token_id is not None
     )
     pieces_of = WordPieces(tokenizer)
-    num_labels = len(label2id) if num_labels is None else num_labels
     return Encoder(
-        pieces_of, template, stand_in, label2id, budget, stride, label_all_tokens, num_labels
+        pieces_of,
+        template,
+        stand_in,
+        tokenizer.unk_token_id,
+        label2id,
+        budget,
+        stride,
+        label_all_tokens,
+        len(label2id) if num_labels is None else num_labels,
     )
 
 
@@ -107,6 +135,7 @@ class Encoder:
     pieces_of: WordPieces
     template: Template
     stand_in: int
+    unknown: int | None
     label2id: dict[str, int]
     budget: int
     stride: int
@@ -131,6 +160,7 @@ class Encoder:
         sizes, distinct, numbers = _indexed(table["tokens"])
         pieces = self.pieces_of(distinct)
         full_counts = _lengths(pieces)[numbers]
+        is_unknown = np.fromiter((self.unknown in word for word in pieces), bool, len(pieces))
         pieces = [word[: self.budget] or [self.stand_in] for word in pieces]
         piece_counts = _lengths(pieces)
         piece_ids = np.fromiter(chain.from_iterable(pieces), np.int32)
@@ -143,6 +173,8 @@ class Encoder:
         facts = {
             "words_without_sub_tokens": int(np.count_nonzero(full_counts == 0)),
             "words_shortened": int(np.count_nonzero(full_counts > self.budget)),
+            "words": len(numbers),
+            "words_unknown": int(np.count_nonzero(is_unknown[numbers])),
             "sentences_cut": int(np.count_nonzero(_sums(counts, sizes) > self.budget)),
         }
         return arrays, facts

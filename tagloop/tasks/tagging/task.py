@@ -164,7 +164,10 @@ class Tagging:
                     f"{int(windows.lengths.max())} sub-tokens",
                 )
             )
-            lines += [("", f"{count:,} {FACTS[f]}") for f, count in windows.facts.items() if count]
+            facts = windows.facts
+            share = facts["words_unknown"] / max(facts["words"], 1)
+            lines.append(("", f"{share:.1%} of the words hold something unknown to the tokenizer"))
+            lines += [("", f"{facts[f]:,} {text}") for f, text in FACTS.items() if facts[f]]
             without = int((windows.references == IGNORE_INDEX).sum())
             if without and split != "predict":
                 share = without / len(windows.references)

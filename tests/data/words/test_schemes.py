@@ -156,12 +156,19 @@ def test_io_reads_and_writes():
 
 @pytest.mark.parametrize(
     "sentence",
-    ["DT NN VBD O", "NN NN NN O O", "B I O O O", "O O O PER B-LOC", "O O O X-PER", "DT NN VBD"],
+    ["DT NN VBD O", "NN NN NN O O", "B I O O O", "O O O X-PER", "DT NN VBD"],
 )
 def test_plain_tags_are_io_only_where_that_is_sure(sentence):
     with pytest.raises(InputError, match="--label_scheme IO") as caught:
         detect("O", sentence)
     assert "train[1] (word " in str(caught.value)
+
+
+def test_io_is_not_advised_where_it_does_not_fit():
+    for sentence in ("O O O PER B-LOC", "PER OTHER OTHER OTHER", "(PERSON* *) * * *", "B_PER O O"):
+        with pytest.raises(InputError) as caught:
+            detect(sentence)
+        assert "--label_scheme IO" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

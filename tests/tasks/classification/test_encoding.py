@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from tagloop.data.storage import arrays
+from tagloop.errors import InputError
 from tagloop.tasks.classification import encoding
 
 
@@ -62,3 +63,16 @@ def test_processes_change_no_byte(monkeypatch):
     assert cut == cut_there
     for name in ("input_ids", "offsets", "num_words"):
         assert getattr(alone, name).tobytes() == getattr(shared, name).tobytes()
+
+
+def test_sub_tokens_that_stand_for_something_unknown(monkeypatch):
+    def dataset_of_texts(*texts):
+        rows = [{"text": text, "pair": None, "label": "a"} for text in texts]
+        strings = datasets.Features({name: datasets.Value("string") for name in rows[0]})
+        return datasets.Dataset.from_list(rows, features=strings)
+
+    rows, _ = encode(dataset_of_texts("john 東", "mary"), "unknown, few")
+    assert rows.num_unknown == 1
+    with pytest.raises(InputError, match=r"of 60 sub-tokens .* not know") as caught:
+        encode(dataset_of_texts(*["東 京 市"] * 20), "unknown, all")
+    assert "--tokenizer_name" in str(caught.value)

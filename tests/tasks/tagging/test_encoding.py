@@ -14,7 +14,7 @@ import tiny
 from tokenizers import pre_tokenizers
 
 from tagloop.data.storage import arrays
-from tagloop.errors import RunStopped
+from tagloop.errors import InputError, RunStopped
 from tagloop.models.tokenizers import WordPieces, probe_template, tokenize_words
 from tagloop.tasks.tagging import encoding
 
@@ -79,6 +79,8 @@ def test_files_are_those_of_the_slow_way(tmp_path, monkeypatch, name, every, bud
     files, facts = encode(tmp_path / "fast", columns, tokenizer, **how)
     assert (files, facts) == expected(tmp_path / "slow", columns, tokenizer, **how)
     if budget == 30:
+        if name == "gpt2":  # knows every byte
+            assert facts.pop("words_unknown") == 0
         assert min(facts.values()) > 0  # the corpus has all that is hard
 
 
@@ -173,3 +175,31 @@ def test_a_killed_process_stops_the_run_with_a_remedy(tmp_path, monkeypatch):
     threading.Thread(target=kill, daemon=True).start()
     with pytest.raises(RunStopped, match="--preprocessing_num_workers"):
         encode(tmp_path / "1", corpus(3, 2000), tokenizer_of("bert"), **options(), num_workers=2)
+
+
+def test_words_that_the_tokenizer_does_not_know_are_counted_and_nearly_all_are_refused(tmp_path):
+    tokenizer = tokenizer_of("bert")
+    encoder = encoding.build_encoder(tokenizer, probe_template(tokenizer), **options())
+
+    def facts_of(words):
+        dataset = dataset_of({"tokens": [words], "tags": [["O"] * len(words)]})
+        return encoding.encode_sentences(tmp_path, dataset, encoder)
+
+    facts = facts_of(["john", "東京", "berlin", "x東京"] * 5)
+    assert (facts["words"], facts["words_unknown"]) == (20, 10)
+    assert facts_of(["東京"] * 19)["words_unknown"] == 19  # so few show nothing
+    with pytest.raises(InputError, match=r"18 of 20 words .* does not know") as caught:
+        facts_of(["東京"] * 18 + ["john"] * 2)
+    assert "--tokenizer_name" in str(caught.value)
+
+
+def test_more_labels_than_the_arrays_can_number_are_refused():
+    tokenizer = tokenizer_of("bert")
+    most = np.iinfo(np.int16).max
+    for number in (most, most + 1):
+        how = options() | {"label2id": {f"tag{at}": at for at in range(number)}}
+        if number == most:
+            encoding.build_encoder(tokenizer, probe_template(tokenizer), **how)
+            continue
+        with pytest.raises(InputError, match="32,768 labels, and at most 32,767"):
+            encoding.build_encoder(tokenizer, probe_template(tokenizer), **how)
