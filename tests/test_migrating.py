@@ -9,8 +9,8 @@ from launches import REPO
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
 from tagloop.options.config import FIELDS, Config
-from tagloop.options.renamed import RENAMED
-from tagloop.options.suggestions import SPELLINGS
+from tagloop.options.reading.renamed import RENAMED
+from tagloop.options.reading.suggestions import SPELLINGS
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from tagloop.options.config import FIELDS, Config
 from tagloop.options.lists import tasks_of
 from tagloop.options.places import find_name_problem, find_text_problem
-from tagloop.options.values import show_value
+from tagloop.options.reading.values import show_value
 from tagloop.tasks import task_module
 from tagloop.wording import count
 

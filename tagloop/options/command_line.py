@@ -17,8 +17,8 @@ from tagloop.errors import (
 )
 from tagloop.options.checks import find_problems
 from tagloop.options.config import FIELDS, Config
-from tagloop.options.parsing import read_options
 from tagloop.options.places import check_places
+from tagloop.options.reading.parsing import read_options
 from tagloop.streams import open_streams, say_on_first
 from tagloop.tasks import task_module
 

@@ -6,8 +6,8 @@ python -m tagloop.options.page > docs/options.md
 import sys
 
 from tagloop.options.groups import groups
+from tagloop.options.reading.values import describe_default, describe_values
 from tagloop.options.settle import SETTLED
-from tagloop.options.values import describe_default, describe_values
 from tagloop.tasks import TASKS, task_module
 
 

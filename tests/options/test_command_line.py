@@ -19,8 +19,8 @@ from tagloop.options.groups import groups
 from tagloop.options.lists import tasks_of
 from tagloop.options.marks import About
 from tagloop.options.page import options_page
+from tagloop.options.reading.suggestions import SPELLINGS
 from tagloop.options.settle import SETTLED, settle
-from tagloop.options.suggestions import SPELLINGS
 from tagloop.tasks import TASKS, task_module
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]

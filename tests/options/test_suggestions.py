@@ -13,8 +13,8 @@ import tagloop
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
 from tagloop.options.config import FIELDS
-from tagloop.options.renamed import ELSEWHERE, RENAMED
-from tagloop.options.suggestions import SPELLINGS
+from tagloop.options.reading.renamed import ELSEWHERE, RENAMED
+from tagloop.options.reading.suggestions import SPELLINGS
 
 OF_THE_LAUNCHER = {"config_file", "num_processes", "dynamo_backend"}
 

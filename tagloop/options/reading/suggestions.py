@@ -4,7 +4,7 @@ import difflib
 import re
 
 from tagloop.options.config import FIELDS
-from tagloop.options.renamed import ELSEWHERE, RENAMED
+from tagloop.options.reading.renamed import ELSEWHERE, RENAMED
 
 SPELLINGS = {f"--{name}": name for name in FIELDS}
 SPELLINGS |= {alias: name for name, field in FIELDS.items() for alias in field.metadata["aliases"]}

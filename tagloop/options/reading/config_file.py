@@ -8,7 +8,7 @@ import yaml
 
 from tagloop.errors import InputError
 from tagloop.options.places import NO_PLAIN_FILE, find_name_problem
-from tagloop.options.values import show_value
+from tagloop.options.reading.values import show_value
 
 
 def read_config_file(path: str) -> dict:

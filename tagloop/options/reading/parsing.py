@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 from tagloop import __version__
 from tagloop.errors import InputError
 from tagloop.options.config import FIELDS, SECRETS
-from tagloop.options.config_file import read_config_file
 from tagloop.options.groups import groups
-from tagloop.options.suggestions import SPELLINGS, answer_of, suggest, unknown_option
-from tagloop.options.values import (
+from tagloop.options.reading.config_file import read_config_file
+from tagloop.options.reading.suggestions import SPELLINGS, answer_of, suggest, unknown_option
+from tagloop.options.reading.values import (
     describe_default,
     describe_values,
     plain_type,
