@@ -82,8 +82,8 @@ def check_content(config: Config, folder: Path) -> None:
         # Before the first start the folder may contain other files, as the log of a scheduler.
         if own := [name for name in names if is_own_file(name, predictions)]:
             raise InputError(
-                f"--output_dir {folder}: holds {own[0]}, but no run to resume; name the folder of "
-                "the run, or a new one"
+                f"--output_dir {folder}: holds something else than a run ({own[0]}); name the "
+                "folder of the run, or a new one"
             )
     elif names and not (config.overwrite_output_dir or config.resume_from_checkpoint):
         raise InputError(
