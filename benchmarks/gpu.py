@@ -26,15 +26,7 @@ import roofline
 import throughput
 import torch
 from inputs import SAMPLE, build_inputs, find_corpus
-from measuring import (
-    REPO,
-    WORKER,
-    Measurement,
-    add_common_options,
-    progress,
-    table,
-    write_results,
-)
+from measuring import REPO, WORKER, Measurement, add_common_options, progress, table, write_results
 
 COMPILED_SIZES = (16, 256)  # compiling takes a minute each
 COMPILED = {"ACCELERATE_DYNAMO_BACKEND": "inductor", "ACCELERATE_DYNAMO_USE_DYNAMIC": "true"}

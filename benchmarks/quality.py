@@ -20,14 +20,7 @@ import tempfile
 from pathlib import Path
 
 from inputs import SAMPLE, build_inputs, find_corpus, minilm_folder
-from measuring import (
-    REPO,
-    add_common_options,
-    best_precision,
-    progress,
-    table,
-    write_results,
-)
+from measuring import REPO, add_common_options, best_precision, progress, table, write_results
 from throughput import LEVERS, has_option
 
 SPLITS = {"eval": "validation", "test": "test"}

@@ -5,15 +5,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from tagloop.checkpoints.checkpoint import (
-    checkpoint_folders,
-    step_of,
-)
-from tagloop.errors import (
-    NotFinite,
-    OutOfMemory,
-    RunStopped,
-)
+from tagloop.checkpoints.checkpoint import checkpoint_folders, step_of
+from tagloop.errors import NotFinite, OutOfMemory, RunStopped
 from tagloop.processes.agree import ran_out_of_memory
 from tagloop.run import Run
 from tagloop.training.memory import smaller_micro_batches

@@ -6,17 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tagloop.checkpoints.checkpoint import (
-    DamagedCheckpoint,
-    checkpoint_folders,
-    step_of,
-)
+from tagloop.checkpoints.checkpoint import DamagedCheckpoint, checkpoint_folders, step_of
 from tagloop.checkpoints.identity import check_identity, check_same_run
 from tagloop.checkpoints.state import Facts, load_training_state, load_weights, read_facts
-from tagloop.errors import (
-    InputError,
-    RunStopped,
-)
+from tagloop.errors import InputError, RunStopped
 from tagloop.files import FileFacts, find_damage, parse_json
 from tagloop.options.config import Config
 from tagloop.processes.agree import on_main

@@ -11,11 +11,7 @@ import numpy as np
 import torch
 import transformers
 from torch import nn
-from transformers import (
-    CONFIG_MAPPING,
-    PreTrainedConfig,
-    PreTrainedTokenizerFast,
-)
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedTokenizerFast
 
 from tagloop.errors import InputError
 from tagloop.models.heads import (
@@ -28,12 +24,7 @@ from tagloop.models.heads import (
 from tagloop.models.pretrained import errors_of_transformers, load_pretrained
 from tagloop.models.saving import stop_caching
 from tagloop.models.tokenizers import UNLIMITED
-from tagloop.models.weights import (
-    describe_faults,
-    find_head,
-    find_non_finite,
-    new_weights_of_head,
-)
+from tagloop.models.weights import describe_faults, find_head, find_non_finite, new_weights_of_head
 from tagloop.options.config import Config
 from tagloop.sample.model import build_sample_model_config
 

@@ -9,12 +9,7 @@ import dataclasses
 import os
 import sys
 
-from tagloop.errors import (
-    InputError,
-    report_error,
-    require_working_directory,
-    say_interrupted,
-)
+from tagloop.errors import InputError, report_error, require_working_directory, say_interrupted
 from tagloop.options.checks import find_problems
 from tagloop.options.config import FIELDS, Config
 from tagloop.options.places import check_places

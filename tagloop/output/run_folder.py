@@ -18,21 +18,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from tagloop.checkpoints.checkpoint import (
-    checkpoint_folders,
-    is_ours,
-    prune,
-)
+from tagloop.checkpoints.checkpoint import checkpoint_folders, is_ours, prune
 from tagloop.checkpoints.resume import RUN_RECORD, EarlierRun, holds_run, is_at_home
 from tagloop.checkpoints.save import how_many
 from tagloop.errors import InputError
-from tagloop.files import (
-    read_json,
-    remove,
-    replace_files,
-    write_json,
-    write_text,
-)
+from tagloop.files import read_json, remove, replace_files, write_json, write_text
 from tagloop.models.saving import write_model
 from tagloop.options.config import Config
 from tagloop.outcome.predictions_file import write_predictions_file

@@ -12,17 +12,9 @@ import datasets
 import torch
 import transformers
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import (
-    DistributedType,
-    ProjectConfiguration,
-)
+from accelerate.utils import DistributedType, ProjectConfiguration
 
-from tagloop.errors import (
-    InputError,
-    OutOfMemory,
-    Preempted,
-    RunStopped,
-)
+from tagloop.errors import InputError, OutOfMemory, Preempted, RunStopped
 from tagloop.processes.agree import ran_out_of_memory
 from tagloop.wording import first_line, in_brackets
 

@@ -4,14 +4,10 @@ import dataclasses
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import (
-    DistributedType,
-)
+from accelerate.utils import DistributedType
 from torch import nn
 
-from tagloop.errors import (
-    InputError,
-)
+from tagloop.errors import InputError
 
 
 def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:

@@ -11,10 +11,7 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import (
-    BertConfig,
-    PreTrainedTokenizerFast,
-)
+from transformers import BertConfig, PreTrainedTokenizerFast
 
 
 def build_sample_tokenizer(sentences: Iterable[list[str]]) -> PreTrainedTokenizerFast:

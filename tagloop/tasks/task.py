@@ -10,10 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import (
-    PreTrainedConfig,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 from tagloop.batches.examples import Examples
 from tagloop.batches.packing import MicroBatch

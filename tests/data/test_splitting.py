@@ -5,12 +5,7 @@ import random
 import pytest
 import regex
 
-from tagloop.data.splitting import (
-    WAYS,
-    detect_way,
-    find_words,
-    split_text,
-)
+from tagloop.data.splitting import WAYS, detect_way, find_words, split_text
 
 BLANK = regex.compile(r"[\s\p{Cc}\u200b\ufeff]")
 PIECES = [

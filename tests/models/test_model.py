@@ -23,12 +23,7 @@ from transformers import (
 
 from tagloop.errors import InputError
 from tagloop.models.model import load_model, load_model_config, max_input_length
-from tagloop.models.tokenizers import (
-    glues_words,
-    load_tokenizer,
-    probe_template,
-    tokenize_words,
-)
+from tagloop.models.tokenizers import glues_words, load_tokenizer, probe_template, tokenize_words
 from tagloop.options.command_line import parse_config
 from tagloop.sample.model import build_sample_tokenizer
 from tagloop.training.dry_pass import dry_pass

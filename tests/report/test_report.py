@@ -20,13 +20,7 @@ import report
 import train_loop
 from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
 from tagloop.pages.sentences import Sentence, confusion, errors_of
-from tagloop.pages.statistics import (
-    calibration,
-    compare,
-    interval,
-    resample,
-    scores_of,
-)
+from tagloop.pages.statistics import calibration, compare, interval, resample, scores_of
 from tagloop.report.build import report_run
 from tagloop.report.curves import find_divergence
 from tagloop.sample.corpus import build_sample_corpus

@@ -11,12 +11,7 @@ from pathlib import Path
 import pytest
 
 from tagloop.sample import grammar
-from tagloop.sample.corpus import (
-    SPLIT_SIZES,
-    build_sample_corpus,
-    finish_spelling,
-    parse_markup,
-)
+from tagloop.sample.corpus import SPLIT_SIZES, build_sample_corpus, finish_spelling, parse_markup
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG_COLUMNS = ("pos_tags", "chunk_tags", "ner_tags")

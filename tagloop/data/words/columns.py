@@ -9,12 +9,7 @@ from pathlib import Path
 
 from tagloop.data.lines import SNIFFED_LINES, is_blank, read_lines
 from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
-from tagloop.data.words.column_layout import (
-    CONLLU_COLUMNS,
-    MAY_BE_EMPTY,
-    ColumnLayout,
-    FirstLines,
-)
+from tagloop.data.words.column_layout import CONLLU_COLUMNS, MAY_BE_EMPTY, ColumnLayout, FirstLines
 from tagloop.data.words.tag_column import TagColumn
 from tagloop.data.words.tags import TagReader
 

@@ -12,12 +12,7 @@ from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
 from tagloop.data.sources import find_sources
 from tagloop.data.words.corpus import Variety
 from tagloop.data.words.readers import read_source
-from tagloop.data.words.schemes import (
-    SchemeDetector,
-    illegal_transitions,
-    spans,
-    to_iob2,
-)
+from tagloop.data.words.schemes import SchemeDetector, illegal_transitions, spans, to_iob2
 from tagloop.errors import InputError
 from tagloop.models.tokenizers import WordPieces, longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
