@@ -99,9 +99,12 @@ def parse_json(path: Path) -> object:
     """The JSON values in a file.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or the path leads to a pipe or a device, which would be
+            read for ever.
         ValueError, RecursionError: the file holds no JSON.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is no plain file", str(path))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
