@@ -23,6 +23,7 @@ from tagloop.wording import count, first_line, require_whole, shown
 
 Lines = Iterable[tuple[int, str]]
 _ARRAY = re.compile(r'\s*(\{(\s*"version"\s*:[^,\[\]{}]*,)?\s*"data"\s*:\s*)?\[', re.A)
+_DOUBLED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')  # a quoted cell with a quote in it
 # The annotator of tecoholic writes one object: {"classes": [...], "annotations": [[text, {...}]]}.
 _CLASSES = re.compile(r'\s*\{\s*("classes"\s*:\s*\[|"annotations"\s*:\s*\[\s*\[\s*")', re.A)
 
@@ -80,7 +81,8 @@ def uses_quotes(lines: Lines, *, tabs: bool) -> bool:
     Tables of words, and most of those with tabs, never quote: `7<tab>"<tab>O`. They are told by
     two signs: every line, cut at each delimiter, has as many cells as the header, and some cell
     has quotes that no writer of CSV leaves so: `"` alone, or where tabs separate the cells `5"` and
-    `"Yes`, too. (With commas, a quoted text may go on in the next line.)
+    `"Yes`, too. (With commas, a quoted text may go on in the next line.) A quoted cell with a
+    doubled quote in it shows that the table quotes.
 
     Args:
         lines: of the whole file; their ends do not matter.
@@ -96,9 +98,12 @@ def uses_quotes(lines: Lines, *, tabs: bool) -> bool:
             width = bare.count(delimiter)
         if bare.count(delimiter) != width:
             return True
-        if '"' in bare and not is_proven:
+        if '"' in bare:
             cells = bare.split(delimiter)
-            is_proven = '"' in cells or (delimiter == "\t" and any(map(_is_never_quoted, cells)))
+            if any(map(_DOUBLED.fullmatch, cells)):
+                return True
+            is_proven |= '"' in cells
+            is_proven |= delimiter == "\t" and any(map(_is_never_quoted, cells))
     return not is_proven
 
 
@@ -175,8 +180,12 @@ def parse_list(cell: str, place: str, column: str, *, is_text: bool) -> list:
 
 
 def parse_literal(cell: str) -> list | None:
-    """The list that a cell of a CSV holds, of JSON or of Python; None: it holds no list."""
-    items = _literal(cell) if cell.startswith("[") else None
+    """The list that a cell of a CSV holds, of JSON or of Python; None: it holds no list.
+
+    In {"entities": [...]}, as spaCy has it, it is the one inside.
+    """
+    items = _literal(cell) if cell.startswith(("[", "{")) else None
+    items = items.get("entities") if isinstance(items, dict) else items
     return items if isinstance(items, list) else None
 
 

@@ -62,6 +62,11 @@ def test_a_cell_with_a_line_break_among_words_is_refused_with_its_line(tmp_path)
     assert "quote" in message
 
 
+def test_a_table_that_quotes_some_quotes_and_not_others_is_refused(tmp_path):
+    rows = "sentence_id\tword\ttag\n" + '0\t""""\tO\n0\t"\tO\n0\tit\tO\n1\t"\tO\n' * 3
+    assert "a.tsv:" in refused(tmp_path, "a.tsv", rows)
+
+
 def test_quoted_texts_keep_their_quotes_line_breaks_and_commas(tmp_path):
     rows = [["tokens", "ner_tags"], ['Ann " won', "B-PER O O"], [", .", "O O"]]
     assert get_rows(read(tmp_path, "a.csv", to_csv(rows)).splits["train"]) == [
@@ -136,6 +141,8 @@ KEYED = [
 def test_numbers_that_begin_anew_with_each_document(header, tmp_path):
     rows = [[header, "sentence_id", "word", "tag"], *KEYED]
     assert get_rows(read(tmp_path, "a.csv", to_csv(rows)).splits["train"]) == [ANN] * 40
+    lines = [json.dumps(dict(zip(rows[0], row, strict=True))) for row in KEYED]
+    assert get_rows(read(tmp_path, "a.jsonl", "\n".join(lines)).splits["train"]) == [ANN] * 40
     alone = [row[1:] for row in rows]
     assert get_rows(read(tmp_path, "b.csv", to_csv(alone)).splits["train"]) == [ANN] * 40
     lone = [rows[0], *[row for row in KEYED if row[1] == 0]]  # one sentence in each document
@@ -264,6 +271,11 @@ SPAN = {"start": 0, "end": 3, "label": "PER"}
             [{"start": 0, "end": 3, "text": "Ann", "labels": ["PER"]}])]])),
         ("a.csv", to_csv([["text", "spans"], ["Ann won", "[(0, 3, 'PER')]"]])),
         ("a.csv", to_csv([["sentence", "word_labels"], ["Ann won", "B-PER,O"]])),
+        ("a.csv", to_csv([["sentence", "word_labels"], ["Ann won", "B-PER, O"]])),
+        ("a.csv", to_csv([["text", "x"], ["Ann won", "{'entities': [(0, 3, 'PER')]}"]])),
+        ("a.jsonl", json.dumps({"text": "Ann won", "ents": [[0, 3, "PER"]]})),
+        ("a.jsonl", json.dumps({"text": "Ann won", "entities": [
+            {"start": 0, "end": 3, "type": "PER"}]})),
         ("a.csv", to_csv([["Sentence #", "sentence", "word_labels"], [1, "Ann won", "B-PER,O"]])),
         ("a.jsonl", json.dumps({"text": "Ann won", "annotations": [SPAN]})),
     ],
@@ -288,6 +300,12 @@ def test_labels_that_are_integers_need_names(tmp_path):
             {"tokens": ["Ann"], "entities": [{"type": "PER", "start": 0, "end": 1}]},
             "spans or lists",
         ),
+        (
+            {"content": "Ann won", "annotation": [{"label": ["PER"], "points": []}]},
+            "spans or lists",
+        ),
+        ({"examples": [{"content": "Ann won", "annotations": []}]}, "inside of 'examples'"),
+        ({"rasa_nlu_data": {"common_examples": []}}, "inside of 'rasa_nlu_data'"),
         ({"sentences": [["Ann", "won"]], "ner": [[[0, 0, "PER"]]]}, "a list of sentences"),
     ],
 )

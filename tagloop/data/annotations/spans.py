@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from tagloop.errors import InputError
 from tagloop.wording import count, shown
 
+LABELS = ("label", "labels", "hypertextlabels", "entity_type", "entity_group", "entity", "type")
+LABELS += ("tag", "tag_name", "class", "category")  # how tools call it, the likeliest first
+
 
 class Span(NamedTuple):
     """Marks `text[start:end]`, in characters.
@@ -57,9 +60,7 @@ def marks_of(items: list, place: str, names: list[str] | None = None) -> list[Ma
             marks.append(Mark(*item, None))
         elif isinstance(item, dict):
             start, end = (item.get(key, item.get(f"{key}_offset")) for key in ("start", "end"))
-            labels = next(
-                (item[k] for k in ("label", "labels", "hypertextlabels") if k in item), []
-            )
+            labels = next((item[key] for key in LABELS if key in item), [])
             labels = labels if isinstance(labels, list) else [labels]
             if not labels:
                 raise InputError(f"{place}: {shown(item)} has no label; give it one, or delete it")

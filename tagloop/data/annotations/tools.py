@@ -49,10 +49,14 @@ def _span_column(row: dict) -> str | None:
     lists = {name: cell for name, cell in row.items() if isinstance(cell, list)}
     usual = [name for name in SPANS if name in lists]
     usual = [n for n in usual if all(isinstance(item, list | tuple | dict) for item in lists[n])]
-    others = [
-        name for name, cell in lists.items() if cell and all(map(label_studio.is_region, cell))
-    ]
+    others = [name for name, cell in lists.items() if cell and all(map(_is_span, cell))]
     return next((n for n in usual if lists[n]), next(iter([*others, *usual]), None))
+
+
+def _is_span(item: Any) -> bool:
+    """Whether an item of a list is a span, whatever its column is called."""
+    is_triple = isinstance(item, list | tuple) and list(map(type, item)) == [int, int, str]
+    return is_triple or label_studio.is_region(item)
 
 
 def as_row(item: Any) -> Any:

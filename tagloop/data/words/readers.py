@@ -104,6 +104,8 @@ def _annotation_tool(table: Table, choices: Choices) -> str | None:
         if isinstance(words, list) and all(isinstance(word, str) for word in words):
             return None
         tool = tool_of(row)
+        if tool is None:
+            _refuse_rows_inside(row, place)
         if tool == "spaCy 2":
             raise InputError(
                 f"{place}: this is the JSON of spaCy 2; convert it with its own `spacy convert`, "
@@ -113,6 +115,22 @@ def _annotation_tool(table: Table, choices: Choices) -> str | None:
         if tool:
             return tool
     return None
+
+
+def _refuse_rows_inside(row: dict, place: str) -> None:
+    """Raise InputError if an object has no cells of its own, and all its rows inside."""
+    inner = {
+        name: cell
+        for name, cell in row.items()
+        if isinstance(cell, dict)
+        or (isinstance(cell, list) and cell and all(isinstance(item, dict) for item in cell))
+    }
+    if inner and len(inner) == len(row):
+        raise InputError(
+            f"{place}: one object, whose rows are inside of {', '.join(map(repr, inner))}; write "
+            'the array with the texts alone, or one object a line: {"text": "Ann won", "spans": '
+            '[{"start": 0, "end": 3, "label": "PER"}]}'
+        )
 
 
 def _tool_of_cells(table: Table) -> str | None:

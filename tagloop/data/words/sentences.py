@@ -62,6 +62,13 @@ def _rows(
                 f"{place}: column {text!r} holds {shown(tokens)}: a document, a list of sentences; "
                 "write one row for each sentence"
             )
+        if isinstance(tags, list) and any(isinstance(tag, list | tuple | dict) for tag in tags):
+            raise InputError(
+                f"{place}: column {label!r} holds {shown(tags)}: spans or lists, and not a tag for "
+                "every word; write a row for each sentence with a tag for each word, or spans of "
+                'characters, {"text": "Ann won", "spans": [{"start": 0, "end": 3, "label": "X"}]}, '
+                'or of words, {"tokenized_text": ["Ann", "won"], "ner": [[0, 0, "PER"]]}'
+            )
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise InputError(
                 f"{place}: column {text!r} holds {shown(tokens)}, not a list of strings; "
@@ -69,12 +76,6 @@ def _rows(
                 f"({', '.join(table.columns)})"
             )
         tags = [None] * len(tokens) if tags is None else tags
-        if isinstance(tags, list) and any(isinstance(tag, list | tuple | dict) for tag in tags):
-            raise InputError(
-                f"{place}: column {label!r} holds {shown(tags)}: spans or lists, and not a tag for "
-                "every word; write a row for each sentence with a tag for each word, or spans as "
-                'GLiNER has them: {"tokenized_text": ["Ann", "won"], "ner": [[0, 0, "person"]]}'
-            )
         if not isinstance(tags, list):
             raise InputError(
                 f"{place}: column {label!r} holds {shown(tags)}, not a list of tags; "
@@ -139,6 +140,14 @@ def find_columns(
     return text, label
 
 
+def _split_tags(cell: str, place: str, column: str, number: int) -> list:
+    """The tags in a cell of a CSV: a list, or separated by blanks, or by commas."""
+    tags = parse_list(cell, place, column, is_text=False)
+    parts = [part.strip() for part in cell.split(",")]
+    has_commas = len(parts) > 1 and (len(tags) == 1 or str(tags[0]).endswith(","))
+    return parts if has_commas and len(parts) == number and not cell.startswith("[") else tags
+
+
 def _counts_sentences(column: str) -> bool:
     """Whether a column, by its name, holds numbers of sentences, and cannot hold sentences."""
     return numbers_sentences(column) and column.strip().casefold() not in ("sentence", "sent")
@@ -171,7 +180,5 @@ def _sentences(table: Table, text: str, label: str | None, tagged: bool) -> Iter
                     )
             tokens = parse_list(tokens, place, text, is_text=True)
             if tags is not None:
-                tags = parse_list(tags, place, label, is_text=False)
-                if len(tags) == 1 < len(tokens) == str(tags[0]).count(",") + 1:
-                    tags = tags[0].split(",")
+                tags = _split_tags(tags, place, label, len(tokens))
         yield Cells(place, tokens, tags, None)

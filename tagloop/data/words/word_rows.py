@@ -96,7 +96,8 @@ def group_words(table: Table, text: str, label: str | None) -> Iterator[Cells]:
             begins = _is_blank(row)
         else:
             named, of_document = _key(row, number), _key(row, document)
-            named, of_document = named or current, of_document or in_document
+            named = current if named is None else named
+            of_document = in_document if of_document is None else of_document
             begins = (named, of_document) != (current, in_document)
             if begins:
                 keys.begin((of_document, named), place)
