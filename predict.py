@@ -27,7 +27,7 @@ from tagloop.errors import InputError
 from tagloop.files import read_json
 from tagloop.options.scripts import ScriptParser, input_file, place, run_script, saved_folder
 from tagloop.streams import leave
-from tagloop.tasks import TASKS, task_module
+from tagloop.tasks import TASKS, has_module, task_module
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
@@ -68,10 +68,15 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
 
 
 def task_of(folder: Path) -> str:
-    """The task that a model was trained for; the first one if its config.json does not say it."""
+    """The task that a model was trained for; the first task if no file of the folder says it."""
     facts = read_json(folder / "config.json").get("tagloop")
-    named = facts.get("task") if isinstance(facts, dict) else None
-    return named if named in [*TASKS] else next(iter(TASKS))
+    options = read_json(folder / "run.json").get("options")
+    named = [
+        values.get(name)
+        for values, name in ((facts, "task"), (options, "task_name"))
+        if isinstance(values, dict)
+    ]
+    return next((name for name in named if name in [*TASKS]), next(iter(TASKS)))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,7 +87,13 @@ def main(argv: list[str] | None = None) -> None:
     from tagloop.processes.agree import on_all, on_main
     from tagloop.processes.launch import build_accelerator, closing_group
 
-    load_tagger = task_module(task_of(options.model_dir), "tagger").load_tagger
+    task_name = task_of(options.model_dir)
+    if not has_module(task_name, "tagger"):
+        raise InputError(
+            f"{options.model_dir}: a model of --task_name {task_name} tags nothing; "
+            "train_loop.py --do_predict --predict_file FILE applies it"
+        )
+    load_tagger = task_module(task_name, "tagger").load_tagger
     signal.signal(signal.SIGTERM, stop)
     accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
     with closing_group(), ExitStack() as stack:

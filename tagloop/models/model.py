@@ -5,6 +5,7 @@ A task chooses the head by `auto_class` (AutoModelForTokenClassification, ...).
 
 import difflib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def load_model_config(
     auto_class: type,
     tokenizer: PreTrainedTokenizerFast,
     labels: list[str] | None = None,
+    build_sample: Callable[[PreTrainedTokenizerFast], PreTrainedConfig] = build_sample_model_config,
 ) -> PreTrainedConfig:
     """The configuration of the model, with the labels of this run.
 
@@ -41,13 +43,15 @@ def load_model_config(
         auto_class: the class of transformers that loads a model with the head of the task.
         labels: the labels of the data, in the order of their ids; None for a task without labels,
             which leaves the configuration unchanged.
+        build_sample: makes the configuration of the small model for the built-in sample; an
+            encoder, if the task gives no other.
 
     Raises:
         InputError: the model or its config.json does not exist, transformers has no head of this
             kind for it, or the checkpoint has other labels.
     """
     if config.uses_sample_model:
-        model_config = build_sample_model_config(tokenizer)
+        model_config = build_sample(tokenizer)
     elif config.config_name or config.model_name_or_path:
         model_config = load_config(config, config.config_name or config.model_name_or_path)
     elif config.model_type in CONFIG_MAPPING:

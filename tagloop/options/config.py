@@ -96,6 +96,15 @@ class SharedOptions:
         least=1,
         unset="the model's limit",
     )
+    preprocessing_num_workers: int | None = option(
+        None,
+        "Processes that make sub-tokens; only a large corpus is shared among them.",
+        about="machine",
+        least=1,
+        unset="one",
+        starts_processes=True,
+        may_change=True,
+    )
     pad_to_max_length: bool = option(
         False,
         "Pad every batch to max_length (static shapes) instead of its longest.",

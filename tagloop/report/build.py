@@ -1,7 +1,6 @@
 """Writes the report of a run or of several runs; an error in a report never fails a run."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from tagloop.errors import InputError, RunStopped
@@ -15,7 +14,7 @@ from tagloop.report.compare import ComparedRun, comparison_sections, name_runs
 from tagloop.report.curves import find_divergence, training_section
 from tagloop.report.facts import facts_section, results_section
 from tagloop.run import Run
-from tagloop.tasks import TASKS, task_module
+from tagloop.tasks import has_module, task_module
 
 
 def write_report(folders: Sequence[Path], output: Path) -> None:
@@ -57,14 +56,9 @@ def report_run(run: Run) -> None:
         run.say(f"{'report':<11} {page}")
 
 
-def _has_module(task_name: str, name: str) -> bool:
-    """True if the folder of a task has this module; not every task has every module."""
-    return task_name in TASKS and bool(find_spec(f"tagloop.tasks.{TASKS[task_name]}.{name}"))
-
-
 def _read_answers(outcome: Outcome) -> Answers | None:
     task_name = outcome.config.task_name
-    if not _has_module(task_name, "answers"):
+    if not has_module(task_name, "answers"):
         return None
     return task_module(task_name, "answers").read_answers(outcome)
 
@@ -72,7 +66,7 @@ def _read_answers(outcome: Outcome) -> Answers | None:
 def _one(outcome: Outcome) -> str:
     config, answers = outcome.config, _read_answers(outcome)
     sections, scores = [], ()
-    if _has_module(config.task_name, "report"):
+    if has_module(config.task_name, "report"):
         module = task_module(config.task_name, "report")
         sections = module.build_sections(answers) if answers else []
         scores = module.CURVES

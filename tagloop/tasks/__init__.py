@@ -33,5 +33,5 @@ def task_module(task_name: str, name: str) -> ModuleType:
 
 
 def has_module(task_name: str, name: str) -> bool:
-    """True if the folder of a task has this module."""
-    return find_spec(f"tagloop.tasks.{TASKS[task_name]}.{name}") is not None
+    """True if the folder of a task has this module; False for a task that is not in the table."""
+    return task_name in TASKS and bool(find_spec(f"tagloop.tasks.{TASKS[task_name]}.{name}"))

@@ -20,7 +20,7 @@ from tagloop.models.tokenizers import tokenizer_digest
 from tagloop.options.config import Config
 from tagloop.processes.launch import quiet_libraries
 from tagloop.streams import say_on_first, write_line
-from tagloop.tasks import task_module
+from tagloop.tasks import has_module, task_module
 from tagloop.tasks.card_facts import CardFacts
 
 
@@ -130,6 +130,8 @@ def check_data(config: Config) -> dict:
         return {}
     quiet_libraries()
     say_on_first(f"reading {config.names_of_data}")
+    if not has_module(config.task_name, "check"):
+        raise InputError(f"--check_data: --task_name {config.task_name} has no check of its data")
     report = task_module(config.task_name, "check").check_task(config)
     most = MOST_PROBLEMS if sys.stdout.isatty() else None
     write_line(report.text(colour=uses_colour(sys.stdout), most=most), "stdout")

@@ -72,7 +72,7 @@ def test_the_code_in_it_works(trained, monkeypatch):
 def test_data_options_and_versions_are_there_and_paths_are_not(trained, tmp_path, capfd):
     data = tmp_path / "secret-project" / "train.conll"
     data.parent.mkdir()
-    data.write_text("Ann B-PER\nsings O\n\nOslo B-LOC\nsleeps O\n\n" * 12, encoding="utf-8")
+    data.write_text("Bruno B-PER\nlives O\n\nBonn B-LOC\nsaw O\n\n" * 12, encoding="utf-8")
     train_loop.main(
         [f"--train_file={data}", "--validation_fraction=0.25", f"--config_name={trained}",
          f"--tokenizer_name={trained}", "--ignore_mismatched_sizes", "--num_train_epochs=1",
@@ -165,7 +165,7 @@ def test_tags_that_mean_something_to_markdown_or_yaml(trained, tmp_path):
 @pytest.mark.parametrize("name", ["a\n\n# b\n", "| `c` |", "```\n# b", "it's\r# b", "\u2028# b"])
 def test_names_of_files_and_folders_stay_in_their_places(tmp_path, name):
     data = tmp_path / f"{name}.conll"
-    data.write_text("Ann B-PER\nsings O\n\nOslo B-LOC\nsleeps O\n\n" * 12, encoding="utf-8")
+    data.write_text("Bruno B-PER\nlives O\n\nBonn B-LOC\nsaw O\n\n" * 12, encoding="utf-8")
     folder = tmp_path / f"run {name}"
     train_loop.main(
         [f"--train_file={data}", f"--validation_file={data}", "--num_train_epochs=1",

@@ -43,15 +43,6 @@ class Options:
         least=0,
         unset="a quarter window",
     )
-    preprocessing_num_workers: int | None = option(
-        None,
-        "Processes that cut words into sub-tokens; for 2 million sentences or more.",
-        about="machine",
-        least=1,
-        unset="one",
-        starts_processes=True,
-        may_change=True,
-    )
     return_entity_level_metrics: bool = option(
         False,
         "Report every entity type (every tag for pos) on its own, too.",
