@@ -27,6 +27,9 @@ TASKS = {  # the first is the default of --task_name
 }
 
 
+PLAIN_TAGS = "--task_name pos"  # what to give for tags of words that mark no spans
+
+
 def task_module(task_name: str, name: str) -> ModuleType:
     """A module of a task's folder: ("ner", "check") is `tagloop.tasks.tagging.check`."""
     return import_module(f"tagloop.tasks.{TASKS[task_name]}.{name}")

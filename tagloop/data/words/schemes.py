@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tagloop.errors import InputError
+from tagloop.tasks import PLAIN_TAGS
 from tagloop.wording import shown
 
 SCHEMES = ("IOB1", "IOB2", "IOBES", "BILOU", "BMES", "IO")
@@ -66,14 +67,14 @@ def _remedy(tag: str, others: Counter[str], *, may_be_io: bool) -> str:
     if is_span_tag(tag):
         return "Leave --label_scheme out, and the scheme is found."
     if turned := _turned(tag):
-        return f"Write {turned!r}: prefix, dash, type; plain tags of words need --task_name pos."
+        return f"Write {turned!r}: prefix, dash, type; plain tags of words need {PLAIN_TAGS}."
     if others and not others["O"] and commonest and 2 * others[commonest] >= others.total():
         return (
             f"No word is O, and {commonest!r} is the commonest tag without a prefix: if it says "
             "that a word is in no span, write the letter O instead; for plain tags of words use "
-            "--task_name pos."
+            f"{PLAIN_TAGS}."
         )
-    remedy = "Tags of spans need them (B-PER, I-PER); for plain tags of words use --task_name pos"
+    remedy = f"Tags of spans need them (B-PER, I-PER); for plain tags of words use {PLAIN_TAGS}"
     if may_be_io and fits_io(others):
         return f"{remedy}, for types without prefixes (PER, O) --label_scheme IO."
     return f"{remedy}; another column may hold the tags (--label_column_name)."
