@@ -162,6 +162,8 @@ class Classification:
             without = int((~rows.has_label).sum())
             if without and split != "predict":
                 lines.append(("", f"{without:,} rows have no label: neither trained nor scored"))
+            share = rows.num_unknown / max(len(rows.input_ids), 1)
+            lines.append(("", f"{share:.1%} of the sub-tokens are unknown to the tokenizer"))
         first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)[:200]
         lines += [("columns", str(self.rows.columns)), ("first row", first)]
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]

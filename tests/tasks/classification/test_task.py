@@ -229,6 +229,12 @@ def predictions_of(folder):
     return [line.split("\t")[0] for line in lines]
 
 
+def test_the_header_says_how_much_is_unknown_to_the_tokenizer(tmp_path, capfd):
+    options = ["--task_name=classification", "--max_train_steps=1", "--no_report"]
+    train_loop.main([*options, f"--output_dir={tmp_path / 'run'}"])
+    assert "% of the sub-tokens are unknown to the tokenizer" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("header", "rows"),
     [
