@@ -575,7 +575,7 @@ def test_a_finished_run_says_so_before_anything_is_loaded(finished, monkeypatch,
 @pytest.mark.slow
 def test_a_locale_without_utf_8_changes_no_file(tmp_path):
     data = tmp_path / "train.conll"
-    data.write_text("Zürich B-ÖRT\nist O\n\nschön O\n\n" * 8, encoding="utf-8")
+    data.write_text("Zürich B-ÖRT\nlives O\n\nschön O\nwe O\nsaw O\n\n" * 8, encoding="utf-8")
     options = [
         f"--train_file={data}", f"--validation_file={data}", "--max_train_steps=2",
         "--checkpointing_steps=1", "--logging_steps=1",
@@ -589,7 +589,11 @@ def test_a_locale_without_utf_8_changes_no_file(tmp_path):
     command = [sys.executable, "train_loop.py", *options, f"--output_dir={folder}"]
     environment = os.environ | ON_CPU | plain
     subprocess.run(command, cwd=REPO, env=environment, check=True, stdout=subprocess.DEVNULL)
-    for path in [*folder.glob("*.json*"), *folder.glob("predictions.*"), *folder.glob("*/*.json")]:
+    for path in [
+        *folder.glob("*.json*"),
+        *folder.glob("predictions.[ct]*"),
+        *folder.glob("*/*.json"),
+    ]:
         path.read_text(encoding="utf-8")
     assert "ÖRT" in (folder / "step_2" / "manifest.json").read_text(encoding="utf-8")
     unfinish(folder)
