@@ -1,4 +1,4 @@
-"""Tag text with a trained model: entities with character offsets, or a tag for every word.
+"""Apply a trained model to text: entities with character offsets, tags of words, or classes.
 
     python predict.py runs/mine --text "Ann Lee lives in Oslo."
     python predict.py runs/mine --file in.conll --output out.conll
@@ -10,6 +10,9 @@ A line of a text file is a document and becomes one line of JSON: text, tokens, 
 and gain a column (CoNLL-U: NER=... in MISC); rows keep their other keys and gain tags.
 --output_format doccano, label_studio or prodigy, and --output NAME.ann for brat, write what
 these annotation tools import.
+
+A classifier reads a text a line, or rows of JSON or CSV with the columns of its training data. Rows
+gain predicted_label and score, or predicted_number; a line of text becomes a row of JSON.
 """
 
 import argparse
@@ -17,17 +20,15 @@ import signal
 import sys
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 from tagloop.data.documents.files import DocumentFiles
 from tagloop.data.formats import INPUT_FORMATS, OUTPUT_FORMATS
 from tagloop.data.splitting import WAYS
 from tagloop.errors import InputError
-from tagloop.files import read_json
 from tagloop.options.scripts import ScriptParser, input_file, place, run_script, saved_folder
 from tagloop.streams import leave
-from tagloop.tasks import TASKS, has_module, task_module
+from tagloop.tasks import has_module, task_module, task_of
 
 
 def parse_options(argv: list[str] | None) -> argparse.Namespace:
@@ -35,9 +36,14 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser = ScriptParser("predict.py", __doc__)
     parser.add_argument("model_dir", type=saved_folder, help="output folder of a training run")
     given = parser.add_mutually_exclusive_group()
-    given.add_argument("--text", nargs="+", help="tag this text (each one, if there are several)")
     given.add_argument(
-        "--file", type=input_file, default="-", help="tag this file (default: -, standard input)"
+        "--text", nargs="+", help="a text to predict for (each one, if there are several)"
+    )
+    given.add_argument(
+        "--file",
+        type=input_file,
+        default="-",
+        help="predict for this file (default: -, standard input)",
     )
     parser.add_argument(
         "--output", type=place, default="-", help="file to write (default: -, standard output)"
@@ -58,8 +64,14 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
         choices=WAYS,
         help="how text is split into words (default: as the training words looked)",
     )
-    parser.add_argument("--scores", action="store_true", help="rows gain the words' probabilities")
-    parser.add_argument("--batch_size", type=int, default=32, help="windows at once (default: 32)")
+    parser.add_argument(
+        "--scores",
+        action="store_true",
+        help="rows gain the probabilities of the words' tags, or of all classes",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=32, help="windows or texts at once (default: 32)"
+    )
     parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), help="default: no")
     options = parser.parse_args(argv)
     if options.batch_size < 1:
@@ -67,20 +79,8 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def task_of(folder: Path) -> str:
-    """The task that a model was trained for; the first task if no file of the folder says it."""
-    facts = read_json(folder / "config.json").get("tagloop")
-    options = read_json(folder / "run.json").get("options")
-    named = [
-        values.get(name)
-        for values, name in ((facts, "task"), (options, "task_name"))
-        if isinstance(values, dict)
-    ]
-    return next((name for name in named if name in [*TASKS]), next(iter(TASKS)))
-
-
 def main(argv: list[str] | None = None) -> None:
-    """Tag everything, a bounded unit of documents per process at a time."""
+    """Predict for everything, a bounded unit of documents per process at a time."""
     options = parse_options(argv)
     from accelerate.utils import gather_object  # imports that take seconds come after --help
 
@@ -88,17 +88,23 @@ def main(argv: list[str] | None = None) -> None:
     from tagloop.processes.launch import build_accelerator, closing_group
 
     task_name = task_of(options.model_dir)
-    if not has_module(task_name, "tagger"):
+    if not has_module(task_name, "predictor"):
         raise InputError(
-            f"{options.model_dir}: a model of --task_name {task_name} tags nothing; "
+            f"{options.model_dir}: predict.py does not know models of --task_name {task_name}; "
             "train_loop.py --do_predict --predict_file FILE applies it"
         )
-    load_tagger = task_module(task_name, "tagger").load_tagger
+    module = task_module(task_name, "predictor")
     signal.signal(signal.SIGTERM, stop)
     accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
     with closing_group(), ExitStack() as stack:
         # The main process alone reads and writes.
-        files = DocumentFiles(stack, progress=accelerator.is_main_process)
+        content_of = on_all(accelerator, lambda: module.content_reader(options.model_dir))
+        files = DocumentFiles(
+            stack,
+            progress=accelerator.is_main_process,
+            content_of=content_of,
+            formats=module.FORMATS,
+        )
 
         def open_files() -> None:  # before the model loads: mistakes show at once
             files.open_input(
@@ -107,9 +113,9 @@ def main(argv: list[str] | None = None) -> None:
             files.open_output(options.output, options.output_format)
 
         on_main(accelerator, open_files)
-        tagger = on_all(
+        predictor = on_all(
             accelerator,
-            lambda: load_tagger(
+            lambda: module.load_predictor(
                 options.model_dir,
                 words=options.words,
                 batch_size=options.batch_size,
@@ -121,9 +127,9 @@ def main(argv: list[str] | None = None) -> None:
             units = on_main(accelerator, lambda: files.read(accelerator.num_processes))
             if not units[0]:
                 break
-            tagged = gather_object([tagger(units[accelerator.process_index])])
-            shape = {"kind": tagger.kind, "with_scores": options.scores}
-            on_main(accelerator, partial(files.write, tagged, **shape))
+            predicted = gather_object([predictor(units[accelerator.process_index])])
+            shape = {"kind": predictor.kind, "with_scores": options.scores}
+            on_main(accelerator, partial(files.write, predicted, **shape))
         on_main(accelerator, stack.close)  # now the output is there, whole
 
 

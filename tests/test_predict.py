@@ -12,7 +12,6 @@ import pytest
 from launches import HANG, REPO, launch
 
 import predict
-import train_loop
 from tagloop.data.documents import files
 from tagloop.data.row import Choices
 from tagloop.data.words.readers import read_source
@@ -535,11 +534,3 @@ def test_names_that_are_too_long_end_with_one_line(trained, tmp_path, capfd):
     for name in ("x" * 300 + ".jsonl", "x" * 252 + ".ann"):
         assert run(trained, "--file", source, "--output", tmp_path / name) == 2
         assert "at most 255" in capfd.readouterr().err
-
-
-def test_a_model_that_tags_nothing_is_refused_with_the_command_that_applies_it(tmp_path, capfd):
-    folder = tmp_path / "classifier"
-    train_loop.main(["--task_name=classification", "--max_train_steps=1", f"--output_dir={folder}"])
-    capfd.readouterr()
-    assert predict.cli([str(folder), "--text", "It rained ."]) == 2
-    assert "train_loop.py --do_predict" in capfd.readouterr().err

@@ -9,15 +9,21 @@ Nothing outside of a task's folder names that task. A folder has these modules:
     check.py    check_task(config) -> what --check_data says
     card.py     what the model card says
     export.py   what export.py compares; a task without this module cannot be exported
+    predictor.py  what predict.py applies: FORMATS (of files; None: all), content_reader(folder) and
+                load_predictor(folder, words, batch_size, device, mixed_precision)
     answers.py  read_answers(outcome) -> gold answers beside what a finished run predicted, or None
     report.py   build_sections(answers) -> sections of its report; CURVES: scores drawn over updates
 
-answers.py and report.py may be missing: the report then has what every run has.
+answers.py and report.py may be missing: the report then has what every run has. Without
+predictor.py, predict.py refuses the models of a task.
 """
 
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
+
+from tagloop.files import read_json
 
 TASKS = {  # the first is the default of --task_name
     "ner": "tagging",
@@ -38,3 +44,15 @@ def task_module(task_name: str, name: str) -> ModuleType:
 def has_module(task_name: str, name: str) -> bool:
     """True if the folder of a task has this module; False for a task that is not in the table."""
     return task_name in TASKS and bool(find_spec(f"tagloop.tasks.{TASKS[task_name]}.{name}"))
+
+
+def task_of(folder: Path) -> str:
+    """The task that a model was trained for; the first task if no file of the folder says it."""
+    facts = read_json(folder / "config.json").get("tagloop")
+    options = read_json(folder / "run.json").get("options")
+    named = [
+        values.get(name)
+        for values, name in ((facts, "task"), (options, "task_name"))
+        if isinstance(values, dict)
+    ]
+    return next((name for name in named if name in [*TASKS]), next(iter(TASKS)))

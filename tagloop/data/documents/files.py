@@ -1,9 +1,9 @@
-"""What is tagged and what comes of it: opened, read piece by piece, written whole or not at all."""
+"""Input and output of predict.py: opened, read piece by piece, written whole or not at all."""
 
 import os
 import sys
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import BufferedReader
 from itertools import islice
@@ -12,7 +12,14 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from tagloop.data.documents.reading import Document, Tagged, read_documents
+from tagloop.data.documents.reading import (
+    Content,
+    ContentReader,
+    Document,
+    NamedValues,
+    Tagged,
+    read_documents,
+)
 from tagloop.data.documents.writing import Writer, check_formats
 from tagloop.data.formats import format_by_name
 from tagloop.data.lines import read_head
@@ -24,15 +31,25 @@ UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
 
 
 class DocumentFiles:
-    """Input and output of a tagging run. One process alone opens, reads and writes.
+    """Input and output of predict.py. One process alone opens, reads and writes.
 
     Args:
         stack: closes the files. An output file appears when it is closed without an error.
         progress: show a bar, if the standard error stream is a terminal.
+        content_of: reads the part of a row that the model gets; None: words or a text to tag.
+        formats: the formats that the task reads and writes; None: all.
     """
 
-    def __init__(self, stack: ExitStack, *, progress: bool):
+    def __init__(
+        self,
+        stack: ExitStack,
+        *,
+        progress: bool,
+        content_of: ContentReader | None = None,
+        formats: Sequence[str] | None = None,
+    ):
         self.stack, self.progress = stack, progress
+        self.content_of, self.formats = content_of, formats
         self.units: list[list[Document]] = []
 
     def open_input(self, source: list[str] | str, kind: str | None, column: str | None) -> None:
@@ -54,14 +71,18 @@ class DocumentFiles:
             self.documents = (Document("txt", text, {"text": text}) for text in texts)
         elif source == "-":
             self.source = kind or "txt"
-            self.documents = read_documents(sys.stdin.buffer, "standard input", self.source, column)
+            self._require_format("--input_format", self.source)
+            self.documents = read_documents(
+                sys.stdin.buffer, "standard input", self.source, column, self.content_of
+            )
         else:
             self.source, self.name = kind or format_by_name(source, is_output=False), source
+            self._require_format(f"--file {source}", self.source)
             self.file: BufferedReader = self._opened("--file", Path(source).open, "rb")
             if Path(source).is_file():
                 read_head(Path(source))
             size = os.fstat(self.file.fileno()).st_size
-            self.documents = read_documents(self.file, source, self.source, column)
+            self.documents = read_documents(self.file, source, self.source, column, self.content_of)
         self.bar = self.stack.enter_context(
             tqdm(
                 total=size,
@@ -86,7 +107,8 @@ class DocumentFiles:
     def _open_output(self, name: str, kind: str | None) -> None:
         default = "jsonl" if self.source == "txt" else self.source
         target = kind or (default if name == "-" else format_by_name(name, is_output=True))
-        check_formats(self.source, target)
+        self._require_format("--output_format" if kind else f"--output {name}", target)
+        check_formats(self.source, target, self.formats)
         marks, path, has_bom = None, Path(name), False
         if target == "brat":
             if name == "-":
@@ -124,6 +146,13 @@ class DocumentFiles:
         self.writer = Writer(self.output, target, marks, length=int(has_bom))
         self.stack.push(self._finish)
 
+    def _require_format(self, option: str, kind: str) -> None:
+        if self.formats is not None and kind not in self.formats:
+            raise InputError(
+                f"{option}: the format {kind} is for tags of words, which this model does not "
+                f"predict; it reads and writes {', '.join(self.formats)}"
+            )
+
     def _is_input(self, path: Path) -> bool:
         return self.name is not None and path.exists() and path.samefile(self.name)
 
@@ -141,8 +170,8 @@ class DocumentFiles:
         except OSError as error:
             raise InputError(f"{option} {error.filename}: {error.strerror}") from None
 
-    def read(self, num_units: int) -> list[list]:
-        """What to tag next: the contents of so many units of documents; empty at the end."""
+    def read(self, num_units: int) -> list[list[Content]]:
+        """The contents of the next units of documents; empty at the end."""
         self.units = [list(self._next_unit()) for _ in range(num_units)]
         return [[document.content for document in unit] for unit in self.units]
 
@@ -154,14 +183,25 @@ class DocumentFiles:
             if characters > UNIT_CHARACTERS:
                 return
 
-    def write(self, tagged: list[list[Tagged]], *, kind: TagKind, with_scores: bool) -> None:
-        """Write the documents that were read last, with their tags, which are of this kind.
+    def write(
+        self,
+        predicted: list[list[Tagged]] | list[list[NamedValues]],
+        *,
+        kind: TagKind | None,
+        with_scores: bool,
+    ) -> None:
+        """Write the documents that were read last, with their predictions.
+
+        Args:
+            predicted: of every document of every unit.
+            kind: the kind of the tags; None if the predictions are no tags.
+            with_scores: rows gain probabilities of words, or of all classes.
 
         Raises:
             RunStopped: nobody reads the standard output any more.
         """
         with self._naming_a_closed_pipe():
-            for unit, results in zip(self.units, tagged, strict=True):
+            for unit, results in zip(self.units, predicted, strict=True):
                 for document, result in zip(unit, results, strict=True):
                     self.writer.write(document, result, kind=kind, with_scores=with_scores)
             self.output.flush()

@@ -1,11 +1,11 @@
-"""Files to tag -> documents, one at a time; writing.py writes them with their tags.
+"""Files to predict for -> documents, one at a time; writing.py writes them with the predictions.
 
 for document in read_documents(file, "in.conll", "conll"):
     document.content
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
@@ -22,6 +22,10 @@ from tagloop.wording import require_whole, shown
 
 TEXT_COLUMNS = ("tokens", "words", "text", "sentence")
 WORD = "\0"  # marks a line of a column file that is a word
+# The part of a row that a model gets: a text, words, a text and its words, or a pair of texts.
+Content = str | list[str] | tuple[str, list[str]] | tuple[str, str]
+# Takes a row, the column that the user named (or None) and the place of the row for messages.
+ContentReader = Callable[[dict[str, Any], str | None, str], Content]
 
 
 class Entity(TypedDict):
@@ -55,19 +59,32 @@ class Tagged:
 
 
 @dataclass(frozen=True)
+class NamedValues:
+    """The prediction for one document if it is no tags of words.
+
+    Attributes:
+        values: what a row gains, by name. The first value alone is the line of a text file.
+        more: what a row gains with --scores.
+    """
+
+    values: dict[str, Any]
+    more: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Document:
     """A line of text, a row, or a sentence of a column file.
 
     Attributes:
         kind: the format it comes from.
-        content: what is tagged: a text, words, or a text and its words.
+        content: the part that the model gets.
         source: a row's keys and values, or the lines with what each is (WORD or a fixed tag).
         ending: of the line of a text.
         delimiter: of the cells of a CSV.
     """
 
     kind: str
-    content: str | list[str] | tuple[str, list[str]]
+    content: Content
     source: dict[str, Any] | list[tuple[str, str | None]]
     ending: str = "\n"
     delimiter: str = ","
@@ -77,11 +94,17 @@ class Document:
         """Roughly its characters, to bound how many are held at once."""
         if isinstance(self.content, str):
             return len(self.content)
-        return 6 * len(self.content) if isinstance(self.content, list) else len(self.content[0])
+        if isinstance(self.content, list):
+            return 6 * len(self.content)
+        return sum(map(len, self.content))
 
 
 def read_documents(
-    file: BinaryIO, name: str, kind: str, column: str | None = None
+    file: BinaryIO,
+    name: str,
+    kind: str,
+    column: str | None = None,
+    content_of: ContentReader | None = None,
 ) -> Iterator[Document]:
     """Yield what a file holds, in order; never more of it in memory than one document.
 
@@ -90,6 +113,7 @@ def read_documents(
         kind: one of formats.INPUT_FORMATS.
         column: of the words or the text: a name, or for conll its index; None: as --predict_file
             finds it, in rows the first of TEXT_COLUMNS that is there.
+        content_of: reads the content of a row; None: `content_to_tag`.
 
     Raises:
         InputError: file:line of what cannot be read.
@@ -109,9 +133,9 @@ def read_documents(
     elif kind == "jsonl":
         for place, item in parse_json(lines, name):
             row = json_row(item, place)
-            yield Document(kind, _content(row, column, place), row)
+            yield Document(kind, (content_of or content_to_tag)(row, column, place), row)
     else:
-        yield from _read_csv(lines, name, column, kind, quotes)
+        yield from _read_csv(lines, name, column, kind, quotes, content_of)
 
 
 def _read_columns(
@@ -140,20 +164,26 @@ def _read_columns(
 
 
 def _read_csv(
-    lines: Lines, name: str, column: str | None, kind: str, quotes: bool
+    lines: Lines,
+    name: str,
+    column: str | None,
+    kind: str,
+    quotes: bool,
+    content_of: ContentReader | None,
 ) -> Iterator[Document]:
     table = parse_csv(lines, name, tabs=kind == "tsv", quotes=quotes)
     if table.header.count("") > 1:  # a row that is written again must keep all its columns
         raise InputError(f"{table.place}: two columns are named {''!r}; rename one")
-    _refuse_one_word_a_row(table.header, column, name)
+    if content_of is None:
+        _refuse_one_word_a_row(table.header, column, name)
     for place, cells in table.rows:
         if cells is None:
             continue
         row: dict[str, Any] = dict(cells)
-        for words in ("tokens", "words"):
+        for words in ("tokens", "words") if content_of is None else ():
             if words in row:
                 row[words] = parse_list(row[words], place, words, is_text=True)
-        content = _content(row, column, place)
+        content = (content_of or content_to_tag)(row, column, place)
         yield Document(kind, content, row, delimiter=table.delimiter)
 
 
@@ -168,8 +198,16 @@ def _refuse_one_word_a_row(header: list[str], column: str | None, name: str) -> 
         )
 
 
-def _content(row: dict, column: str | None, place: str) -> str | list[str] | tuple[str, list[str]]:
-    """What is tagged of a row: its words if it has them, else its text."""
+def content_to_tag(row: dict[str, Any], column: str | None, place: str) -> Content:
+    """The words of a row if it has them, else its text; with both, the text and its words.
+
+    Args:
+        column: of the words or the text; None: the first of TEXT_COLUMNS that is there.
+        place: where the row stands, for messages.
+
+    Raises:
+        InputError: the row has no such column, or the column holds something else.
+    """
     names = [key for key in ((column,) if column else TEXT_COLUMNS) if key in row]
     if not names and isinstance(row.get("data"), dict):  # a task of Label Studio
         return marked_text(place, row, column)

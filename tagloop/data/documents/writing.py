@@ -1,4 +1,4 @@
-"""Documents and their tags -> files, in the format they came in or another one.
+"""Documents and their predictions -> files, in the format they came in or another one.
 
     writer = Writer(file, "conll")
     writer.write(document, tagged, kind=kind)
@@ -10,11 +10,11 @@ What was in the input stays: lines, columns and comments of column files, other 
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from tagloop.data.documents import annotations
-from tagloop.data.documents.reading import WORD, Document, Tagged
+from tagloop.data.documents.reading import WORD, Document, NamedValues, Tagged
 from tagloop.data.formats import TOOLS
 from tagloop.data.row import TagKind
 from tagloop.errors import InputError
@@ -39,13 +39,43 @@ class Writer:
         self.length, self.number = length, 0  # characters and entities in brat's files
 
     def write(
-        self, document: Document, tagged: Tagged, *, kind: TagKind, with_scores: bool = False
+        self,
+        document: Document,
+        predicted: Tagged | NamedValues,
+        *,
+        kind: TagKind | None,
+        with_scores: bool = False,
     ) -> None:
-        """Write a document with its tags, which are of this kind.
+        """Write a document with its prediction.
+
+        Args:
+            kind: the kind of the tags; None if the prediction is no tags.
+            with_scores: rows gain probabilities of words, or of all classes.
 
         Raises:
-            InputError: tags that mark no spans, for a format of spans.
+            InputError: the tags mark no spans, and the format is one of spans.
         """
+        if isinstance(predicted, NamedValues):
+            self._write_values(document, predicted, with_scores)
+        else:
+            self._write_tags(document, predicted, kind, with_scores)
+
+    def _write_values(self, document: Document, predicted: NamedValues, with_scores: bool) -> None:
+        row = document.source | predicted.values | (predicted.more if with_scores else {})
+        if self.target in ("csv", "tsv"):
+            delimiter = _delimiter(document, self.target)
+            if self.is_empty:
+                self.output.write(_csv_line(row.keys(), delimiter))
+            self.output.write(_csv_line(_cells(row), delimiter))
+        elif self.target == "txt":
+            self.output.write(f"{next(iter(predicted.values.values()))}\n")
+        else:
+            self.output.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self.is_empty = False
+
+    def _write_tags(
+        self, document: Document, tagged: Tagged, kind: TagKind, with_scores: bool
+    ) -> None:
         if self.target in TOOLS and not kind.has_spans:
             raise InputError(
                 f"--output_format {self.target}: for spans, but this model gives every word a tag "
@@ -74,13 +104,16 @@ class Writer:
             self.output.write("[]\n" if self.is_empty else "\n]\n")
 
 
-def check_formats(source: str, target: str) -> None:
+def check_formats(source: str, target: str, formats: Sequence[str] | None = None) -> None:
     """Refuse an output that only an input of the same format can give.
+
+    Args:
+        formats: the formats that the task writes, each from any input; None: those of taggers.
 
     Raises:
         InputError: input of the format `source` cannot become the format `target`.
     """
-    if target != source and target not in FROM_ANY:
+    if target != source and target not in (formats or FROM_ANY):
         raise InputError(
             f"--output_format {target}: only for input of the same format, this is {source}; "
             f"{source} becomes {', '.join(dict.fromkeys((source, *FROM_ANY)))}"
@@ -123,10 +156,7 @@ def format_document(
         return json.dumps(row, ensure_ascii=False) + "\n" * (target != "label_studio")
     row = _tagged_row(document, tagged, with_scores)
     if target in ("csv", "tsv"):
-        cells = [
-            json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for v in row.values()
-        ]
-        return _csv_line(cells, _delimiter(document, target))
+        return _csv_line(_cells(row), _delimiter(document, target))
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
@@ -170,6 +200,14 @@ def _with_misc(lines: list[tuple[str, str | None]], tags: list[str], key: str) -
 
 def _unspaced(word: str) -> str:
     return "".join("_" if letter.isspace() else letter for letter in word) or "_"
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    """The values of a row for a CSV, lists and objects as JSON."""
+    return [
+        json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+        for value in row.values()
+    ]
 
 
 def _delimiter(document: Document, target: str) -> str:

@@ -11,7 +11,7 @@ from tagloop.outcome.record import Outcome
 from tagloop.pages.answers import Answers
 from tagloop.pages.sentences import Sentence
 from tagloop.sample.corpus import build_sample_texts
-from tagloop.tasks.classification.task import choose_columns
+from tagloop.tasks.classification.columns import choose_columns
 
 
 @dataclass(kw_only=True)

@@ -16,8 +16,8 @@ from tagloop.errors import InputError
 from tagloop.models.tokenizers import longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
+from tagloop.tasks.classification.columns import choose_columns
 from tagloop.tasks.classification.labels import labels_of_cells
-from tagloop.tasks.classification.task import choose_columns
 
 
 def check_task(config: Config) -> Report:

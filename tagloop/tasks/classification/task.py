@@ -3,6 +3,7 @@
 python train_loop.py --task_name classification --train_file train.csv ...  # docs/new_task.md
 """
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,6 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tagloop.batches.packing import MicroBatch
 from tagloop.data.rows import Rows, load_rows
-from tagloop.data.tables import Table
 from tagloop.errors import InputError
 from tagloop.files import write_text
 from tagloop.models.heads import unknown_labels
@@ -38,11 +38,11 @@ from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.classification.card import describe_card
+from tagloop.tasks.classification.columns import choose_columns
 from tagloop.tasks.classification.encoding import LabelledRows, encode_texts
 from tagloop.tasks.classification.labels import are_numbered, choose_classes, labels_of_rows
 from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
 
-TEXTS = ("sentence1 sentence2", "premise hypothesis", "question sentence", "text", "sentence")
 USUAL_CLASSES = 100  # a small file may have as many classes as texts
 PREDICTION_FILES = ("predictions.tsv",)
 CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")  # f1 of two classes: of the second
@@ -85,7 +85,7 @@ class Classification:
         if self.labels and "train" in self.examples:
             train = self.examples["train"]
             counts = np.bincount(train.labels[train.is_learned], minlength=len(self.labels))
-        return load_model(
+        model = load_model(
             self.config,
             head,
             self.model_config,
@@ -94,6 +94,16 @@ class Classification:
             has_labels=True,
             label_counts=counts,
         )
+        if "train" in self.examples:  # predict.py reads these values from config.json.
+            # The configuration is copied, because the identity describes the original one.
+            model.config = copy.copy(model.config)
+            model.config.tagloop = {
+                "task": self.config.task_name,
+                "max_length": self.examples["train"].max_length,
+                "text_column": self.rows.columns["text"],
+                "pair_column": self.rows.columns.get("pair"),
+            }
+        return model
 
     def losses(self, outputs: SequenceClassifierOutput, batch: MicroBatch) -> Tensor:
         labels = batch.labels
@@ -188,6 +198,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     tokenizer = load_tokenizer(config, map(str.split, sample), pre_split=False)
     head = AutoModelForSequenceClassification
     model_config = load_model_config(config, head, tokenizer, labels or ["LABEL_0"])
+    vars(model_config).pop("tagloop", None)  # of the run that made this model
     model_config.pad_token_id = tokenizer.pad_token_id  # decoders find a row's end by it
     examples, warnings = {}, list(rows.warnings)
     unknown: list[str] = []
@@ -229,22 +240,3 @@ def check_variety(rows: Rows, labels: list[str]) -> None:
                 f"{len(labels):,} different classes for {len(texts):,} different texts; is another "
                 "column meant? See --text_column_name and --label_column_name"
             )
-
-
-def choose_columns(config: Config, table: Table, split: str) -> dict[str, str | None]:
-    """Which columns hold text, its pair and the label: as given, else by GLUE's usual names."""
-    usual = next((pair.split() for pair in TEXTS if {*pair.split()} <= {*table.columns}), [])
-    text, pair = (*usual, None, None)[:2]
-    if config.text_column_name:
-        text, pair = config.text_column_name, None
-    label = config.label_column_name or ("labels" if "labels" in table.columns else "label")
-    if split == "predict" and label not in table.columns:
-        label = None
-    chosen = {"text": text, "pair": config.text_pair_column_name or pair, "label": label}
-    for name, column in chosen.items():
-        if column not in table.columns and (column or name == "text"):
-            raise InputError(
-                f"{split}: no column {column or 'text'!r}; there are {', '.join(table.columns)}; "
-                "give --text_column_name, --text_pair_column_name or --label_column_name"
-            )
-    return chosen

@@ -9,8 +9,7 @@ The tags are equal to the predictions of the training run. They are equal to tho
 same words.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from tagloop.errors import InputError
 from tagloop.models import onnx_model
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer, probe_template
-from tagloop.models.weights import find_non_finite
+from tagloop.models.trained import load_trained, read_record, require_finite_weights
 from tagloop.options.config import Config
 from tagloop.tasks import TASKS
 from tagloop.tasks.tagging.alignment import resolve_stride
@@ -36,9 +35,15 @@ from tagloop.tasks.tagging.encoding import build_encoder
 from tagloop.tasks.tagging.kinds import KINDS
 from tagloop.tasks.tagging.predictions import logits_of_words
 from tagloop.tasks.tagging.windows import Windows
-from tagloop.wording import shown
 
 DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
+# The values in config.json that a training run of this task writes.
+RECORD: dict[str, Callable[[Any], bool]] = {
+    "task": lambda value: value in TASKS,
+    "words": lambda value: value in WAYS,
+    "max_length": lambda value: type(value) is int and value > 0,
+    "stride": lambda value: value is None or (type(value) is int and value >= 0),
+}
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -192,32 +197,20 @@ def load_tagger(
             does not keep words apart.
     """
     folder = Path(folder)
-    config = _read_config(folder)
-    record = _read_record(folder, config)
+    record = read_record(folder, RECORD)
     try:
         tokenizer = load_tokenizer(Config(model_name_or_path=str(folder)), [], pre_split=True)
         if (folder / onnx_model.NAME).is_file():  # export.py wrote this file.
             model = onnx_model.load_onnx(folder)
-            info = {"missing_keys": [], "mismatched_keys": []}
+            require_finite_weights(folder, model)
         else:
-            model, info = AutoModelForTokenClassification.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-            )
+            head = AutoModelForTokenClassification
+            model = load_trained(folder, head, head="TokenClass", targets="tags")
     except InputError:
         raise
     except Exception as error:  # Damaged files raise all kinds of errors.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{folder}: not a model that can tag: {reason}") from error
-    kinds = [name for name in config.get("architectures") or () if "TokenClass" not in name]
-    missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-    if kinds or missing:
-        reason_missing = f"is a {kinds[0]}" if kinds else f"{min(missing)} is missing"
-        raise InputError(
-            f"{folder}: no trained head for tags, {reason_missing}; train one first: "
-            f"train_loop.py --model_name_or_path {folder}"
-        )
-    if bad_name := find_non_finite(model):
-        raise InputError(f"{folder}: weights of {bad_name} are not finite; train again")
+        raise InputError(f"{folder}: not a model that predicts tags: {reason}") from error
     shortest = tokenizer.num_special_tokens_to_add() + 1
     if record.get("max_length", shortest) < shortest:
         raise InputError(
@@ -241,47 +234,3 @@ def load_tagger(
         batch_size=batch_size,
         mixed_precision=mixed_precision,
     )
-
-
-def _read_config(folder: Path) -> dict:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name the output folder of a training run")
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder}: holds no config.json, so it is no saved model; name the output folder of "
-            "a training run that has ended"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'config.json'}: cannot be read: {error}") from None
-
-
-def _read_record(folder: Path, config: dict) -> dict:
-    """The values in config.json that a training run wrote for tagging new text.
-
-    The result is empty if another program trained the model.
-
-    Raises:
-        InputError: no training run writes this value.
-    """
-    record = config.get("tagloop")
-    if record is None:
-        return {}
-    known = {
-        "task": lambda value: value in TASKS,
-        "words": lambda value: value in WAYS,
-        "max_length": lambda value: type(value) is int and value > 0,
-        "stride": lambda value: value is None or (type(value) is int and value >= 0),
-    }
-    if not isinstance(record, dict):
-        raise InputError(f"{folder / 'config.json'}: tagloop has to be an object, not {record!r}")
-    for name, is_valid in known.items():
-        if name in record and not (
-            isinstance(record[name], str | int | None) and is_valid(record[name])
-        ):
-            raise InputError(
-                f"{folder / 'config.json'}: tagloop.{name} is {shown(record[name])}, which no "
-                "training run writes; put back the file that the run wrote"
-            )
-    return record

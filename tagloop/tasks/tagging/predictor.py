@@ -1,0 +1,14 @@
+"""What predict.py needs of a tagger: the reader of a row, the formats, and the tagger itself."""
+
+from pathlib import Path
+
+from tagloop.data.documents.reading import ContentReader
+from tagloop.tasks.tagging.tagger import load_tagger
+
+FORMATS = None  # A tagger reads and writes all formats.
+load_predictor = load_tagger
+
+
+def content_reader(folder: Path) -> ContentReader | None:
+    """The reader of the content of a row; None: the words of the row, or its text."""
+    return None

@@ -1,0 +1,119 @@
+"""predict.py with a classifier: the answers of its training run, for every format of rows."""
+
+import csv
+import json
+
+import pytest
+from launches import SMALL, launch
+
+import predict
+import train_loop
+from tagloop.tasks.classification.predictor import load_predictor
+
+TEXTS = [
+    ("It rained all day .", "Then snow fell ."),
+    ("The team won", "2 : 0"),
+    ("Wind and rain", ""),
+]
+LABELS = {"classes": ["weather", "sport"], "numbers": ["0.5", "2.25"]}
+
+
+@pytest.fixture(scope="module", params=LABELS)
+def trained(request, tmp_path_factory):
+    """A folder with rows of pairs, a model that learned from them, and its predictions."""
+    folder = tmp_path_factory.mktemp(request.param)
+    rows = [
+        {"id": number, "first": f"{first} {number}", "second": second, "label": labels[number % 2]}
+        for labels in [LABELS[request.param]]
+        for number, (first, second) in enumerate(TEXTS * 8)
+    ]
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with (folder / "a.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    encoder = folder / "encoder"
+    train_loop.main([*SMALL, "--max_train_steps=1", f"--output_dir={encoder}"])
+    train_loop.main(
+        ["--task_name=classification", f"--config_name={encoder}", f"--tokenizer_name={encoder}",
+         "--ignore_mismatched_sizes", f"--train_file={folder / 'a.jsonl'}", "--max_train_steps=6",
+         "--text_column_name=first", "--text_pair_column_name=second", "--learning_rate=1e-3",
+         f"--test_file={folder / 'a.jsonl'}", f"--output_dir={folder / 'run'}"]
+    )  # fmt: skip
+    return folder
+
+
+def predicted(folder) -> list[list[str]]:
+    """What the training run predicted: a list of the class and its probability, or the number."""
+    return [line.split("\t") for line in (folder / "run/predictions.tsv").read_text().splitlines()]
+
+
+def run(*arguments) -> int:
+    return predict.cli([str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_rows_keep_their_values_and_gain_the_answers_of_the_training_run(trained, processes):
+    output = trained / f"out{processes}.jsonl"
+    arguments = [trained / "run", "--file", trained / "a.jsonl", "--output", output, "--scores"]
+    if processes == 1:
+        assert run(*arguments) == 0
+    else:
+        launch(*map(str, arguments), processes=2, script="predict.py")
+    given = [json.loads(line) for line in (trained / "a.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    for row, before, answer in zip(rows, given, predicted(trained), strict=True):
+        assert before.items() <= row.items()
+        if len(answer) == 1:
+            assert row["predicted_number"] == pytest.approx(float(answer[0]), rel=1e-4)
+        else:
+            assert row["predicted_label"] == answer[0]
+            assert row["score"] == pytest.approx(float(answer[1]), abs=1e-4)
+            assert row["scores"][answer[0]] == row["score"]
+            assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_csv_gains_columns_and_a_text_file_lines(trained):
+    source, output = trained / "a.csv", trained / "out.csv"
+    assert run(trained / "run", "--file", source, "--output", output) == 0
+    with source.open(newline="") as before, output.open(newline="") as after:
+        for row, answered in zip(csv.DictReader(before), csv.DictReader(after), strict=True):
+            assert row.items() < answered.items()
+    lines = trained / "out.txt"
+    assert run(trained / "run", "--file", source, "--output", lines) == 0
+    found = [line.split("\t")[0] for line in lines.read_text().splitlines()]
+    for line, answer in zip(found, predicted(trained), strict=True):
+        if len(answer) == 2:
+            assert line == answer[0]
+        else:
+            assert float(line) == pytest.approx(float(answer[0]), rel=1e-4)
+
+
+def test_texts_of_the_command_line_and_of_python_get_the_same_answers(trained, capfd):
+    assert run(trained / "run", "--text", "It rained", "The team won") == 0
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [row.pop("text") for row in rows] == ["It rained", "The team won"]
+    answers = load_predictor(trained / "run")(["It rained", "The team won"])
+    assert rows == [answer.values for answer in answers]
+    assert load_predictor(trained / "run")("It rained")[0].values == rows[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--file", "{}/a.jsonl", "--text_column_name", "body"], "a.jsonl:1: no column 'body'"),
+        (["--file", "{}/bad.jsonl"], "bad.jsonl:2: first holds 7, which is no text"),
+        (["--file", "{}/bare.jsonl"], "bare.jsonl:1: no column 'first'; its columns are words"),
+        (["--file", "{}/a.conll"], "the format conll is for tags of words"),
+        (["--text", "a", "--output_format", "brat"], "the format brat is for tags of words"),
+        (["--text", "a", "--words", "blanks"], "--words is for taggers"),
+    ],
+)
+def test_bad_input_ends_with_one_line(trained, options, message, capfd):
+    (trained / "bad.jsonl").write_text(
+        '{"first": "a", "second": "b"}\n{"first": 7, "second": "b"}\n'
+    )
+    (trained / "bare.jsonl").write_text('{"words": "a"}\n')
+    (trained / "a.conll").write_text("Ann B-PER\n")
+    assert run(trained / "run", *(option.format(trained) for option in options)) == 2
+    assert message in capfd.readouterr().err
