@@ -185,6 +185,7 @@ def test_ctrl_c_while_libraries_are_imported():
         assert result.returncode != 0
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_a_checkpoint_is_written(tmp_path, capfd):
     """No file may be larger than 3 MB: the moments of the optimizer are."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,6 +1,7 @@
 """The house: which room may import which, and how large a room may be."""
 
 import ast
+import functools
 import inspect
 import re
 import subprocess
@@ -51,11 +52,17 @@ def floor_of(module: str) -> int:
     return known[module]
 
 
+@functools.cache
+def tree_of(path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports_of(path) -> set[str]:
     """Modules of this project that a file imports, inside functions, too."""
     names = {name_of(module) for module in MODULES}
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -75,7 +82,7 @@ def test_imports_run_one_way(path):
 def test_what_every_task_shares_names_none(room):
     known = {*TASKS, *TASKS.values()}
     for path in REPO.glob(f"tagloop/{room}/*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Constant):
                 assert node.value not in known, f"{path}:{node.lineno}"
             elif isinstance(node, ast.ImportFrom):
@@ -120,7 +127,7 @@ def test_rooms_and_functions_stay_small(path):
     }
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= limits.get(name_of(path), 420)
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             documented = ast.get_docstring(node, clean=False) or ""
             code = node.end_lineno - node.lineno + 1 - len(documented.splitlines())
@@ -131,7 +138,7 @@ def test_rooms_and_functions_stay_small(path):
 def test_data_knows_no_task(path):
     """The folder of a task says what its data is; no reader asks which task it reads for."""
     if floor_of(name_of(path)) == floor_of("tagloop.data") and "tagloop.data" in name_of(path):
-        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        tree = ast.walk(tree_of(path))
         named = {node.value for node in tree if isinstance(node, ast.Constant)} & TASKS.keys()
         assert not named
 
@@ -164,7 +171,7 @@ NAMES_OF_COLUMNS = (
 
 def texts_and_imports_of(path) -> set[str]:
     """The strings of a file but for its docstrings, and the names that it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     found, docstrings = set(), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr):  # a string that stands alone is a docstring

@@ -101,6 +101,7 @@ def test_column_files_keep_their_lines_and_gain_a_column(tag, tagger):
     assert rows == [{"tokens": r.tokens, "tags": r.tags} for r in (first, second)]
 
 
+@pytest.mark.slow
 def test_conllu_gains_a_key_of_misc(tag, tagger):
     a, b, c = tagger([["Ann", "'s", "Oslo"]])[0].tags
     expected = CONLLU.replace("root\t_\t_", f"root\t_\tNER={a}").replace("x|A=b", f"A=b|NER={c}")
@@ -127,6 +128,7 @@ def test_rows_keep_their_other_keys(tag, tagger):
     assert three == rows[2] | {"tags": both.tags, "entities": both.entities}
 
 
+@pytest.mark.slow
 def test_csv_rows_gain_columns(tag, tagger):
     content = 'id,text\n1,"Ann, of\nOslo"\n2,Bob\n'
     lines = tag("a.csv", content, "b.csv")
@@ -153,6 +155,7 @@ def test_the_runs_own_predictions_come_back(trained, tmp_path):
     assert target.read_bytes() == (trained / "predictions.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_pieces_change_nothing(tag, monkeypatch):
     content = "\n".join(TEXTS * 5)
     whole = tag("a.txt", content, "a.jsonl")
@@ -211,6 +214,7 @@ def test_memory_does_not_grow_with_the_file(trained, tmp_path):
     assert peaks[1] - peaks[0] < 50  # MiB; the larger file has 120
 
 
+@pytest.mark.slow
 def test_help_comes_before_slow_imports():
     code = (
         "import sys, predict\n"

@@ -323,6 +323,7 @@ def test_the_saved_model_gives_the_logits_of_the_run(trained):
     assert correct / total == pytest.approx(results["eval_accuracy"], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_on_updates_without_labels_ends_well(trained, tmp_path):
     """The plan puts one row into each update; all but the last rows have no tag."""
     rows = [{"tokens": ["a", "b"], "tags": [None, None]}] * 3 + [{"tokens": ["c"], "tags": ["O"]}]

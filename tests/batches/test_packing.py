@@ -167,6 +167,7 @@ def test_a_decoder_whose_longest_window_takes_all_its_positions_packs():
     assert (found.causal, found.first_position) == (True, 0)
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_packed_or_padded(tmp_path):
     for name in ("packing", "no_packing"):
         options = ["--max_train_steps=6", "--logging_steps=1", f"--output_dir={tmp_path / name}"]

@@ -65,6 +65,7 @@ def rewrite_as_it_is(folder, manifest):
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.slow
 def test_every_place_of_a_run_record_may_hold_anything(finished, tmp_path):
     record = read_json(finished / "run.json")
     messages = []

@@ -125,6 +125,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path, capfd):
                       for path in folder.rglob("*") if path.is_file()}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_auto_without_a_checkpoint_begins(tmp_path):
     """A job script uses one command for its first start and for every requeue."""
     folder = tmp_path / "run"
@@ -231,6 +232,7 @@ def test_a_checkpoint_of_version_1_still_loads(frozen):
         assert line.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "named"),
     [

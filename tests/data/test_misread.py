@@ -337,6 +337,7 @@ def test_the_likely_encoding_is_named_in_the_remedy(encoding, tmp_path):
 # --- extremes ---
 
 
+@pytest.mark.slow
 def test_extreme_values_end_with_their_place(tmp_path):
     digits = "1" * 5000
     for name, content in (
@@ -361,6 +362,7 @@ def test_extreme_values_end_with_their_place(tmp_path):
 # --- prepared data ---
 
 
+@pytest.mark.slow
 def test_other_content_of_the_same_size_is_built_again(tmp_path, monkeypatch):
     monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path / "cache"))
     file = write(tmp_path / "a.conll", "Ann B-PER\nwon O\n")

@@ -90,6 +90,7 @@ def test_one_tab_in_a_file_of_spaces(tmp_path):
     assert get_rows(read(tmp_path, "a.txt", content).splits["train"]) == ROWS
 
 
+@pytest.mark.slow
 def test_line_ends_of_old_macs(tmp_path):
     content = "Ann B-PER\nwon O\n\nin O\nUlm B-LOC\ntoday O\n".replace("\n", "\r")
     assert get_rows(read(tmp_path, "a.conll", content).splits["train"]) == ROWS
@@ -173,6 +174,7 @@ def kaggle(number, delimiter=","):
     return text.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [
@@ -197,6 +199,7 @@ def test_one_word_a_row_with_sentence_numbers(number, delimiter, tmp_path):
     assert "iconv -f latin1" in message
 
 
+@pytest.mark.slow
 def test_one_word_a_row_in_other_ways(tmp_path):
     blank = "word,ner\nAnn,B-PER\nwon,O\n\nin,O\nUlm,B-LOC\ntoday,O\n"
     empty_cells = blank.replace("\n\n", "\n,\n")
@@ -216,6 +219,7 @@ def test_one_word_a_row_in_other_ways(tmp_path):
         assert "sentence_id" in message
 
 
+@pytest.mark.slow
 def test_lists_as_python_and_pandas_write_them(tmp_path):
     content = "".join(f'{number},"{words}","{tags}"\n' for number, (words, tags) in enumerate(ROWS))
     corpus = read(tmp_path, "a.csv", ",tokens,ner_tags\n" + content)
@@ -226,6 +230,7 @@ def test_lists_as_python_and_pandas_write_them(tmp_path):
     assert get_rows(by_order.splits["train"]) == ROWS
 
 
+@pytest.mark.slow
 def test_other_delimiters_and_headers(tmp_path):
     content = "tokens;ner_tags\nAnn won;B-PER O\nin Ulm today;O B-LOC O\n"
     assert get_rows(read(tmp_path, "a.csv", content).splits["train"]) == ROWS
@@ -234,6 +239,7 @@ def test_other_delimiters_and_headers(tmp_path):
     assert "'a'" in refused(tmp_path, "c.csv", "a,a\nx,O\n")
 
 
+@pytest.mark.slow
 def test_every_row_of_a_table_keeps_its_place(tmp_path):
     """predictions.txt has a line for each row: marks of documents and empty rows, too."""
     rows = [["-DOCSTART-"], ["Ann", "won"], [], ["Ulm"]]
@@ -249,6 +255,7 @@ def test_every_row_of_a_table_keeps_its_place(tmp_path):
 # --- words to tag ---
 
 
+@pytest.mark.slow
 def test_words_to_tag_in_any_file(tmp_path):
     train = {"train_file": write(tmp_path / "train.conll", "Ann B-PER\nwon O\n")}
     for name, content in {
@@ -297,6 +304,7 @@ def test_tags_before_words_are_told_from_the_columns_taken(tmp_path):
 SPAN = {"start": 0, "end": 3, "label": "PER"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_array", [True, False])
 def test_the_json_of_spacy_2_is_named(is_array, tmp_path):
     row = {"id": 0, "paragraphs": [{"sentences": [{"tokens": [{"orth": "Ann"}]}]}]}
@@ -312,6 +320,7 @@ def test_words_beside_offsets_are_read(tmp_path):
     assert get_rows(corpus.splits["train"]) == ROWS[:1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.conll", "a.json", "a.csv", "a.conll.gz", "a.test", "a.conllu"])
 def test_what_is_no_text_is_named(name, tmp_path):
     for content, words in {

@@ -23,6 +23,7 @@ def decoder(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("task", ["ner", "classification"])
 def test_use_cache_is_saved_as_it_was_loaded(decoder, tmp_path, use_cache, task):

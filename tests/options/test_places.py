@@ -235,6 +235,7 @@ def test_a_working_directory_that_was_deleted(script, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_first_line_comes_at_once_and_names_what_is_read(tmp_path):
     """Before torch is imported, and also where stdout is a pipe."""
     (tmp_path / "a.conll").write_text("a B-X\n\nb O\n", encoding="utf-8")

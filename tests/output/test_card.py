@@ -92,6 +92,7 @@ def test_data_options_and_versions_are_there_and_paths_are_not(trained, tmp_path
         assert private not in str(card)
 
 
+@pytest.mark.slow
 def test_only_options_that_tell_of_the_model_are_published(tmp_path):
     """The others name places of this machine, or how the work was done, shown and logged."""
     train_loop.main(
@@ -211,6 +212,7 @@ def test_a_card_of_the_second_task(trained, tmp_path, labels):
         assert "## Labels" not in card.text
 
 
+@pytest.mark.slow
 def test_scores_by_type_outlive_a_stop_before_the_card(tmp_path):
     """Also in a checkpoint of version 1, which kept them among the results."""
     folder = tmp_path / "run"

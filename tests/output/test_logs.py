@@ -32,6 +32,7 @@ def test_types_are_a_table_and_not_a_line(tmp_path, capsys):
     assert "eval_NP_f1" in read_metrics(tmp_path / "run")[-1]
 
 
+@pytest.mark.slow
 def test_many_labels_are_a_few_and_a_number(tmp_path, capsys):
     """231 of them were 13,535 characters."""
     with (tmp_path / "train.jsonl").open("w", encoding="utf-8") as file:
@@ -57,6 +58,7 @@ WORSENING = ("--metric_for_best_model=loss", "--eval_steps=1", "--learning_rate=
              "--lr_scheduler_type=constant")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps_best", [False, True])
 def test_early_stopping_and_the_best_model_say_which_updates(tmp_path, capsys, keeps_best):
     options = ["--load_best_model_at_end"] if keeps_best else []
@@ -106,6 +108,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_a_terminal_has_a_bar_with_loss_rate_and_speed(tmp_path, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -116,6 +119,7 @@ def test_a_terminal_has_a_bar_with_loss_rate_and_speed(tmp_path, monkeypatch):
     assert re.search(r" \d\d:\d\d<\d\d:\d\d, loss", last), "time taken and time left"
 
 
+@pytest.mark.slow
 def test_it_is_quiet_where_there_is_no_terminal(tmp_path, capsys):
     run(tmp_path / "run", "--max_train_steps=2")
     assert capsys.readouterr().err == ""
@@ -144,6 +148,7 @@ def test_profile_shows_where_the_time_went(tmp_path, capfd, size, shown):
     assert shown in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_or_found_nothing_says_so(tmp_path, capfd):
     """In the line of the evaluation and in the footer; a good run says nothing of the kind."""
     ends = {}

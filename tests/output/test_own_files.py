@@ -47,6 +47,7 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manifest", [None, '{"chapters": []}', "{"])
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_a_step_of_somebody_else_is_never_replaced(run_copy, kind, manifest, capfd):
@@ -82,6 +83,7 @@ def test_a_checkpoint_takes_no_foreign_place_in_the_middle_of_a_run(tmp_path):
     assert (folder / "notes.txt").read_text() == "notes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["predictions.txt", "all_results.json", "eval_results.json"])
 def test_an_evaluation_replaces_no_file_of_the_user(finished, tmp_path, name, capfd):
     folder = tmp_path / "scored"
@@ -188,6 +190,7 @@ def test_pruning_takes_no_folder_of_somebody_else(finished, tmp_path):
     assert {path.name for path in folder.iterdir()} == {"step_1", "step_4"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_folder_that_is_lost_in_mid_run_is_named(tmp_path, monkeypatch, step, capfd):
     """The lock cannot be given back then, which is not the error to be told."""

@@ -117,6 +117,7 @@ def test_a_refused_run_leaves_no_new_folder_behind(tmp_path, was_there, capfd):
     assert folder.exists() == was_there
 
 
+@pytest.mark.slow
 def test_a_file_system_without_locks_is_named_and_used(tmp_path, monkeypatch, capfd):
     def fail(*_):
         raise OSError(95, os.strerror(95))
@@ -191,6 +192,7 @@ def test_a_killed_launcher_takes_its_processes_along(tmp_path, processes):
 # What else lies in the folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tmp-run.json", "tmp-17-report.html", "slurm-17.out", "notes"])
 def test_a_first_start_with_auto_lets_other_files_be(tmp_path, name):
     folder = tmp_path / "run"
@@ -224,6 +226,7 @@ def test_overwriting_deletes_only_what_is_ours(run_copy):
     assert left == {"step_by_step_notes", "step_99", "tmp-thoughts"}
 
 
+@pytest.mark.slow
 def test_overwriting_deletes_every_file_of_the_run_before(tmp_path):
     """Of another task, and with a model of another kind."""
     folder = tmp_path / "run"
@@ -257,6 +260,7 @@ def test_a_kill_between_publishing_and_pruning_leaves_no_checkpoint_too_many(fin
     assert [path.name for path in checkpoint.checkpoint_folders(folder)] == ["step_4"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_only_the_best_model_needed_is_gone_at_the_end(tmp_path):
     folder = tmp_path / "run"
     train_loop.main(
@@ -267,6 +271,7 @@ def test_a_checkpoint_that_only_the_best_model_needed_is_gone_at_the_end(tmp_pat
     assert (folder / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_another_output_dir_keeps_the_earlier_lines(finished, tmp_path):
     folder = tmp_path / "new"
     train_loop.main(
@@ -276,6 +281,7 @@ def test_another_output_dir_keeps_the_earlier_lines(finished, tmp_path):
         assert (folder / name).read_bytes() == (finished / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_every_file_has_the_mode_that_the_user_chose(tmp_path):
     folder = tmp_path / "run"
     before = os.umask(0o027)
@@ -389,6 +395,7 @@ def test_auto_passes_over_a_state_that_was_never_written(run_copy, state, capfd)
     assert "passed over" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_a_link_is_none(run_copy, tmp_path, capfd):
     unfinish(run_copy)
     outside = (run_copy / "step_4").rename(tmp_path / "outside")
@@ -444,6 +451,7 @@ def rush(training):
 CHANGES = [shorten, widen, rename, view, maximize, decay, regroup, hasten, rush, dict.clear]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_optimizer_of_version_1_that_does_not_fit_is_refused_before_it_is_loaded(
     run_copy, change, capfd
@@ -453,6 +461,7 @@ def test_an_optimizer_of_version_1_that_does_not_fit_is_refused_before_it_is_loa
     assert str(path) in refused(capfd, *TINY, f"--output_dir={run_copy}", AUTO)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [change for change in CHANGES if change != view])
 def test_an_optimizer_that_does_not_fit_is_refused_before_it_is_loaded(run_copy, change, capfd):
     unfinish(run_copy)
@@ -467,6 +476,7 @@ def test_an_optimizer_that_does_not_fit_is_refused_before_it_is_loaded(run_copy,
     assert str(folder / "optimizer.json") in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["[]", "{", "[" * 100_000, '{"optimizer": 3, "lr_scheduler": {}, "scaler": {}}',
@@ -479,6 +489,7 @@ def test_an_optimizer_json_may_hold_anything(run_copy, text, capfd):
     assert "optimizer.json" in refused(capfd, *TINY, f"--output_dir={run_copy}", AUTO)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_version_1_goes_on_to_the_same_bytes(finished, run_copy):
     unfinish(run_copy)
     shutil.rmtree(run_copy / "step_4")
@@ -488,6 +499,7 @@ def test_a_checkpoint_of_version_1_goes_on_to_the_same_bytes(finished, run_copy)
         assert (run_copy / name).read_bytes() == (finished / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_row_that_waits_outside_of_the_model_is_never_published_as_nan(run_copy, capfd):
     unfinish(run_copy)
     shutil.rmtree(run_copy / "step_4")

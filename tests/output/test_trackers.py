@@ -67,6 +67,7 @@ def test_a_tracker_by_its_name_gets_what_metrics_jsonl_gets(tmp_path, monkeypatc
     assert logged["test_accuracy"] == [(12, pytest.approx(results["test_accuracy"]))]
 
 
+@pytest.mark.slow
 @WITH_TENSORBOARD
 def test_options_arrive_flat_and_no_secret_does(tmp_path, monkeypatch):
     """wandb records the command line: what it would see of it has no token, either."""
@@ -104,6 +105,7 @@ def test_a_resumed_run_has_every_point_once(tmp_path):
     assert [step for step, _ in logged["eval_f1"]] == [2, 4]
 
 
+@pytest.mark.slow
 @WITH_TENSORBOARD
 def test_a_tracker_that_cannot_start_is_one_line_and_costs_nothing(tmp_path, capfd):
     folder = tmp_path / "run"
@@ -119,6 +121,7 @@ def test_a_tracker_that_cannot_start_is_one_line_and_costs_nothing(tmp_path, cap
     assert (folder / "model.safetensors").read_bytes() == weights, "it was not overwritten yet"
 
 
+@pytest.mark.slow
 @WITH_TENSORBOARD
 def test_a_tracker_that_fails_on_the_way_does_not_end_the_run(tmp_path, monkeypatch, capfd):
     def lost(*_, **__):
@@ -145,6 +148,7 @@ def test_a_missing_tracker_is_named_with_its_command_before_anything_starts(tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_none_is_no_tracker(tmp_path):
     run(tmp_path / "run", "--max_train_steps=1", "--with_tracking", "--report_to=none")
     assert not (tmp_path / "run" / PROJECT).exists()

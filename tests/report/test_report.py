@@ -237,6 +237,7 @@ def test_predictions_that_were_cut_short_and_a_run_without_test_data_are_said(ru
     assert "the run had neither validation nor test data" in page_of(copy).text
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_on_the_same_sentences(run, tmp_path):
     better = edit(run, tmp_path / "better", lambda word, gold, tag: gold)
     page = page_of(run, better, f"--output={tmp_path / 'c.html'}")
@@ -252,6 +253,7 @@ def test_two_runs_are_compared_on_the_same_sentences(run, tmp_path):
     assert f"better has fewer errors in {wrong} sentences and more in 0" in page.text
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_their_seed_have_a_mean_and_a_deviation(run, tmp_path):
     """Three seeds, whose models miss none, half and all of what this one found."""
     found = itertools.count()
@@ -272,6 +274,7 @@ def test_runs_that_differ_in_their_seed_have_a_mean_and_a_deviation(run, tmp_pat
     assert row[-1] == f"{statistics.mean(f1):.4f} ± {statistics.stdev(f1):.4f}"
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_more_than_their_seed_have_no_mean(run, tmp_path):
     first = read_json(run / "run.json")
     options, identity = first["options"], first["identity"]
@@ -531,6 +534,7 @@ def test_a_task_without_a_report_of_its_own_has_curves_and_scores(run, tmp_path)
     assert page.pictures == 4
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_their_seed_are_tested_as_a_group(run, tmp_path):
     """One learning rate misses every second entity, in another place for every seed."""
     folders, f1 = [], {"slow": [], "fast": []}
@@ -559,6 +563,7 @@ def test_runs_that_differ_in_their_seed_are_tested_as_a_group(run, tmp_path):
     assert "Runs that differ only in their seed are one group" in page.text
 
 
+@pytest.mark.slow
 def test_runs_of_one_seed_are_no_group_and_no_difference_is_no_certainty(run, tmp_path):
     same = shutil.copytree(run, tmp_path / "same")
     page = page_of(run, same, f"--output={tmp_path / 'c.html'}")

@@ -56,6 +56,7 @@ def test_micro_batches_shrink_and_an_update_learns_the_same(tmp_path, capfd):
     assert options["gradient_accumulation_steps"] == 4
 
 
+@pytest.mark.slow
 def test_the_micro_batch_that_is_tried_is_packed_as_in_training(tmp_path, monkeypatch):
     packed, compute_loss = [], train_loop.compute_loss
 

@@ -298,6 +298,7 @@ def test_integers_without_names_serve_pos(tmp_path):
     assert (corpus.labels, corpus.scheme) == (["11", "2"], None)
 
 
+@pytest.mark.slow
 def test_predict_needs_no_tags_and_keeps_those_there(tmp_path):
     train = {"train_file": write(tmp_path / "train.conll", "EU\tB-ORG\nsaid\tO\n")}
     for name, content in {
@@ -368,6 +369,7 @@ def test_labels_of_all_splits_with_a_warning(tmp_path):
     assert load("train", train_file=train).warnings == []
 
 
+@pytest.mark.slow
 def test_validation_fraction_is_seeded_disjoint_and_ordered(tmp_path):
     rows = [([str(n)], ["B-PER" if n == 99 else "O"]) for n in range(100)]
     file = write(tmp_path / "a.jsonl", to_jsonl(to_dicts(rows)))

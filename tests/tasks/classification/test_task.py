@@ -128,6 +128,7 @@ def test_rows_without_a_label_are_predicted_but_not_scored(encoder, tmp_path):
     assert len((tmp_path / "run" / "predictions.tsv").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_minus_one_is_no_label_of_named_classes_and_a_class_elsewhere(encoder, tmp_path):
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
@@ -229,6 +230,7 @@ def predictions_of(folder):
     return [line.split("\t")[0] for line in lines]
 
 
+@pytest.mark.slow
 def test_the_header_says_how_much_is_unknown_to_the_tokenizer(tmp_path, capfd):
     options = ["--task_name=classification", "--max_train_steps=1", "--no_report"]
     train_loop.main([*options, f"--output_dir={tmp_path / 'run'}"])
@@ -295,6 +297,7 @@ def test_minus_one_outside_the_training_data_is_no_class(split, encoder, tmp_pat
     assert not [name for name in results if name.endswith("accuracy")]
 
 
+@pytest.mark.slow
 def test_what_is_predicted_does_not_shape_what_is_learned(encoder, tmp_path):
     rows = [(text, int(label == "good")) for text, _, label in ROWS]
     train = write_csv(tmp_path / "train.csv", ["text", "label"], rows)

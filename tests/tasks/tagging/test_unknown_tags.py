@@ -24,6 +24,7 @@ def read_predictions(folder):
     return [[row[1] for row in block] for block in rows], [[r[2] for r in b] for b in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [[], ["--label_all_tokens"]])
 def test_tags_that_the_model_never_saw_count_as_missed(labels, trained, tmp_path, capfd):
     known = write_corpus(tmp_path / "known.conll", lambda tag: tag)
