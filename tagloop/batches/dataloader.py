@@ -1,6 +1,11 @@
-"""The data loader of training: each item is one update with the micro-batches of this process."""
+"""The data loader of training: each item is one update with the micro-batches of this process.
+
+By default a thread prepares an update while the one before is computed.
+"""
 
 import dataclasses
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +91,68 @@ class Updates(Dataset):
         )
 
 
+class UpdatesAhead:
+    """The updates of an epoch in order; a thread prepares the next one while the loop computes.
+
+    At most one update is prepared ahead. Its thread ends as soon as the update is prepared, or in
+    other words, soon after the loop has ended, for whatever reason it ended.
+
+    Args:
+        start: the first update.
+        device: of the model. For a GPU the tensors come in page-locked memory.
+    """
+
+    def __init__(self, updates: Updates, start: int, device: torch.device):
+        self.updates, self.start, self.device = updates, start, device
+
+    def __len__(self) -> int:
+        return len(self.updates) - self.start
+
+    def __iter__(self) -> Iterator[Update]:
+        threads = map(self._begin, range(self.start, len(self.updates)))  # begun by `next`
+        coming = next(threads, None)
+        try:
+            while coming:
+                update = coming.result()
+                coming = next(threads, None)
+                yield update
+        finally:
+            if coming:
+                coming.join()
+
+    def _begin(self, number: int) -> "_Preparation":
+        thread = _Preparation(self.updates, number, self.device)
+        thread.start()
+        return thread
+
+
+class _Preparation(threading.Thread):
+    """A thread that prepares one update."""
+
+    def __init__(self, updates: Updates, number: int, device: torch.device):
+        super().__init__(name=f"update {number}")
+        self.updates, self.number, self.device = updates, number, device
+        self.update: Update | None = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            update = self.updates[self.number]
+            if self.device.type == "cuda":
+                with torch.cuda.device(self.device):  # A new thread begins with the first GPU.
+                    update = update.pin_memory()
+            self.update = update
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> Update:
+        """Wait for the update. An error of the preparation is raised here."""
+        self.join()
+        if self.error is not None:
+            raise self.error
+        return self.update
+
+
 def build_dataloader(
     examples: Examples,
     plan: list[np.ndarray],
@@ -96,19 +163,19 @@ def build_dataloader(
     start: int = 0,
     equal_lengths: bool = False,
     packing: Packing | None = None,
-) -> DataLoader:
+) -> Iterable[Update]:
     """Build the loader for the updates of one epoch.
 
     Args:
         plan: for every update of the epoch the ids of its examples, int64 [num_examples].
         per_device_batch_size: examples in a micro-batch of one process, at most.
-        num_workers: processes that prepare updates beside training.
+        num_workers: processes that prepare updates beside training; 0: a thread prepares them.
         start: the first update to load. A resumed epoch does not load the updates before it.
         equal_lengths: True if a micro-batch may hold only examples that do not pad each other.
         packing: how examples share rows; None: a row for each example.
 
     Returns:
-        A loader whose items are `Update`s.
+        The updates from `start` on, in page-locked memory if the device is a GPU.
     """
     updates = Updates(
         examples,
@@ -119,6 +186,8 @@ def build_dataloader(
         equal_lengths=equal_lengths,
         packing=packing,
     )
+    if not num_workers:
+        return UpdatesAhead(updates, start, accelerator.device)
     return DataLoader(
         updates,
         batch_size=None,

@@ -150,11 +150,12 @@ class SubTokenRows:
         Returns:
             int64 [rows, columns].
         """
-        shape = len(ids), int(self.padded_lengths[ids].max())
-        padded = np.full(shape, filler, dtype=np.int64)
-        for row, number in enumerate(ids):
-            begin, end = self.offsets[number], self.offsets[number + 1]
-            padded[row, : end - begin] = values[begin:end]
+        real = self._real_cells(ids)
+        lengths = self.lengths[ids]
+        # Entry k of the rows, laid one after the other, is entry k + shift of `values`.
+        shifts = self.offsets[ids] - (lengths.cumsum() - lengths)
+        padded = np.full(real.shape, filler, dtype=np.int64)
+        padded[real] = values[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
         return padded
 
     def pad_inputs(self, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -163,12 +164,14 @@ class SubTokenRows:
         Args:
             ids: int64 [rows], numbers of rows.
         """
-        columns = np.arange(self.padded_lengths[ids].max())
-        mask = columns < self.lengths[ids][:, None]
         return {
             "input_ids": self.pad(ids, self.input_ids, self.pad_token_id),
-            "attention_mask": mask.astype(np.int64),
+            "attention_mask": self._real_cells(ids).astype(np.int64),
         }
+
+    def _real_cells(self, ids: np.ndarray) -> np.ndarray:
+        """True where a padded batch of some rows holds a sub-token, bool [rows, columns]."""
+        return np.arange(self.padded_lengths[ids].max()) < self.lengths[ids][:, None]
 
 
 def shown_ids(splits: Iterable[Examples]) -> list[np.ndarray] | None:

@@ -14,14 +14,15 @@ row, so that no example sees another. dry_pass.py tests whether a model respects
 """
 
 import dataclasses
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tagloop.batches.examples import IGNORE_INDEX, Examples
-from tagloop.batches.plan import deal_evenly
+from tagloop.batches.examples import IGNORE_INDEX, Examples, to_tensors
+from tagloop.batches.plan import longest_first
 
 LONG = 1000  # At this row length attention costs about as much per cell as the rest of the model.
 
@@ -177,33 +178,30 @@ def build_micro_batch(
         columns = int(examples.padded_lengths[ids].max()) if len(ids) else 0
         return MicroBatch(ids, inputs, labels, None, len(ids) * columns)
     lengths, width = examples.lengths[ids], inputs["labels"].shape[1]
-    rows, columns = pack_rows(lengths, packing)
-    first_cells = np.empty(len(ids), dtype=np.int64)
-    for row, members in enumerate(rows):
-        ends = lengths[members].cumsum()
-        first_cells[members] = row * columns + ends - lengths[members]
+    first_cells, num_rows, columns = pack_rows(lengths, packing)
     real = np.arange(width) < lengths[:, None]
     cells = (first_cells[:, None] + np.arange(width)) * real
     # Padding cells copy cell 0: any valid id will do, since the mask hides them.
-    sources = np.zeros(len(rows) * columns, dtype=np.int64)
-    sources[cells[real]] = np.flatnonzero(real)
-    owners = np.full(len(sources), -1, dtype=np.int64)
-    owners[cells[real]] = np.nonzero(real)[0]
-    shape, index = (len(rows), columns), torch.from_numpy(sources)
+    sources = np.zeros((num_rows, columns), dtype=np.int64)
+    sources.flat[cells[real]] = np.flatnonzero(real)
+    owners = np.full((num_rows, columns), -1, dtype=np.int64)
+    owners.flat[cells[real]] = np.nonzero(real)[0]
+    # NumPy computes in this thread alone, while torch would take cores from the model's threads.
     packed = {
-        name: tensor.flatten(0, 1)[index].view(*shape, *tensor.shape[2:])
+        name: tensor.flatten(0, 1).numpy()[sources]
         for name, tensor in inputs.items()
         if name != "attention_mask"
     }
-    positions = index.view(shape) % width
+    positions = sources % width
     packed["position_ids"] = positions + packing.first_position
-    owners, cells = torch.from_numpy(owners).view(shape), torch.from_numpy(cells)
-    labels = packed.pop("labels").masked_fill_(owners < 0, IGNORE_INDEX)
-    layout = Layout(packing, owners, positions, cells)
-    return MicroBatch(ids, packed, labels, layout, len(sources))
+    packed["labels"][owners < 0] = IGNORE_INDEX
+    packed = to_tensors(packed)
+    labels = packed.pop("labels")
+    layout = Layout(packing, *map(torch.from_numpy, (owners, positions, cells)))
+    return MicroBatch(ids, packed, labels, layout, sources.size)
 
 
-def pack_rows(lengths: np.ndarray, packing: Packing) -> tuple[list[np.ndarray], int]:
+def pack_rows(lengths: np.ndarray, packing: Packing) -> tuple[np.ndarray, int, int]:
     """Pack examples into rows of about equal length, for several numbers of rows.
 
     The function returns the packing that costs the model least, attention included.
@@ -212,19 +210,40 @@ def pack_rows(lengths: np.ndarray, packing: Packing) -> tuple[list[np.ndarray], 
         lengths: int [num_examples], sub-tokens of every example; each has at least 1.
 
     Returns:
-        The numbers of the examples of every row, and the number of columns of all rows, which is
-        at most about twice the length of the longest example.
+        For every example the number of its first cell in the flattened rows, int64; the number of
+        rows; and the number of columns of all rows, which is at most about twice the length of the
+        longest example.
 
     >>> pack_rows(np.array([3, 9, 4, 1]), Packing(0, multiple=1, max_columns=16))
-    ([array([1]), array([2, 0, 3])], 9)
+    (array([13,  0,  9, 16]), 2, 9)
     """
-    longest, total, best = lengths.max(), lengths.sum(), None
+    order = longest_first(np.arange(len(lengths)), lengths)
+    descending = lengths[order].tolist()
+    longest, total, best = descending[0], sum(descending), None
     fewest, enough = max(1, total // (2 * longest)), min(total // longest + 2, len(lengths))
     for num_rows in (*range(enough, fewest - 1, -1)[:10], len(lengths)):
-        rows = deal_evenly(lengths, num_rows)
-        needed = max(lengths[row].sum() for row in rows)
+        places, needed = _fill_rows(descending, num_rows)
         columns = min(-(-needed // packing.multiple) * packing.multiple, packing.max_columns)
         cost = num_rows * columns * (1 + columns / LONG)
         if needed <= columns and (best is None or cost < best[0]):
-            best = cost, rows, int(columns)
-    return best[1], best[2]
+            best = cost, places, num_rows, columns
+    _, places, num_rows, columns = best
+    starts, rows = np.divmod(places, num_rows)
+    first_cells = np.empty(len(lengths), dtype=np.int64)
+    first_cells[order] = rows * columns + starts
+    return first_cells, num_rows, columns
+
+
+def _fill_rows(lengths: list[int], num_rows: int) -> tuple[list[int], int]:
+    """Put every example into the row that has the fewest sub-tokens so far (LPT, Graham 1969).
+
+    Args:
+        lengths: sub-tokens of every example, in descending order.
+
+    Returns:
+        For every example its start in its row x num_rows + the number of the row; and the number
+        of sub-tokens of the fullest row.
+    """
+    ends = list(range(num_rows))  # A heap of the ends of all rows, in the form of the result.
+    places = [heapq.heapreplace(ends, ends[0] + length * num_rows) for length in lengths]
+    return places, max(ends) // num_rows

@@ -43,7 +43,7 @@ def plan_epoch(
     if group_by_length:
         chunk_size = CHUNK_UPDATES * global_batch_size
         chunks = [order[at : at + chunk_size] for at in range(0, len(order), chunk_size)]
-        order = np.concatenate([_longest_first(chunk, lengths) for chunk in chunks])
+        order = np.concatenate([longest_first(chunk, lengths) for chunk in chunks])
     batches = [order[at : at + global_batch_size] for at in range(0, len(order), global_batch_size)]
     num_full = len(order) // global_batch_size
     shuffled = [batches[index] for index in _random_order(num_full, seed, epoch, 1)]
@@ -90,9 +90,9 @@ def deal_update(
         slices += [example_ids[:0]] * (-len(slices) % num_processes)
         return slices[process_index::num_processes]
     num_slices = -(-len(example_ids) // (num_processes * per_device_batch_size)) * num_processes
-    order = _longest_first(example_ids, lengths)
+    order = longest_first(example_ids, lengths)
     if packed:
-        parts = deal_evenly(lengths[order], num_slices, most=per_device_batch_size)
+        parts = deal_evenly(lengths[order], num_slices, per_device_batch_size)
         return [order[part] for part in parts[process_index::num_processes]]
     slices = np.array_split(order, num_slices)
     share = []
@@ -122,7 +122,7 @@ def plan_evaluation(
     """
     if equal_lengths:
         return _cut_by_length(np.arange(len(lengths)), lengths, batch_size)
-    order = _longest_first(np.arange(len(lengths)), lengths)
+    order = longest_first(np.arange(len(lengths)), lengths)
     batches = []
     while len(order):
         size = batch_size * int(lengths.max()) // max(int(lengths[order[0]]), 1)
@@ -131,39 +131,38 @@ def plan_evaluation(
     return batches
 
 
-def deal_evenly(lengths: np.ndarray, parts: int, *, most: int | None = None) -> list[np.ndarray]:
+def deal_evenly(lengths: np.ndarray, parts: int, most: int) -> list[np.ndarray]:
     """Deal examples into parts with about equal numbers of sub-tokens: LPT (Graham 1969).
 
     The longest example comes first. Each example goes to the part that has the fewest sub-tokens
-    so far.
+    so far and is not full.
 
     Args:
-        lengths: int [num_examples], sub-tokens of every example.
+        lengths: int [num_examples], sub-tokens of every example, in descending order.
         parts: how many parts to make.
-        most: examples in a part, at most; None: any number.
+        most: examples in a part, at most.
 
     Returns:
         For every part the numbers of its examples, int64.
 
-    >>> deal_evenly(np.array([3, 9, 4, 1]), 2)
-    [array([1]), array([2, 0, 3])]
+    >>> deal_evenly(np.array([9, 4, 3, 1, 1, 1]), parts=2, most=4)
+    [array([0, 5]), array([1, 2, 3, 4])]
     """
     open_parts = [(0, part) for part in range(parts)]  # a heap of (sub-tokens so far, part)
     members: list[list[int]] = [[] for _ in open_parts]
-    sizes = lengths.tolist()
-    for example in _longest_first(np.arange(len(lengths)), lengths).tolist():
+    for example, length in enumerate(lengths.tolist()):
         size, part = open_parts[0]
         members[part].append(example)
         if len(members[part]) == most:
             heapq.heappop(open_parts)
         else:
-            heapq.heapreplace(open_parts, (size + sizes[example], part))
+            heapq.heapreplace(open_parts, (size + length, part))
     return [np.array(numbers, dtype=np.int64) for numbers in members]
 
 
 def _cut_by_length(example_ids: np.ndarray, lengths: np.ndarray, size: int) -> list[np.ndarray]:
     """Cut examples into slices of at most `size`, each of one length; the longest come first."""
-    order = _longest_first(example_ids, lengths)
+    order = longest_first(example_ids, lengths)
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
     return [group[at : at + size] for group in groups for at in range(0, len(group), size)]
 
@@ -186,7 +185,13 @@ def _cut_ragged(example_ids: np.ndarray, lengths: np.ndarray, parts: int) -> lis
     return [round_ids for piece in pieces for round_ids in _cut_ragged(piece, lengths, parts)]
 
 
-def _longest_first(example_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def longest_first(example_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Sort examples by length, the longest first; examples of one length keep their order.
+
+    Args:
+        example_ids: int64 [examples].
+        lengths: int [num_examples], the length of every example of the split.
+    """
     return example_ids[np.argsort(-lengths[example_ids], kind="stable")]
 
 

@@ -237,7 +237,7 @@ class SharedOptions:
     )
     dataloader_num_workers: int = option(
         0,
-        "Processes that cut and pad batches.",
+        "Processes that cut and pack batches; 0: a thread does it beside the batch before.",
         about="machine",
         least=0,
         starts_processes=True,

@@ -58,6 +58,19 @@ def find(model, examples, **options):
     return dry_pass(model, [examples], **options).packing
 
 
+def packed_rows(lengths, how):
+    """The examples of every row, in the order in which they lie there, and the columns."""
+    first_cells, num_rows, columns = pack_rows(lengths, how)
+    rows = [[] for _ in range(num_rows)]
+    ends = [row * columns for row in range(num_rows)]
+    for example in first_cells.argsort():
+        row = first_cells[example] // columns
+        assert first_cells[example] == ends[row], "examples lie side by side"
+        rows[row].append(example)
+        ends[row] += lengths[example]
+    return rows, columns
+
+
 def test_the_docstring():
     failed, tried = doctest.testmod(packing)
     assert tried
@@ -70,7 +83,7 @@ def test_every_example_lies_in_one_row_and_rows_are_short(multiple):
     for size in [1, 2, 3, 16, 100]:
         lengths = generator.geometric(0.08, size).clip(2, 120)
         most = -(-120 // multiple) * multiple
-        rows, columns = pack_rows(lengths, Packing(0, multiple, most))
+        rows, columns = packed_rows(lengths, Packing(0, multiple, most))
         assert sorted(itertools.chain(*rows)) == list(range(size))
         assert max(lengths[row].sum() for row in rows) <= columns <= most
         assert columns % multiple == 0
@@ -78,16 +91,36 @@ def test_every_example_lies_in_one_row_and_rows_are_short(multiple):
 
 
 def test_a_row_has_no_more_columns_than_it_may():
-    rows, columns = pack_rows(np.array([9, 3, 3, 3]), Packing(0, multiple=8, max_columns=10))
+    rows, columns = packed_rows(np.array([9, 3, 3, 3]), Packing(0, multiple=8, max_columns=10))
     assert columns == 10
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_the_packing_is_the_cheapest_of_the_plain_rule(multiple):
+    """LPT, written plainly: a run that is resumed has to pack as it packed before."""
+    for seed, size in enumerate([1, 2, 5, 16, 60]):
+        lengths = np.random.default_rng(seed).geometric(0.05, size).clip(1, 120)
+        longest, total = lengths.max(), lengths.sum()
+        counts = range(min(total // longest + 2, size), max(1, total // (2 * longest)) - 1, -1)[:10]
+        best = None
+        for num_rows in (*counts, size):
+            rows = [[] for _ in range(num_rows)]
+            for example in np.argsort(-lengths, kind="stable"):
+                min(rows, key=lambda row: sum(lengths[row])).append(example)
+            needed = max(sum(lengths[row]) for row in rows)
+            columns = min(-(-needed // multiple) * multiple, 120)
+            cost = num_rows * columns * (1 + columns / 1000)
+            if needed <= columns and (best is None or cost < best[0]):
+                best = cost, rows, columns
+        assert packed_rows(lengths, Packing(0, multiple, 120)) == best[1:]
 
 
 def test_little_is_padding():
     lengths = np.random.default_rng(0).geometric(0.06, 16 * 50).clip(3, 150)
     padded = packed = 0
     for ids in lengths.reshape(-1, 16):
-        rows, columns = pack_rows(ids, Packing(0, 1, 150))
+        rows, columns = packed_rows(ids, Packing(0, 1, 150))
         packed += len(rows) * columns
         padded += 16 * ids.max()
     assert lengths.sum() / packed > 0.95

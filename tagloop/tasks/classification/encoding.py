@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class LabelledRows(SubTokenRows):
         """The number of words of every row, int32 [num_rows]."""
         return self.num_words
 
-    @property
+    @cached_property
     def target_weights(self) -> np.ndarray:
         """1 where there is a label that the model can predict, float64 [num_rows]."""
         return self.is_learned.astype(np.float64)

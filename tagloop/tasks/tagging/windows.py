@@ -100,12 +100,11 @@ class Windows(SubTokenRows):
 
     def _type_ids(self, ids: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         before, body, after = self.template.type_ids
-        type_ids = np.zeros(shape, dtype=np.int64)
-        for row, length in enumerate(self.lengths[ids]):
-            suffix_at = length - len(after)
-            type_ids[row, : len(before)] = before
-            type_ids[row, len(before) : suffix_at] = body
-            type_ids[row, suffix_at:length] = after
+        lengths = self.lengths[ids]
+        type_ids = np.where(np.arange(shape[1]) < lengths[:, None], body, 0)
+        type_ids[:, : len(before)] = before
+        for number, value in enumerate(after, start=-len(after)):
+            type_ids[np.arange(len(ids)), lengths + number] = value
         return type_ids
 
 
