@@ -73,6 +73,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--json", type=Path, help="write {prepare_ms: ..., narrow_ms: ...}")
     add_common_options(parser)
+    parser.set_defaults(threads=1)  # Next to no arithmetic is left for a second thread.
     return parser.parse_args()
 
 
@@ -132,11 +133,12 @@ def describe_narrow(blocks: dict[str, list[dict]], options: argparse.Namespace) 
     rows = []
     for name, times in milliseconds(blocks).items():
         own = "tagloop, float32" if name.endswith("float32") else "tagloop"
-        rows.append([name, spread(times, 1), paired_ratio(blocks, own, name, rate)])
+        ratio = paired_ratio(blocks, own, name, rate) if own in blocks else ""  # or it failed
+        rows.append([name, spread(times, 1), ratio])
     legend = (
-        f"Twelve layers of width 32, batch {options.batch_size}, bf16 unless float32 is said: median "
-        f"(range) of {options.repeats} blocks of {options.updates} updates each, all loops in turn. "
-        "Last column: tagloop's time over this loop's in the same round. Timed on the device below."
+        f"Twelve layers of width 32, batch {options.batch_size}, in bf16 unless the row says "
+        f"float32. Median (range) of {options.repeats} blocks of {options.updates} updates each, "
+        "all loops in turn. Last column: tagloop's time over this loop's in the same round."
     )
     return table(["loop", "ms an update", "tagloop / this"], rows) + "\n\n" + legend
 

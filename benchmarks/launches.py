@@ -13,14 +13,16 @@ views and allocations. Where a CPU computes otherwise than a GPU, the count foll
 - layer norms, softmax and losses compute in float32 under bf16, as autocast has it on GPUs;
 - AdamW takes all parameters at once where its author left the choice to torch;
 - tensors that stay on the host, as the seeds of a mask do until they are copied, do not count;
-- an operator of tagloop counts one, as it is one kernel on a GPU.
+- a Triton kernel of tagloop counts one, and so does an operator of tagloop. The kernels do not run:
+  Triton must be installed (`pip install triton`), else the operations of plain torch are counted.
 
 An operation on a list of tensors counts one, too, although a GPU may take a few kernels for it.
-Matrix products are not computed here but replaced by zeros: values do not change the count.
+Matrix products are replaced by zeros, as values do not change the count.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import statistics
@@ -32,6 +34,9 @@ from pathlib import Path
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # The loops are counted on the CPU.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+if HAS_TRITON:  # Before Triton is imported: only its interpreter takes tensors of a CPU.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 import peers
 import throughput
@@ -63,9 +68,10 @@ SENTENCES = 1000  # of the training data: enough for these updates
 
 aten = torch.ops.aten
 PRODUCTS = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default}
-# These operations only allocate memory, or only look at a tensor from another side.
-NO_LAUNCH = {
+ALLOCATIONS = {
     "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted",
+}  # fmt: skip
+NO_LAUNCH = ALLOCATIONS | {
     "_unsafe_view", "_reshape_alias", "lift_fresh", "set_", "resize_", "record_stream", "is_pinned",
     "is_same_size", "promote_types",
 }  # fmt: skip
@@ -160,10 +166,18 @@ class Count(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if self.running is not None and not self.paused and launches(function):
             self.running[str(function)] += 1
+        if HAS_TRITON and function.overloadpacket.__name__ in ALLOCATIONS:
+            # A kernel that does not run leaves its output as it is; a loss must be a number.
+            return function(*args, **(kwargs or {})).zero_()
         if function in PRODUCTS:
             left, right = args[-2:]
             return left.new_zeros(*left.shape[:-1], right.shape[-1])
         return function(*args, **(kwargs or {}))
+
+    def count_kernel(self, name: str) -> None:
+        """Count a kernel that a loop launches without torch."""
+        if self.running is not None and not self.paused:
+            self.running[name] += 1
 
     def update(self) -> None:
         """The loops call this before every update; the update before ends here."""
@@ -222,6 +236,7 @@ def count_loop(name: str, precision: str, inputs: Path, batch_size: int) -> Coun
         contextlib.suppress(Counted),
         fresh_state(name, precision),
         without_batches(gate),
+        counting_kernels(gate),
         LikeAGpu(gate),
         gate,
     ):
@@ -281,6 +296,22 @@ def without_batches(gate: Count):
         yield
     finally:
         _BaseDataLoaderIter.__next__ = real_next
+
+
+@contextlib.contextmanager
+def counting_kernels(gate: Count):
+    """Count the launches of Triton kernels, and run none."""
+    if not HAS_TRITON:
+        yield
+        return
+    from triton.runtime.interpreter import InterpretedFunction
+
+    real_run = InterpretedFunction.run
+    InterpretedFunction.run = lambda self, *_, **__: gate.count_kernel(self.__name__)
+    try:
+        yield
+    finally:
+        InterpretedFunction.run = real_run
 
 
 def main() -> None:
