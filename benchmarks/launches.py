@@ -34,9 +34,7 @@ from pathlib import Path
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # The loops are counted on the CPU.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-HAS_TRITON = importlib.util.find_spec("triton") is not None
-if HAS_TRITON:  # Before Triton is imported: only its interpreter takes tensors of a CPU.
-    os.environ["TRITON_INTERPRET"] = "1"
+os.environ["TRITON_INTERPRET"] = "1"  # Only Triton's interpreter takes tensors of a CPU.
 
 import peers
 import throughput
@@ -54,6 +52,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 import train_loop
 
+HAS_TRITON = importlib.util.find_spec("triton") is not None
 LOOPS = (
     "tagloop",
     "tagloop, torch's dropout",
@@ -162,20 +161,34 @@ class Count(TorchDispatchMode):
         self.notes: dict = {}
         self.running: Counter | None = None
         self.paused = False
+        self.num_kernels = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if self.running is not None and not self.paused and launches(function):
-            self.running[str(function)] += 1
-        if HAS_TRITON and function.overloadpacket.__name__ in ALLOCATIONS:
-            # A kernel that does not run leaves its output as it is; a loss must be a number.
-            return function(*args, **(kwargs or {})).zero_()
+        kwargs = kwargs or {}
+        if function.namespace == "tagloop":
+            return self._own_operator(function, args, kwargs)
+        if launches(function):
+            self.count_kernel(str(function))
         if function in PRODUCTS:
             left, right = args[-2:]
             return left.new_zeros(*left.shape[:-1], right.shape[-1])
-        return function(*args, **(kwargs or {}))
+        result = function(*args, **kwargs)
+        # A kernel that does not run leaves its output as it is, and a loss must be a number.
+        return result.zero_() if function.overloadpacket.__name__ in ALLOCATIONS else result
+
+    def _own_operator(self, function, args: tuple, kwargs: dict):
+        """An operator of tagloop counts as the kernels that it launches."""
+        before = self.num_kernels
+        result = function(*args, **kwargs)
+        if self.num_kernels == before:
+            self.count_kernel(str(function))
+        for tensor in tree_leaves(result):
+            tensor.zero_()
+        return result
 
     def count_kernel(self, name: str) -> None:
-        """Count a kernel that a loop launches without torch."""
+        """Count an operation, or a Triton kernel."""
+        self.num_kernels += 1
         if self.running is not None and not self.paused:
             self.running[name] += 1
 
