@@ -8,6 +8,7 @@ import torch
 from accelerate.state import AcceleratorState
 from launches import SMALL, launch, read_json
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import train_loop
 from tagloop.processes.launch import build_accelerator
@@ -84,6 +85,33 @@ def test_losses_and_gradients_have_the_bits_of_autocast(accelerator, model_type)
         assert_same_bits(found, expected)
     assert torch.bfloat16 in found[2], "the second update has cast weights"
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+class NoteCasts(TorchDispatchMode):
+    """Counts the operations that cast one tensor, and those that cast several."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_one = self.of_several = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.of_one += function is torch.ops.aten._to_copy.default
+        self.of_several += function is torch.ops.aten._foreach_copy_.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_an_update_casts_all_weights_at_once_and_gradients_by_layer(accelerator):
+    model = tiny.build_model(tiny.model_config("bert", num_hidden_layers=3))
+    model = accelerator.prepare_model(model).train()
+    casts = WeightCasts(accelerator, model)
+    learn(accelerator, model, casts)
+    with NoteCasts() as alone:
+        learn(accelerator, model, AUTOCAST_ALONE)
+    with NoteCasts() as together:
+        learn(accelerator, model, casts)
+    num_weights, groups, micro_batches = 2 * (3 * 6 + 1), 3 + 1, len(MICRO_BATCHES)
+    assert alone.of_one - together.of_one == 2 * num_weights * micro_batches
+    assert together.of_several - alone.of_several == 1 + groups * micro_batches
 
 
 @pytest.mark.parametrize("model_type", ["bert", "modernbert", "qwen2"])
