@@ -254,13 +254,14 @@ def train_step(run: Run, update: Update) -> UpdateResult:
     model.train()
     scale = accelerator.num_processes / (update.target_weight or 1)
     loss_sum = torch.zeros((), dtype=precise_dtype(accelerator), device=accelerator.device)
-    for number, micro_batch in enumerate(update.micro_batches, start=1):
-        micro_batch = micro_batch.to(accelerator.device)
-        # Processes exchange gradients once in an update, during its last backward pass.
-        with nullcontext() if number == len(update.micro_batches) else accelerator.no_sync(model):
-            loss = compute_loss(run, micro_batch)
-            accelerator.backward(loss * scale)
-        loss_sum += loss.detach()
+    with run.casts:
+        for number, micro_batch in enumerate(update.micro_batches, start=1):
+            is_last = number == len(update.micro_batches)
+            # Processes exchange gradients once in an update, during its last backward pass.
+            with nullcontext() if is_last else accelerator.no_sync(model):
+                loss = compute_loss(run, micro_batch.to(accelerator.device))
+                accelerator.backward(loss * scale)
+            loss_sum += loss.detach()
     max_norm = run.config.max_grad_norm or math.inf
     grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_norm)
     scaler = accelerator.scaler  # Only fp16 has a scaler; without fp16 this is None.

@@ -3,11 +3,14 @@
     python benchmarks/gpu.py --minutes 9
     python benchmarks/gpu.py --dry-run          # tiny, on the CPU: does it start?
 
-For encoders of BERT-base's and XLM-R-base's size, with random weights and without network: peaks
-of the GPU; throughput and memory of all loops at batch 8 to 256, eager and compiled; the table of
-equivalence.py; whether two runs end with the same bytes; and where the host waits for the GPU
-between two logs. Each writes results/gpu-PART.json and .md; gpu.md has them all. No part is begun
-after --minutes; call again to go on. Without CoNLL-2003 the built-in sample's sentences are taken.
+For encoders of BERT-base's and XLM-R-base's size, with random weights and without network, the
+most wanted first: peaks of the GPU; the kernels that an update of each loop launches; the time of
+an update of a narrow model, whose arithmetic vanishes (host.py); throughput with the loop's own
+kernels and without; throughput and memory of all loops at batch 16; the loop compiled for few
+shapes; the time to prepare an update; where the host waits for the GPU between two logs; the table
+of equivalence.py; whether two runs end with the same bytes; and throughput at batch 8 to 256. Each
+writes results/gpu-PART.json and .md; gpu.md has them all. No part is begun after --minutes; call
+again to go on. Without CoNLL-2003 the built-in sample's sentences are taken.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import equivalence
+import host
 import measuring
 import roofline
 import throughput
@@ -30,8 +34,11 @@ from measuring import REPO, WORKER, Measurement, add_common_options, progress, t
 
 COMPILED_SIZES = (16, 256)  # compiling takes a minute each
 COMPILED = {"ACCELERATE_DYNAMO_BACKEND": "inductor", "ACCELERATE_DYNAMO_USE_DYNAMIC": "true"}
-GRAPHS = {"ACCELERATE_DYNAMO_BACKEND": "inductor", "ACCELERATE_DYNAMO_MODE": "reduce-overhead"}
-STATIC = "--pad_to_max_length --max_length=64"  # graphs replay one shape
+STATIC = {"ACCELERATE_DYNAMO_BACKEND": "inductor", "ACCELERATE_DYNAMO_USE_DYNAMIC": "false"}
+GRAPHS = STATIC | {"ACCELERATE_DYNAMO_MODE": "reduce-overhead"}
+FEW_SHAPES = "--static_shapes=8"  # A shape is compiled once, and a graph replays one shape.
+NO_KERNELS = {"TAGLOOP_KERNELS": "off"}
+MAIN_LOOPS = ("tagloop", "tagloop, torch's dropout", "Trainer, tuned", "course loop")
 DETERMINISTIC = (
     "import sys, torch; torch.use_deterministic_algorithms(True); import train_loop; "
     "sys.exit(train_loop.cli(sys.argv[1:]))"
@@ -85,20 +92,37 @@ def parse_options() -> argparse.Namespace:
 
 def parts(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Callable]]:
     """Name and measurement of every part, the most wanted first."""
-    prefix = options.prefix
+    prefix, encoders, first = options.prefix, options.encoders, options.encoders[0]
     yield f"{prefix}-peaks", lambda: measure_peaks(options)
+    yield f"{prefix}-launches", lambda: measure_launches(options, folder, first)
+    yield f"{prefix}-narrow", lambda: measure_narrow(options, folder)
+    yield f"{prefix}-kernels", lambda: measure_kernels(options, folder, first)
+    sizes = sorted(options.batch_sizes, key=lambda size: (size != 16, size))
+    yield throughput_part(options, folder, first, sizes[0])
+    yield f"{prefix}-compiled-16", lambda: measure_compiled(options, folder, first, 16)
+    if host.measure_prepare:
+        yield f"{prefix}-prepare", lambda: measure_prepare(options, folder)
+    yield f"{prefix}-waits", lambda: measure_waits(options, folder, first)
     yield f"{prefix}-equivalence", lambda: measure_equivalence(folder)
-    encoders = options.encoders
-    yield f"{prefix}-waits", lambda: measure_waits(options, folder, encoders[0])
-    yield f"{prefix}-repeats", lambda: measure_repeats(options, folder, encoders[0])
-    middle_first = sorted(options.batch_sizes, key=lambda size: (size != 16, size))
-    for size in middle_first:
+    yield f"{prefix}-repeats", lambda: measure_repeats(options, folder, first)
+    for size in sizes:
         for encoder in encoders:
+            if (size, encoder) != (sizes[0], first):
+                yield throughput_part(options, folder, encoder, size)
+    for size in COMPILED_SIZES[1:]:
+        if size in sizes:
+            yield (
+                f"{prefix}-compiled-{size}",
+                lambda size=size: measure_compiled(options, folder, first, size),
+            )
 
-            def measure(encoder: str = encoder, size: int = size) -> tuple[str, dict]:
-                return measure_throughput(options, folder, encoder, size)
 
-            yield f"{prefix}-throughput-{encoder}-{size}", measure
+def throughput_part(
+    options: argparse.Namespace, folder: Path, encoder: str, size: int
+) -> tuple[str, Callable]:
+    """Name and measurement of one encoder at one batch size."""
+    name = f"{options.prefix}-throughput-{encoder}-{size}"
+    return name, lambda: measure_throughput(options, folder, encoder, size)
 
 
 def inputs_of(encoder: str, folder: Path, data: Path) -> Path:
@@ -133,27 +157,84 @@ def measure_throughput(
 
 
 def build_variants(options: argparse.Namespace, inputs: Path, size: int) -> dict[str, dict]:
-    """The commands of all loops; at two sizes the fastest are compiled, too."""
+    """The commands of all loops."""
     options.peers_python, options.variants = sys.executable, None
     all_of_them = throughput.build_variants(options, inputs, size)
-    names = ("tagloop", "Trainer, tuned", "course loop", "tagloop, torch's dropout")
-    variants = {name: all_of_them[name] for name in (*names, "tagloop, whole vocabulary")
-                if name in all_of_them}  # fmt: skip
-    if size not in COMPILED_SIZES:
-        return variants
-    own, trainer = variants["tagloop"], variants["Trainer, tuned"]
+    names = (*MAIN_LOOPS, "tagloop, whole vocabulary")
+    return {name: all_of_them[name] for name in names if name in all_of_them}
+
+
+def measure_compiled(
+    options: argparse.Namespace, folder: Path, encoder: str, size: int
+) -> tuple[str, dict]:
+    """The fastest loops compiled, and tagloop as it is beside them."""
+    eager = build_variants(options, inputs_of(encoder, folder, options.data), size)
+    own, trainer = eager["tagloop"], eager["Trainer, tuned"]
+    torch_dropout = eager["tagloop, torch's dropout"]
     *command, tagloop_options = own["command"]
-    static = [*command, f"{tagloop_options} {STATIC}"]
+    few_shapes = [*command, f"{tagloop_options} {FEW_SHAPES}"]
     # A dry run goes the same way with a backend that compiles nothing.
     backend = {"ACCELERATE_DYNAMO_BACKEND": "eager"} if options.dry_run else {}
+    variants = {"tagloop": own}
+    if throughput.has_option(FEW_SHAPES):
+        few = own | {"command": few_shapes}
+        variants["tagloop, few shapes"] = few
+        variants["tagloop, few shapes, compiled"] = few | {"env": STATIC | backend}
+        variants["tagloop, few shapes, CUDA graphs"] = few | {"env": GRAPHS | backend}
     variants["tagloop, compiled"] = own | {"env": COMPILED | backend}
-    torch_dropout = variants["tagloop, torch's dropout"] | {"env": COMPILED | backend}
-    variants["tagloop, compiled, torch's dropout"] = torch_dropout
-    variants["tagloop, CUDA graphs"] = own | {"command": static, "env": GRAPHS | backend}
+    variants["tagloop, compiled, torch's dropout"] = torch_dropout | {"env": COMPILED | backend}
     if not options.dry_run:  # Trainer knows no such backend
         compiled = {"command": [*trainer["command"], "--compile"]}
         variants["Trainer, tuned, compiled"] = trainer | compiled
-    return variants
+    with Measurement(folder, options.threads) as measurement:
+        blocks = measurement.interleave(variants, repeats=options.repeats)
+    return throughput.describe(blocks, variants), {"blocks": blocks}
+
+
+def measure_launches(
+    options: argparse.Namespace, folder: Path, encoder: str
+) -> tuple[str, dict[str, list[dict]]]:
+    """The kernels that the GPU ran for an update at batch 16, counted by torch's profiler."""
+    variants = build_variants(options, inputs_of(encoder, folder, options.data), 16)
+    variants = {
+        name: variants[name] | {"command": [*variants[name]["command"], "--count_kernels"]}
+        for name in MAIN_LOOPS
+    }
+    variants["tagloop, no kernels of its own"] = variants["tagloop"] | {"env": NO_KERNELS}
+    with Measurement(folder, options.threads) as measurement:
+        blocks = measurement.interleave(variants, repeats=1)
+    rows = []
+    for name, (report,) in blocks.items():
+        number = sum(report["kernels"].values()) / report["updates"]
+        most = sorted(report["kernels"].items(), key=lambda item: -item[1])[:4]
+        often = ", ".join(f"{kernel} ({times / report['updates']:.0f})" for kernel, times in most)
+        rows.append([name, f"{number:,.0f}", often])
+    return table(["loop", "kernels an update", "the most frequent"], rows), blocks
+
+
+def measure_narrow(options: argparse.Namespace, folder: Path) -> tuple[str, dict]:
+    """An update of a model whose arithmetic vanishes: host.py, in bf16."""
+    narrow = argparse.Namespace(**vars(options) | {"batch_size": 16, "precisions": ["bf16"]})
+    blocks = host.measure_narrow(narrow, folder, inputs_of("narrow", folder, options.data))
+    return host.describe_narrow(blocks, narrow), blocks
+
+
+def measure_kernels(
+    options: argparse.Namespace, folder: Path, encoder: str
+) -> tuple[str, dict[str, list[dict]]]:
+    """Throughput at batch 16 with the loop's own kernels, and with plain torch instead."""
+    variants = build_variants(options, inputs_of(encoder, folder, options.data), 16)
+    chosen = {name: variants[name] for name in MAIN_LOOPS[:2]}
+    chosen["tagloop, no kernels of its own"] = chosen["tagloop"] | {"env": NO_KERNELS}
+    with Measurement(folder, options.threads) as measurement:
+        blocks = measurement.interleave(chosen, repeats=options.repeats)
+    return throughput.describe(blocks, chosen), blocks
+
+
+def measure_prepare(options: argparse.Namespace, folder: Path) -> tuple[str, dict]:
+    """The time to prepare an update: host.py."""
+    measured = host.measure_prepare(inputs_of("narrow", folder, options.data))
+    return host.describe_prepare(measured), measured
 
 
 def measure_equivalence(folder: Path) -> tuple[str, dict]:

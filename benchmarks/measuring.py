@@ -33,7 +33,12 @@ SLOWEST = 1800  # seconds after which a start or a block counts as hanging
 
 
 def best_precision() -> str:
-    """The faster --mixed_precision of this machine: bf16, unless its CPU only emulates that."""
+    """The faster --mixed_precision of this machine: bf16, unless its CPU only emulates that.
+
+    $ACCELERATE_MIXED_PRECISION, with which `accelerate launch` gives the precision, goes first.
+    """
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        return os.environ["ACCELERATE_MIXED_PRECISION"]
     import torch
 
     sys.path.insert(0, str(REPO))

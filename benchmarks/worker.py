@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
 from measuring import REPO, Gate
@@ -56,12 +57,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--compile", action="store_true", help="Trainer with torch_compile")
     parser.add_argument("--sync_debug", action="store_true", help="count waits for the GPU")
+    parser.add_argument("--count_kernels", action="store_true", help="count kernels of the GPU")
     # A gate's address is appended to the command, so tagloop's options are one argument.
     parser.add_argument("--tagloop", default="", help="options of tagloop, separated by blanks")
     options = parser.parse_args()
     gate = Gate(options.address, options.updates) if options.address else NoGate()
     if options.sync_debug:
         gate.around_block = lambda: sync_debug(gate)
+    if options.count_kernels:
+        gate.around_block = lambda: count_kernels(gate)
     module, function = LOOPS[options.loop].split(":")
     getattr(importlib.import_module(module), function)(options.inputs, gate, options)
 
@@ -85,6 +89,23 @@ def sync_debug(gate: Gate):
         yield
         torch.cuda.set_sync_debug_mode("default")
     gate.notes["syncs"] = places
+
+
+@contextlib.contextmanager
+def count_kernels(gate: Gate):
+    """Note how often the GPU ran each kernel inside a block; copies and fills count, too."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    on_gpu = torch.cuda.is_available()
+    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    with profile(activities=[activity]) as recorded:
+        yield
+        if on_gpu:
+            torch.cuda.synchronize()
+    events = recorded.events()
+    names = [each.name for each in events if each.device_type == torch.autograd.DeviceType.CUDA]
+    gate.notes["kernels"] = dict(Counter(names))
 
 
 if __name__ == "__main__":

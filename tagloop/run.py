@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tagloop.options.config import Config
 from tagloop.processes.agree import say
 from tagloop.tasks.task import Task
 from tagloop.training.background import Background
+from tagloop.training.casts import WeightCasts
 from tagloop.training.memory import find_micro_batch, smaller_micro_batches
 from tagloop.training.progress import Timetable, TrainState
 from tagloop.training.vocabulary import Vocabulary
@@ -54,6 +56,11 @@ class Run:
     identity: dict
     state: TrainState
     background: Background
+
+    @cached_property
+    def casts(self) -> WeightCasts:
+        """Casts the weights of linear layers once in an update."""
+        return WeightCasts(self.accelerator, self.model)
 
     @property
     def is_over(self) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from launches import HANG, REPO
+from launches import HANG, REPO, read_json
 
 TINY = "--data sample --encoder tiny --updates 2 --repeats 1"
 
@@ -57,3 +57,28 @@ def test_a_benchmark_runs(command, tmp_path):
     assert "\n|" in done.stdout
     if script == "equivalence.py":
         assert "tagloop: the same update for every cut" in done.stdout
+
+
+# Operations of one update of a model with twelve layers; whoever lowers a count lowers it here.
+MOST_LAUNCHES = {
+    "tagloop": {"no": 1350, "bf16": 1548},
+    "tagloop, torch's dropout": {"no": 553, "bf16": 703},
+}
+
+
+@pytest.mark.slow
+def test_an_update_launches_no_more_operations_than_before(tmp_path):
+    """Counted on a CPU as a GPU would launch them; the width of a layer does not matter."""
+    file = tmp_path / "launches.json"
+    loops = [*MOST_LAUNCHES, "Trainer, tuned"]
+    command = [sys.executable, REPO / "benchmarks" / "launches.py", "--encoders", "narrow"]
+    command += ["--data", "sample", "--json", file, "--loops", *loops]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = read_json(file)["narrow"]
+    for loop, most in MOST_LAUNCHES.items():
+        for precision, number in most.items():
+            assert counts[loop][precision] <= number, (loop, precision)
+    with_torch, trainer = counts["tagloop, torch's dropout"], counts["Trainer, tuned"]
+    assert with_torch["bf16"] <= 0.7 * trainer["bf16"]
+    assert with_torch["no"] <= 0.95 * trainer["no"]
