@@ -543,3 +543,43 @@ def test_a_model_that_tags_nothing_is_refused_with_the_command_that_applies_it(t
     capfd.readouterr()
     assert predict.cli([str(folder), "--text", "It rained ."]) == 2
     assert "train_loop.py --do_predict" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("config.json", lambda values: values | {"architectures": True}, "no list of names"),
+        ("config.json", lambda values: [values], "is no JSON object"),
+        ("tokenizer.json", lambda values: with_ids(values, 1000), "they belong to two models"),
+        (
+            "tokenizer.json",
+            lambda values: with_ids(values, 2 * 10**6),
+            "more than any model has rows",
+        ),
+    ],
+)
+def test_files_of_a_model_that_do_not_fit_are_named(trained, tmp_path, name, change, says, capfd):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    values = json.loads((copy / name).read_text(encoding="utf-8"))
+    (copy / name).write_text(json.dumps(change(values)), encoding="utf-8")
+    assert run(copy, "--text", "Ann Lee lives in Oslo.") == 2
+    error = capfd.readouterr().err
+    assert says in error
+    assert "Traceback" not in error
+
+
+def with_ids(values, factor):
+    """A tokenizer.json in which every id of the vocabulary is larger by a factor."""
+    vocabulary = {token: number * factor for token, number in values["model"]["vocab"].items()}
+    return values | {"model": values["model"] | {"vocab": vocabulary}}
+
+
+def test_a_model_that_is_said_to_give_tuples_tags(trained, tmp_path, capfd):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    values = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(values | {"return_dict": False}))
+    tagged = []
+    for folder in (trained, copy):
+        assert run(folder, "--text", "Ann Lee lives in Oslo.") == 0
+        tagged.append(capfd.readouterr().out)
+    assert tagged[0] == tagged[1]

@@ -9,7 +9,6 @@ The tags are equal to the predictions of the training run. They are equal to tho
 same words.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,9 @@ from tagloop.data.documents.reading import Entity, Tagged
 from tagloop.data.splitting import WAYS, WordsWay, find_words, split_text
 from tagloop.data.words import schemes
 from tagloop.errors import InputError
+from tagloop.files import parse_json
 from tagloop.models import onnx_model
+from tagloop.models.heads import require_names
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer, probe_template
 from tagloop.models.weights import find_non_finite
@@ -62,6 +63,8 @@ class Tagger:
         self.max_length, self.batch_size = max_length, batch_size
         self.mixed_precision = mixed_precision
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        is_onnx = isinstance(model, onnx_model.OnnxModel)
+        self.num_embeddings = None if is_onnx else len(model.get_input_embeddings().weight)
         self.template = probe_template(tokenizer)
         budget = max_length - self.template.num_special
         self.encoder = build_encoder(
@@ -142,6 +145,12 @@ class Tagger:
 
     def _windows(self, sentences: list[list[str]]) -> Windows:
         arrays, facts = self.encoder.encode_words(sentences)
+        highest, rows = arrays["input_ids"].max(initial=0), self.num_embeddings
+        if rows is not None and highest >= rows:
+            raise InputError(
+                f"the tokenizer gives the id {highest:,}, and the model has {rows:,} embeddings: "
+                "they belong to two models; put back the files that were saved together"
+            )
         on_gpu = self.model.device.type == "cuda" and self.mixed_precision in AUTOCAST
         return Windows(
             **arrays,
@@ -228,7 +237,10 @@ def load_tagger(
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         device = accelerator or "cpu"
     model.to(device).eval()
+    model.config.return_dict = True  # config.json may say false; the outputs would be a tuple.
     tags = list(model.config.id2label.values())
+    if not all(isinstance(tag, str) for tag in tags):
+        raise InputError(f"{folder / 'config.json'}: id2label has a label that is no text")
     marks_spans = all(tag == "O" or (tag[:2] in ("B-", "I-") and tag[2:]) for tag in tags)
     return Tagger(
         model,
@@ -246,15 +258,20 @@ def load_tagger(
 def _read_config(folder: Path) -> dict:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the output folder of a training run")
+    path = folder / "config.json"
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = parse_json(path)
     except FileNotFoundError:
         raise InputError(
             f"{folder}: holds no config.json, so it is no saved model; name the output folder of "
             "a training run that has ended"
         ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'config.json'}: cannot be read: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: is no JSON object; put back the file that the model came with")
+    require_names(config.get("architectures"), str(folder))
+    return config
 
 
 def _read_record(folder: Path, config: dict) -> dict:
