@@ -48,14 +48,14 @@ def known_fields(values: object, kind: type) -> object:
 
 
 def is_like(value: object, own: object) -> bool:
-    """True if two JSON values have the same types, keys and lengths."""
+    """True if two JSON values have the same types, keys and lengths; an int fits a float."""
     if isinstance(own, dict):
         fits = isinstance(value, dict) and value.keys() == own.keys()
         return fits and all(is_like(value[name], own[name]) for name in own)
     if isinstance(own, list):
         fits = isinstance(value, list) and len(value) == len(own)
         return fits and all(map(is_like, value, own))
-    return type(value) is type(own)
+    return type(value) is type(own) or (type(own) is float and type(value) is int)
 
 
 def _convert(value: object, kind: Any, place: str) -> Any:

@@ -1,5 +1,6 @@
 """predict.py: every format in and out, order and bytes kept, one clear line for each mistake."""
 
+import io
 import json
 import os
 import shutil
@@ -566,6 +567,24 @@ def test_files_of_a_model_that_do_not_fit_are_named(trained, tmp_path, name, cha
     error = capfd.readouterr().err
     assert says in error
     assert "Traceback" not in error
+
+
+def test_no_text_lets_code_of_a_model_run(trained, tmp_path, monkeypatch, capfd):
+    copy, marker = shutil.copytree(trained, tmp_path / "copy"), tmp_path / "executed"
+    (copy / "its_code.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\n"
+        "from transformers import BertConfig as Own, BertForTokenClassification as Model\n"
+    )
+    names = {"AutoConfig": "its_code.Own", "AutoModelForTokenClassification": "its_code.Model"}
+    values = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    changed = values | {"model_type": "own", "auto_map": names}
+    (copy / "config.json").write_text(json.dumps(changed))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"y\n" * 9)))
+    assert run(copy) == 2
+    shown = capfd.readouterr()
+    assert "custom code" in shown.err
+    assert "[y/N]" not in shown.out + shown.err
+    assert not marker.exists()
 
 
 def with_ids(values, factor):

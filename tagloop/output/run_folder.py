@@ -144,9 +144,9 @@ def _clear(run: Run) -> None:
 
 
 def _lines_until(step: int, path: Path) -> list[str]:
-    """The lines of a metrics.jsonl up to a step; [] if the file does not exist."""
+    """The lines of a metrics.jsonl up to a step; [] if that is no plain file."""
     kept = []
-    if path.exists():
+    if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:

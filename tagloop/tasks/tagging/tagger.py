@@ -210,7 +210,11 @@ def load_tagger(
             info = {"missing_keys": [], "mismatched_keys": []}
         else:
             model, info = AutoModelForTokenClassification.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,  # Without this transformers asks the standard input.
+                dtype=torch.float32,
+                output_loading_info=True,
             )
     except InputError:
         raise
