@@ -19,6 +19,7 @@ from tagloop.tasks.task import prediction_files_of
 CARD = "README.md"
 PREDICTIONS = "predictions.npz"
 EVALUATION = "evaluation.json"  # The model that was scored, if the run did not train.
+WEIGHTS = (".safetensors", "config.json")  # endings of the files without which no model is left
 PAGES = ("metrics.jsonl", "report.html", PREDICTIONS, EVALUATION)
 OLD_MODEL_FILES = (
     "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json",
@@ -112,6 +113,12 @@ def check_content(config: Config, folder: Path) -> None:
             raise InputError(
                 f"--output_dir {folder}: holds something else than a run ({own[0]}); name the "
                 "folder of the run, or a new one"
+            )
+    elif config.overwrite_output_dir and not names_of_run(config, folder):
+        if model := [name for name in names if is_model_file(name) and name.endswith(WEIGHTS)]:
+            raise InputError(
+                f"--output_dir {folder}: holds {model[0]}, which no run wrote, as run.json is not "
+                "there; move it away, or name another folder"
             )
     elif names and not (config.overwrite_output_dir or config.resume_from_checkpoint):
         raise InputError(

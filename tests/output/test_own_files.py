@@ -1,5 +1,6 @@
 """What is not a run's own is neither replaced nor deleted, nor written through a link."""
 
+import errno
 import json
 import os
 import shutil
@@ -152,6 +153,17 @@ def test_temporary_names_are_the_users_where_no_run_is(finished, tmp_path, name,
     assert mine.read_text() == "precious"
 
 
+def test_an_evaluation_that_could_not_write_can_be_started_again(finished, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    arguments = [*SCORE, f"--model_name_or_path={finished}", f"--output_dir={tmp_path / 'out'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tagloop.files.os.fsync", full)
+        assert train_loop.cli(arguments) == 3
+    assert train_loop.cli(arguments) == 0
+
+
 @pytest.mark.parametrize("name", ["tmp-model", "tmp-step_3", "tmp-42-predictions.txt"])
 def test_what_a_killed_run_left_is_cleared(run_copy, name):
     left = run_copy / name
@@ -170,6 +182,16 @@ def test_a_run_does_not_replace_what_it_reads(finished, run_copy, option, capfd)
         arguments.append(f"--train_file={shutil.copy(data, run_copy.parent)}")
     assert f"holds {option} predictions.conll" in refused(capfd, *arguments)
     assert everything(run_copy) == before
+
+
+def test_overwriting_a_run_does_not_replace_a_model_that_no_run_wrote(finished, tmp_path, capfd):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(finished / name, folder / name)
+    before = everything(folder)
+    assert "which no run wrote" in refused(capfd, *TINY, f"--output_dir={folder}", OVERWRITE)
+    assert everything(folder) == before
 
 
 @pytest.mark.parametrize("option", ["--tokenizer_name", "--config_name"])
