@@ -44,7 +44,19 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
         options.output = folder.parent / (f"{folder.name}-onnx" + "-int8" * options.int8)
     if os.path.exists(options.output / "model.safetensors"):
         raise InputError(f"--output {options.output}: holds another model; name another folder")
+    require_own(options.output)
     return options
+
+
+def require_own(output: Path) -> None:
+    """Raise InputError if a folder holds files, but no earlier export that may be replaced."""
+    readable = output.is_dir() and os.access(output, os.R_OK)
+    names = set(os.listdir(output)) if readable else set()
+    names -= {"tmp-onnx"} if any((output / "tmp-onnx").glob("*.onnx")) else set()  # of a killed one
+    if names and not {"model", "float32"} <= read_json(output / "export.json").keys():
+        raise InputError(
+            f"--output {output}: holds {min(names)}, which no export wrote; name a new folder"
+        )
 
 
 def config_of(folder: Path, validation_file: str | None, export_format: str) -> Config:
@@ -153,6 +165,7 @@ def publish(output: Path, write: Callable[[Path], None]) -> dict[str, dict]:
         InputError: there can be no such folder.
         RunStopped: it cannot be written to, or the disk is full.
     """
+    is_new = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -162,7 +175,7 @@ def publish(output: Path, write: Callable[[Path], None]) -> dict[str, dict]:
     except OSError as error:
         raise RunStopped(f"--output {output}: could not be written ({error})") from error
     finally:
-        if not any(output.iterdir()):
+        if is_new and not any(output.iterdir()):
             output.rmdir()
 
 

@@ -9,9 +9,11 @@ pip install -r requirements-report.txt
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from tagloop.errors import InputError
+from tagloop.files import is_plain
 from tagloop.options.scripts import ScriptParser, path, run_script, saved_folder
 from tagloop.streams import leave, write_line
 
@@ -40,6 +42,8 @@ def main(argv: list[str] | None = None) -> Path:
     if output.is_dir() or not output.parent.is_dir():  # known before all the computing
         what = "is a folder" if output.is_dir() else f"{output.parent} is no folder"
         raise InputError(f"--output {output}: {what}; name a file in a folder that exists")
+    if options.output is None and os.path.lexists(output) and not is_plain(output):
+        raise InputError(f"{output}: is a link or no plain file; name a file with --output")
     write_report(folders, output)
     write_line(str(output), "stdout")
     return output

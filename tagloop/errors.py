@@ -5,7 +5,7 @@ import sys
 import time
 from types import TracebackType
 
-from tagloop.streams import write_line
+from tagloop.streams import visible, write_line
 
 EXIT_PROBLEMS = 1  # --check_data found problems in the data.
 EXIT_INPUT = 2  # Data, an option or the environment cannot work, so training did not start.
@@ -75,7 +75,7 @@ def report_error(error: BaseException) -> int:
         error = Interrupted("interrupted; what was saved before is whole")
     if os.environ.get("LOCAL_RANK", "0") == "0" or isinstance(error, OutOfMemory):
         for line in str(error).splitlines():
-            write_line(f"error: {line}", "stderr")
+            write_line(f"error: {visible(line)}", "stderr")
     else:  # The launcher ends all processes as soon as one leaves: the first has to speak before.
         time.sleep(SECONDS_TO_SPEAK)
     return error.exit_code

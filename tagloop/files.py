@@ -163,11 +163,15 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f"tmp-{path.name}")
     remove(temporary)
-    with temporary.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        remove(temporary)
+        raise
     fsync(path.parent)
 
 

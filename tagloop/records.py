@@ -47,6 +47,17 @@ def known_fields(values: object, kind: type) -> object:
     return {name: value for name, value in values.items() if name in names}
 
 
+def is_like(value: object, own: object) -> bool:
+    """True if two JSON values have the same types, keys and lengths; an int fits a float."""
+    if isinstance(own, dict):
+        fits = isinstance(value, dict) and value.keys() == own.keys()
+        return fits and all(is_like(value[name], own[name]) for name in own)
+    if isinstance(own, list):
+        fits = isinstance(value, list) and len(value) == len(own)
+        return fits and all(map(is_like, value, own))
+    return type(value) is type(own) or (type(own) is float and type(value) is int)
+
+
 def _convert(value: object, kind: Any, place: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
@@ -63,7 +74,7 @@ def _convert(value: object, kind: Any, place: str) -> Any:
     if (origin or kind) is list and isinstance(value, list):
         inner = arguments[0] if arguments else Any
         return [_convert(each, inner, f"{place}[{i}]") for i, each in enumerate(value)]
-    if kind is float and type(value) in (int, float) and _is_finite(value):
+    if kind is float and type(value) in (int, float) and is_finite(value):
         return value
     if kind in (int, str, bool, types.NoneType) and type(value) is kind:
         return value
@@ -94,7 +105,8 @@ def _convert_to_dataclass(value: object, kind: type, place: str) -> Any:
     )
 
 
-def _is_finite(value: float) -> bool:
+def is_finite(value: float) -> bool:
+    """True if a number is finite as a float; an integer may be larger than any float."""
     try:
         return math.isfinite(value)
     except OverflowError:  # The integer is larger than any float.

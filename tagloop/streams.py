@@ -36,7 +36,7 @@ def write_line(text: str, name: str) -> None:
 def say_on_first(text: str) -> None:
     """Write a line to stdout, on the first process of a run alone."""
     if os.environ.get("RANK", "0") == "0":
-        write_line(text, "stdout")
+        write_line(visible(text), "stdout")
 
 
 def visible(text: str) -> str:
@@ -74,7 +74,7 @@ def leave(code: int) -> None:
     threads of torch may abort the process during the cleanup ("terminate called without an active
     exception"), and a good run would become a failed launch. All files are written before.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -13,7 +13,10 @@ import pytest
 import torch
 from launches import REPO, SMALL
 
+import predict
+import report
 import train_loop
+from tagloop.options.scripts import run_script
 
 GOOD = "EU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\nBonn NNP B-NP B-LOC\n"
 INTEGERS = json.dumps({"tokens": ["EU", "rejects"], "ner_tags": [1, 0]})
@@ -243,6 +246,29 @@ def test_output_folder_that_cannot_be_written(tmp_path, capfd):
     blocked = tmp_path / "file"
     blocked.write_text("")
     refuse(capfd, [*SMALL, f"--output_dir={blocked / 'run'}"], blocked, "--output_dir")
+
+
+def test_what_the_system_says_of_a_file_is_one_line(tmp_path, capfd):
+    missing = tmp_path / "missing"
+    assert run_script(lambda argv: missing.read_text(), []) == 2
+    assert capfd.readouterr().err == f"error: {missing}: No such file or directory\n"
+    with pytest.raises(OSError, match="of no file"):  # a mistake in the program
+        run_script(lambda argv: (_ for _ in ()).throw(OSError("of no file")), [])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter any folder")
+@pytest.mark.parametrize("script", [predict, report, train_loop])
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path, script, capfd):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "report.html").touch()
+    (tmp_path / "run").chmod(0o444)
+    arguments = {
+        predict: [str(tmp_path / "run"), "--text", "Ann"],
+        report: [str(tmp_path / "run")],
+        train_loop: [f"--output_dir={tmp_path / 'run' / 'x'}"],
+    }
+    assert script.cli(arguments[script]) == 2
+    assert str(tmp_path / "run") in capfd.readouterr().err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -95,6 +95,17 @@ def test_int8_that_loses_too_much_is_refused():
     export.judge(facts | {"int8": {"f1": 0.8971, "words_per_second": 99}}, "f1")
 
 
+@pytest.mark.parametrize("name", ["config.json", "export.json", "notes.txt", "tmp-onnx/notes.txt"])
+def test_an_export_replaces_no_file_of_the_user(trained, tmp_path, name, capfd):
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    assert export.cli([str(trained), "--output", str(tmp_path / "mine")]) == 2
+    first = name.split("/")[0]
+    assert f"holds {first}, which no export wrote" in capfd.readouterr().err
+    assert mine.read_text() == "precious"
+
+
 def test_what_cannot_be_exported_is_named(trained, tmp_path, capfd):
     def refused(*arguments) -> str:
         assert export.cli([str(argument) for argument in arguments]) == 2

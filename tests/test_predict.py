@@ -1,5 +1,6 @@
 """predict.py: every format in and out, order and bytes kept, one clear line for each mistake."""
 
+import io
 import json
 import os
 import shutil
@@ -538,3 +539,61 @@ def test_names_that_are_too_long_end_with_one_line(trained, tmp_path, capfd):
     for name in ("x" * 300 + ".jsonl", "x" * 252 + ".ann"):
         assert run(trained, "--file", source, "--output", tmp_path / name) == 2
         assert "at most 255" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("config.json", lambda values: values | {"architectures": True}, "no list of names"),
+        ("config.json", lambda values: [values], "is no JSON object"),
+        ("tokenizer.json", lambda values: with_ids(values, 1000), "they belong to two models"),
+        (
+            "tokenizer.json",
+            lambda values: with_ids(values, 2 * 10**6),
+            "more than any model has rows",
+        ),
+    ],
+)
+def test_files_of_a_model_that_do_not_fit_are_named(trained, tmp_path, name, change, says, capfd):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    values = json.loads((copy / name).read_text(encoding="utf-8"))
+    (copy / name).write_text(json.dumps(change(values)), encoding="utf-8")
+    assert run(copy, "--text", "Ann Lee lives in Oslo.") == 2
+    error = capfd.readouterr().err
+    assert says in error
+    assert "Traceback" not in error
+
+
+def test_no_text_lets_code_of_a_model_run(trained, tmp_path, monkeypatch, capfd):
+    copy, marker = shutil.copytree(trained, tmp_path / "copy"), tmp_path / "executed"
+    (copy / "its_code.py").write_text(
+        f"open({str(marker)!r}, 'w').close()\n"
+        "from transformers import BertConfig as Own, BertForTokenClassification as Model\n"
+    )
+    names = {"AutoConfig": "its_code.Own", "AutoModelForTokenClassification": "its_code.Model"}
+    values = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    changed = values | {"model_type": "own", "auto_map": names}
+    (copy / "config.json").write_text(json.dumps(changed))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"y\n" * 9)))
+    assert run(copy) == 2
+    shown = capfd.readouterr()
+    assert "custom code" in shown.err
+    assert "[y/N]" not in shown.out + shown.err
+    assert not marker.exists()
+
+
+def with_ids(values, factor):
+    """A tokenizer.json in which every id of the vocabulary is larger by a factor."""
+    vocabulary = {token: number * factor for token, number in values["model"]["vocab"].items()}
+    return values | {"model": values["model"] | {"vocab": vocabulary}}
+
+
+def test_a_model_that_is_said_to_give_tuples_tags(trained, tmp_path, capfd):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    values = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(values | {"return_dict": False}))
+    tagged = []
+    for folder in (trained, copy):
+        assert run(folder, "--text", "Ann Lee lives in Oslo.") == 0
+        tagged.append(capfd.readouterr().out)
+    assert tagged[0] == tagged[1]

@@ -46,7 +46,7 @@ from tagloop.files import parse_json, read_json, write_json
 from tagloop.models.saving import write_model
 from tagloop.models.weights import find_non_finite
 from tagloop.processes.agree import on_all
-from tagloop.records import known_fields, read_record
+from tagloop.records import is_like, known_fields, read_record
 from tagloop.run import Run
 from tagloop.training.progress import TrainState, upgrade_state
 from tagloop.training.vocabulary import ROWS
@@ -311,9 +311,10 @@ def load_training_state(run: Run, folder: Path) -> None:
     def read() -> Training:
         training = read_training(folder)
         moments = run.vocabulary.unpack_moments(training.optimizer)
-        _require_moments(moments["state"], run)
+        step = _parse_facts(read_json(folder / MANIFEST)).step
         _require_groups(moments["param_groups"], run)
-        _require_schedule(training, run)
+        _require_schedule(training, run, step)
+        _require_moments(moments["state"], run, step)
         return dataclasses.replace(training, optimizer=moments)
 
     old = (folder / OLD_OPTIMIZER).exists()
@@ -327,13 +328,14 @@ def load_training_state(run: Run, folder: Path) -> None:
         run.accelerator.scaler.load_state_dict(training.scaler)
 
 
-def _require_moments(state: dict[str, dict[str, torch.Tensor]], run: Run) -> None:
-    """Compare the moments of a checkpoint with the model. Raises ValueError if they do not fit."""
+def _require_moments(state: dict[str, dict[str, torch.Tensor]], run: Run, step: int) -> None:
+    """Compare moments with the model and the updates taken. Raises ValueError if they differ."""
     parameters = _parameters(run)
     _require(state.keys() <= parameters.keys(), "other parameters")
     for name, moments in state.items():
         _require(set(moments) == {"step", "exp_avg", "exp_avg_sq"}, f"other moments of {name}")
         _require(moments["step"].numel() == 1, "a step of another shape")
+        _require(float(moments["step"]) in range(1, step + 1), f"another step of {name}")
         for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
             # A fused kernel would read past the end of a moment of another shape.
             _require_shapes({name: moment}, parameters)
@@ -343,7 +345,7 @@ def _require_groups(groups: list[dict], run: Run) -> None:
     """Compare the parameter groups of a checkpoint, and their options, with those of the run.
 
     The learning rate is not compared, because it belongs to the schedule. An option is compared
-    only if both versions of torch have it.
+    only if both versions of torch have it; an option that this version lacks is left out.
 
     Raises:
         ValueError: a group or an option differs.
@@ -354,17 +356,28 @@ def _require_groups(groups: list[dict], run: Run) -> None:
     for group, own in zip(groups, own_groups, strict=True):
         names = [name_of.get(id(parameter)) for parameter in own["params"]]
         _require(group["params"] == names, "groups of other parameters")
+        for option in group.keys() - own.keys():
+            del group[option]
         for option in (group.keys() & own.keys()) - {"params", "lr"}:
             same = group[option] == own[option]
             _require(same, f"{option} {group[option]} instead of {own[option]}: another optimizer")
 
 
-def _require_schedule(training: Training, run: Run) -> None:
-    """Compare the schedule of a checkpoint with that of the run. Raises ValueError."""
+def _require_schedule(training: Training, run: Run, step: int) -> None:
+    """Compare the schedule of a checkpoint with that of the run, and with the number of updates.
+
+    With a loss scaler the schedule counts fewer: some updates were skipped. Raises ValueError.
+    """
     saved, own = training.lr_scheduler, run.lr_scheduler.state_dict()
-    _require(saved.keys() <= own.keys(), "another schedule")
+    for name, value in saved.items():
+        _require(name in own and is_like(value, own[name]), f"another {name}")
+    scaler = run.accelerator.scaler
+    _require(scaler is None or is_like(training.scaler, scaler.state_dict()), "another scaler")
     updates = saved["last_epoch"]
-    _require(isinstance(updates, int) and updates >= 0, "another schedule")
+    _require(updates >= 0, "another schedule")
+    fits = updates <= step if training.scaler else updates == step
+    if not fits or not 0 <= step <= run.timetable.num_updates:
+        raise ValueError(f"its schedule counts {updates} updates, its manifest {step}")
     _require(saved["base_lrs"] == own["base_lrs"], "another learning rate")
     factors = [factor_of(updates) for factor_of in run.lr_scheduler.lr_lambdas]
     for group, rate, factor in zip(

@@ -13,9 +13,29 @@ from tagloop.options.config import Config
 
 def load_config(config: Config, name: str) -> PreTrainedConfig:
     """The configuration of a model on the hub or in a folder. Raises InputError."""
-    return load_pretrained(
+    loaded = load_pretrained(
         AutoConfig, name, token=config.hub_token, trust_remote_code=config.trust_remote_code
     )
+    require_names(loaded.architectures, name)
+    return loaded
+
+
+def require_names(architectures: object, name: str) -> None:
+    """Refuse a model whose `architectures` in config.json are no list of names, and not null.
+
+    Args:
+        architectures: the value.
+        name: the name of the model, for the message.
+
+    Raises:
+        InputError: the value is something else.
+    """
+    names = architectures or []
+    if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
+        raise InputError(
+            f"{name}: architectures in config.json is no list of names; put back the file that the "
+            "model came with"
+        )
 
 
 def labels_of_head(config: Config, labels: list[str]) -> list[str]:

@@ -190,6 +190,7 @@ def load_model(
         start_from_frequencies(model, new, label_counts)
     _fit_embeddings(config, model, tokenizer, warnings)
     stop_caching(model)
+    model.config.return_dict = True  # config.json may say false; the outputs would be a tuple.
     return model
 
 

@@ -99,7 +99,7 @@ def quantize(path: Path, into: Path) -> None:
 
 def load_onnx(folder: Path) -> "OnnxModel":
     """Load the model from a folder that export.py wrote. Raises InputError without onnxruntime."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return OnnxModel(folder / NAME, config)
 
 

@@ -12,6 +12,7 @@ from tagloop.models.pretrained import errors_of_transformers, load_pretrained
 from tagloop.options.config import Config
 from tagloop.sample.model import build_sample_tokenizer
 
+MOST_IDS = 10_000_000  # The largest vocabularies of today have a tenth of that.
 UNLIMITED = 1_000_000  # Sub-tokens: from this number on a tokenizer counts as without a limit.
 
 
@@ -45,6 +46,11 @@ def load_tokenizer(
             f"tokenizer {name}: its vocabulary is empty, so every word would be unknown; copy the "
             "tokenizer's files (tokenizer.json, tokenizer_config.json) there, or name another "
             "with --tokenizer_name"
+        )
+    if (highest := max(tokenizer.get_vocab().values())) >= MOST_IDS:
+        raise InputError(
+            f"tokenizer {name}: the id {highest:,} is more than any model has rows; "
+            "put back the files that the tokenizer came with"
         )
     with errors_of_transformers(name):
         glues = glues_words(tokenizer)

@@ -1,6 +1,5 @@
 """Loads a trained model to apply it: the weights, and the facts that the training run recorded."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import torch
 from transformers import PreTrainedModel
 
 from tagloop.errors import InputError
+from tagloop.files import parse_json
+from tagloop.models.heads import require_names
 from tagloop.models.weights import find_non_finite
 from tagloop.wording import shown
 
@@ -28,7 +29,11 @@ def load_trained(folder: Path, auto_class: type, *, head: str, targets: str) -> 
     architectures = read_config(folder).get("architectures") or ()
     try:
         model, info = auto_class.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,  # Without this transformers asks the standard input.
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except Exception as error:  # Damaged files raise all kinds of errors.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -42,7 +47,15 @@ def load_trained(folder: Path, auto_class: type, *, head: str, targets: str) -> 
             f"train_loop.py --model_name_or_path {folder}"
         )
     require_finite_weights(folder, model)
+    require_texts(folder, model)
+    model.config.return_dict = True  # config.json may say false; the outputs would be a tuple.
     return model.eval()
+
+
+def require_texts(folder: Path, model: torch.nn.Module) -> None:
+    """Raise InputError if a label of the model in this folder is no text."""
+    if not all(isinstance(label, str) for label in model.config.id2label.values()):
+        raise InputError(f"{folder / 'config.json'}: id2label has a label that is no text")
 
 
 def require_finite_weights(folder: Path, model: torch.nn.Module) -> None:
@@ -55,17 +68,19 @@ def read_config(folder: Path) -> dict:
     """The values of a model folder's config.json. Raises InputError if it cannot be read."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the output folder of a training run")
+    path = folder / "config.json"
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = parse_json(path)
     except FileNotFoundError:
         raise InputError(
             f"{folder}: holds no config.json, so it is no saved model; name the output folder of "
             "a training run that has ended"
         ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'config.json'}: cannot be read: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
     if not isinstance(values, dict):
-        raise InputError(f"{folder / 'config.json'}: has to hold an object, not {shown(values)}")
+        raise InputError(f"{path}: is no JSON object; put back the file that the model came with")
+    require_names(values.get("architectures"), str(folder))
     return values
 
 

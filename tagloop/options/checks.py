@@ -145,8 +145,14 @@ def _folder_problems(config: Config, asked: bool) -> Iterator[str]:
     if config.resume_from_checkpoint and config.output_dir is None:
         yield "--resume_from_checkpoint needs --output_dir: the folder of the run to go on with"
     only_scores = asked and not config.do_train  # leaves the model as it is
-    if config.output_dir and config.model_name_or_path and not only_scores:
-        model, folder = Path(config.model_name_or_path), Path(config.output_dir)
-        are_names = not any(find_name_problem(str(path)) for path in (model, folder))
-        if are_names and model.resolve().is_relative_to(folder.resolve()):
-            yield f"--output_dir {folder}: holds --model_name_or_path, which would be overwritten"
+    if config.output_dir is None or only_scores:
+        return
+    # A resumed run may take its tokenizer from its own folder, where the tokenizer stays the same.
+    folder = Path(config.output_dir)
+    read = ["model_name_or_path"]
+    read += ["config_name", "tokenizer_name"] if config.overwrite_output_dir else []
+    for name in read:
+        place = Path(getattr(config, name) or os.devnull)
+        are_names = not any(find_name_problem(str(path)) for path in (place, folder))
+        if are_names and place.resolve().is_relative_to(folder.resolve()):
+            yield f"--output_dir {folder}: holds --{name}, which would be overwritten"

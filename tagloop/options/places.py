@@ -98,7 +98,9 @@ def _output_problems(config: Config) -> Iterator[str]:
     if config.output_dir is not None:
         folder = Path(config.output_dir)
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not there.is_dir():
+        if folder.is_symlink() and not folder.exists():
+            yield f"--output_dir {folder}: is a link that leads nowhere; make the folder it names"
+        elif not there.is_dir():
             yield f"--output_dir {folder}: cannot be written: {there} is no folder"
         elif not os.access(there, os.W_OK | os.X_OK):
             reason = os.strerror(errno.EACCES)

@@ -76,7 +76,8 @@ def input_file(text: str) -> str:
 def run_script(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:
     """Run main(argv) and return the exit code.
 
-    An error that a user can mend becomes one message instead of a traceback.
+    An error that a user can mend becomes one message instead of a traceback. This includes an error
+    of the system about a file that has a name, as in a folder that the user may not enter.
 
     Args:
         argv: arguments of the command line; None takes those of the process.
@@ -87,4 +88,8 @@ def run_script(main: Callable[[list[str] | None], object], argv: list[str] | Non
         main(argv)
     except (InputError, RunStopped, Preempted, KeyboardInterrupt) as error:
         return report_error(error)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        return report_error(InputError(f"{error.filename}: {error.strerror}"))
     return 0

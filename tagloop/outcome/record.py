@@ -9,13 +9,42 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tagloop.errors import InputError
-from tagloop.files import read_json
+from tagloop.files import parse_json, read_json
 from tagloop.options.config import Config
 from tagloop.outcome.predictions_file import Predictions, read_predictions_file
+from tagloop.records import is_finite, known_fields, read_record
 
+RUN_RECORD = "run.json"
 PREDICTION_FILES = ("predictions.conll", "predictions.tsv", "predictions.npz")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The parts of run.json that a report reads; a part may be missing in older versions."""
+
+    identity: dict[str, Any] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    global_batch_size: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """The part of an identity that a report reads."""
+
+    data: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """The part of an environment whose type a report needs to know."""
+
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,12 +102,13 @@ def read_outcome(folder: Path) -> Outcome:
     Raises:
         InputError: the folder has no file of a run.
     """
-    record, results = read_json(folder / "run.json"), read_json(folder / "all_results.json")
+    record, reason = _read_record(folder)
+    results = _numbers(read_json(folder / "all_results.json"))
     if not (record or results or any((folder / name).is_file() for name in PREDICTION_FILES)):
         raise InputError(f"{folder}: holds no run; name the output folder of train_loop.py")
     outcome = Outcome(folder, record, results, _read_metrics(folder), _read_labels(folder))
     if not record:
-        outcome.notes.append("run.json is missing: nothing is known of the training and its data")
+        outcome.notes.append(f"{reason}: nothing is known of the training and its data")
     elif not record.get("finished"):
         outcome.notes.append("the run is not finished: it has left no predictions yet")
     elif record.get("fingerprints", {}).keys() == {"train"}:
@@ -90,9 +120,37 @@ def read_outcome(folder: Path) -> Outcome:
     return outcome
 
 
-def _read_metrics(folder: Path) -> list[dict]:
+def _read_record(folder: Path) -> tuple[dict, str]:
+    """The content of run.json and ""; or {} and the reason why it cannot be read."""
     try:
-        text = (folder / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
+        values = parse_json(folder / RUN_RECORD)
+        record = read_record(known_fields(values, _Record), _Record)
+        read_record(known_fields(record.identity, _Identity), _Identity, "identity")
+        read_record(known_fields(record.environment, _Environment), _Environment, "environment")
+        read_record(known_fields(record.options, Config), Config, "options")
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "is missing" if missing else f"cannot be read ({error.strerror})"
+        return {}, f"{RUN_RECORD} {reason}"
+    except (ValueError, RecursionError) as error:
+        is_json = not isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError)
+        return {}, f"{RUN_RECORD} is damaged ({error if is_json else 'it holds no JSON'})"
+    return values, ""
+
+
+def _numbers(values: dict) -> dict:
+    """The entries that are finite numbers or null; a run writes no others."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is None or (type(value) in (int, float) and is_finite(value))
+    }
+
+
+def _read_metrics(folder: Path) -> list[dict]:
+    path = folder / "metrics.jsonl"
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     except OSError:
         return []
     lines = []
@@ -101,15 +159,17 @@ def _read_metrics(folder: Path) -> list[dict]:
             values = json.loads(line)
         except (ValueError, RecursionError):
             continue  # The last line of a killed run may be incomplete.
-        if isinstance(values, dict) and isinstance(values.get("step"), int):
-            lines.append(values)
+        if isinstance(values, dict) and type(values.get("step")) is int:
+            lines.append(_numbers(values))
+    lines = [line for line in lines if "step" in line]
     return lines
 
 
 def _read_labels(folder: Path) -> list[str]:
     """The names of the labels in config.json, in the order of their ids."""
-    names = read_json(folder / "config.json").get("id2label", {})
-    try:
-        return [names[str(number)] for number in range(len(names))]
-    except (KeyError, TypeError):  # Another program wrote config.json.
+    names = read_json(folder / "config.json").get("id2label")
+    if not isinstance(names, dict):
         return []
+    labels = [names.get(str(number)) for number in range(len(names))]
+    # Another program may have written config.json.
+    return labels if all(isinstance(label, str) for label in labels) else []

@@ -8,9 +8,9 @@ from pathlib import Path
 from tagloop.checkpoints.checkpoint import NAME, is_ours
 from tagloop.checkpoints.resume import RUN_RECORD, holds_run
 from tagloop.errors import InputError
-from tagloop.files import is_plain, read_json
+from tagloop.files import is_plain, read_json, real_path
 from tagloop.models.saving import is_model_file
-from tagloop.options.config import Config
+from tagloop.options.config import FIELDS, Config
 from tagloop.output.lock import LOCK
 from tagloop.run import Run
 from tagloop.tasks import TASKS
@@ -19,10 +19,13 @@ from tagloop.tasks.task import prediction_files_of
 CARD = "README.md"
 PREDICTIONS = "predictions.npz"
 EVALUATION = "evaluation.json"  # The model that was scored, if the run did not train.
+WEIGHTS = (".safetensors", "config.json")  # endings of the files without which no model is left
 PAGES = ("metrics.jsonl", "report.html", PREDICTIONS, EVALUATION)
 OLD_MODEL_FILES = (
     "model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json",
 )  # fmt: skip
+# The temporary files that a run or an evaluation leaves if it is killed in its first write.
+FIRST_WRITE = re.compile(r"tmp-(\d+-.*|run\.json|evaluation\.json)")
 RESULTS = tuple(f"{part}_results.json" for part in ("all", "train", "eval", "test"))
 
 
@@ -55,15 +58,36 @@ def names_of_run(config: Config, folder: Path) -> list[str]:
     return [*PAGES, *RESULTS, *prediction_files_of(task_name), *model_files, RUN_RECORD]
 
 
-def is_leftover(name: str, prediction_files: tuple[str, ...]) -> bool:
-    """True for the name of a file that only an interrupted write or a killed run leaves.
+def is_temporary_name(name: str, prediction_files: tuple[str, ...]) -> bool:
+    """True for a name under which a run writes a file or folder before it gets its own name.
 
     Args:
         prediction_files: names of the prediction files of the task.
     """
     rest = re.sub(r"^tmp-(\d+-|replaced-|pruned-)?", "", name)
     ours = is_own_file(rest, prediction_files) or rest in (CARD, "model") or NAME.fullmatch(rest)
-    return name == LOCK or (name.startswith("tmp-") and bool(ours))
+    return name.startswith("tmp-") and bool(ours)
+
+
+def find_leftovers(folder: Path, prediction_files: tuple[str, ...]) -> set[str]:
+    """Names of the files and folders that an interrupted write or a killed run left.
+
+    In a folder that holds no run, a folder tmp-model belongs to the user. Leftovers are only links,
+    whose targets stay, and the temporary files of the first writes of a run or an evaluation.
+
+    Args:
+        prediction_files: names of the prediction files of the task.
+    """
+    holds_any = holds_run(folder) or (folder / EVALUATION).exists()
+    return {
+        path.name
+        for path in folder.iterdir()
+        if path.name == LOCK
+        or (
+            is_temporary_name(path.name, prediction_files)
+            and (holds_any or path.is_symlink() or FIRST_WRITE.fullmatch(path.name))
+        )
+    }
 
 
 def check_content(config: Config, folder: Path) -> None:
@@ -72,11 +96,16 @@ def check_content(config: Config, folder: Path) -> None:
     Raises:
         InputError: the message names a file that does not belong to this run, and the remedy.
     """
+    names, predictions = contents(config, folder), prediction_files_of(config.task_name)
+    _check_inputs(config, folder, predictions)
+    if temporary := [name for name in names if is_temporary_name(name, predictions)]:
+        raise InputError(
+            f"{folder / temporary[0]}: a run writes its files under this name first, but no run in "
+            "this folder left it; move it away, or name another --output_dir"
+        )
     if not config.do_train:
         _check_evaluation(config, folder)
         return
-    names = contents(config, folder)
-    predictions = prediction_files_of(config.task_name)
     _check_plain(folder, [name for name in names if is_own_file(name, predictions)])
     if config.resume_from_checkpoint and not holds_run(folder):
         # Before the first start the folder may contain other files, as the log of a scheduler.
@@ -85,12 +114,32 @@ def check_content(config: Config, folder: Path) -> None:
                 f"--output_dir {folder}: holds something else than a run ({own[0]}); name the "
                 "folder of the run, or a new one"
             )
+    elif config.overwrite_output_dir and not names_of_run(config, folder):
+        if model := [name for name in names if is_model_file(name) and name.endswith(WEIGHTS)]:
+            raise InputError(
+                f"--output_dir {folder}: holds {model[0]}, which no run wrote, as run.json is not "
+                "there; move it away, or name another folder"
+            )
     elif names and not (config.overwrite_output_dir or config.resume_from_checkpoint):
         raise InputError(
             f"--output_dir {folder}: is not empty, it holds {names[0]}; name another folder, "
             "replace the run in it with --overwrite_output_dir, or go on with "
             "--resume_from_checkpoint auto"
         )
+
+
+def _check_inputs(config: Config, folder: Path, predictions: tuple[str, ...]) -> None:
+    """Refuse a run that would replace a file which it reads."""
+    for name, field in FIELDS.items():
+        value = getattr(config, name)
+        if value is None or not (field.metadata["is_path"] and field.metadata["about"] == "data"):
+            continue
+        path = real_path(Path(value))
+        if path.parent == real_path(folder) and is_own_file(path.name, predictions):
+            raise InputError(
+                f"--output_dir {folder}: holds --{name} {path.name}, which this run would replace; "
+                "name another folder"
+            )
 
 
 def _check_evaluation(config: Config, folder: Path) -> None:
@@ -129,8 +178,9 @@ def _name_of_model(config: Config) -> str:
 
 def is_own_model(config: Config, folder: Path) -> bool:
     """True if the model to score is the model or a checkpoint of the run in the output folder."""
-    model = Path(_name_of_model(config))
-    return holds_run(folder) and folder.resolve() in (model, model.parent)
+    model, folder = Path(_name_of_model(config)), folder.resolve()
+    is_checkpoint = model.parent == folder and NAME.fullmatch(model.name) and is_ours(model)
+    return holds_run(folder) and (model == folder or bool(is_checkpoint))
 
 
 def evaluation_of(run: Run) -> dict:
@@ -142,9 +192,9 @@ def evaluation_of(run: Run) -> dict:
 
 
 def contents(config: Config, folder: Path) -> list[str]:
-    """Sorted names in a folder, without the files that is_leftover names."""
-    predictions = prediction_files_of(config.task_name)
-    return sorted(p.name for p in folder.iterdir() if not is_leftover(p.name, predictions))
+    """Sorted names in a folder, without the leftovers of earlier runs."""
+    leftovers = find_leftovers(folder, prediction_files_of(config.task_name))
+    return sorted({path.name for path in folder.iterdir()} - leftovers)
 
 
 def check_checkpoints(run: Run) -> None:

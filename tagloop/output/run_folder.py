@@ -37,7 +37,7 @@ from tagloop.output.own_files import (
     check_content,
     contents,
     evaluation_of,
-    is_leftover,
+    find_leftovers,
     is_own_model,
     names_of_run,
 )
@@ -111,11 +111,10 @@ def start(run: Run, earlier: EarlierRun | None) -> None:
             _clear(run)
         return
     check_checkpoints(run)
+    for name in find_leftovers(run.folder, run.task.prediction_files) - {LOCK}:
+        remove(run.folder / name)
     if run.config.overwrite_output_dir:
         _clear(run)
-    for path in list(run.folder.iterdir()):
-        if is_leftover(path.name, run.task.prediction_files) and path.name != LOCK:
-            remove(path)
     checkpoint = earlier.checkpoint if earlier else None
     kept = []
     if checkpoint:
@@ -145,9 +144,9 @@ def _clear(run: Run) -> None:
 
 
 def _lines_until(step: int, path: Path) -> list[str]:
-    """The lines of a metrics.jsonl up to a step; [] if the file does not exist."""
+    """The lines of a metrics.jsonl up to a step; [] if that is no plain file."""
     kept = []
-    if path.exists():
+    if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:

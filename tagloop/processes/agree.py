@@ -11,7 +11,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from safetensors import SafetensorError
 
 from tagloop.errors import InputError, RunStopped
-from tagloop.streams import write_line
+from tagloop.streams import visible, write_line
 
 Result = TypeVar("Result")
 
@@ -25,7 +25,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
 def say(accelerator: Accelerator, text: str) -> None:
     """Print on the main process, above the progress bar."""
     if accelerator.is_main_process:
-        write_line(text, "stdout")
+        write_line("\n".join(map(visible, text.split("\n"))), "stdout")
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], Result]) -> Result:

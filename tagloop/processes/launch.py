@@ -133,7 +133,7 @@ def check_devices() -> None:
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return
-    wanted, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.accelerator.device_count()
+    wanted, gpus = _number_in("LOCAL_WORLD_SIZE"), torch.accelerator.device_count()
     if gpus == 0:
         _require_cpu_launch()
     elif gpus < wanted and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
@@ -143,6 +143,17 @@ def check_devices() -> None:
             f"{-(-wanted // gpus)} times --gradient_accumulation_steps for the same result, or "
             "see what CUDA_VISIBLE_DEVICES hides"
         )
+
+
+def _number_in(variable: str) -> int:
+    """The number of processes in a variable of the launcher; 1 without it. Raises InputError."""
+    value = os.environ.get(variable, "1")
+    if not value.isdecimal() or len(value) > 9:
+        raise InputError(
+            f"the environment has {variable}={value!r}, which is no number of processes; unset it, "
+            "or start with accelerate launch"
+        )
+    return int(value)
 
 
 def _require_cpu_launch() -> None:
@@ -184,7 +195,7 @@ def check_launch(accelerator: Accelerator) -> None:
     Raises:
         InputError: the message names the launch file that works.
     """
-    num_started = int(os.environ.get("WORLD_SIZE", 1))
+    num_started = _number_in("WORLD_SIZE")
     by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
     if by_accelerate and "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
         raise InputError(

@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+import torch
 from checkpoint_files import rewrite
 from launches import SMALL, read_json
+from safetensors.torch import load_file, save_file
 
 import train_loop
 from tagloop.checkpoints import checkpoint, resume, state
@@ -108,6 +110,76 @@ def test_auto_goes_on_where_the_run_record_is_damaged_and_a_checkpoint_is_not(fi
     (folder / "run.json").write_text('{"identity": 3}')
     train_loop.main([*TINY, f"--output_dir={folder}", "--resume_from_checkpoint=auto"])
     assert read_json(folder / "run.json")["finished"] is True
+
+
+SCHEDULE = [
+    ("_step_count", "x"), ("_last_lr", "x"), ("_last_lr", [1.0]), ("lr_lambdas", ["x", "y"]),
+    ("_get_lr_called_within_step", None), ("_is_initial", "x"), ("last_epoch", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "odd"), SCHEDULE)
+def test_a_schedule_of_another_type_or_update_is_refused(finished, tmp_path, name, odd, capfd):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "step_4")
+    (folder / "run.json").unlink()
+    path = folder / "step_2" / "optimizer.json"
+    values = read_json(path)
+    values["lr_scheduler"][name] = odd
+    path.write_text(json.dumps(values))
+    rewrite(folder / "step_2")
+    arguments = [*TINY, f"--output_dir={folder}", "--resume_from_checkpoint=auto"]
+    assert train_loop.cli(arguments) == 2
+    error = capfd.readouterr().err
+    assert f"{path}: cannot be loaded" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("odd", [-1.0, 0.0, 1.5, 3.0, float("nan")])
+def test_a_moment_of_an_update_that_never_was_is_refused(finished, tmp_path, odd, capfd):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "step_4")
+    (folder / "run.json").unlink()
+    path = folder / "step_2" / "optimizer.safetensors"
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.startswith("step/"))
+    save_file(tensors | {name: torch.tensor(odd)}, path)
+    rewrite(folder / "step_2")
+    arguments = [*TINY, f"--output_dir={folder}", "--resume_from_checkpoint=auto"]
+    assert train_loop.cli(arguments) == 2
+    assert f"another step of {name.removeprefix('step/')}" in capfd.readouterr().err
+
+
+def test_an_option_of_another_torch_is_left_out(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "step_4")
+    path = folder / "step_2" / "optimizer.json"
+    values = read_json(path)
+    for group in values["optimizer"]["param_groups"]:
+        group["of_another_version"] = True
+    path.write_text(json.dumps(values))
+    rewrite(folder / "step_2")
+    record = read_json(folder / "run.json") | {"finished": False}
+    (folder / "run.json").write_text(json.dumps(record))
+    train_loop.main([*TINY, f"--output_dir={folder}", "--resume_from_checkpoint=auto"])
+    weights = "model.safetensors"
+    assert (folder / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+@pytest.mark.parametrize("step", [1, 4, 500])
+def test_a_manifest_of_another_update_than_its_schedule_is_refused(finished, tmp_path, step, capfd):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "step_4")
+    (folder / "run.json").unlink()
+    state = read_json(folder / "step_2" / "manifest.json")["state"]
+    rewrite(folder / "step_2", step=step, state=state | {"step": step})
+    arguments = [*TINY, f"--output_dir={folder}", "--resume_from_checkpoint=auto"]
+    assert train_loop.cli(arguments) == 2
+    assert f"its schedule counts 2 updates, its manifest {step}" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

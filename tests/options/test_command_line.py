@@ -202,6 +202,13 @@ def test_what_json_means(tmp_path, text, name, expected):
         ("a.yaml", "seed: 1\ndebug: \x01", "a.yaml:2:8: not valid YAML or JSON: a control"),
         ("a.yaml", "[" * 5000, "not valid YAML or JSON"),
         ("a.yaml", "seed: !!int x", "not valid YAML or JSON"),
+        ("a.yaml", "seed: !!timestamp x", "not valid YAML or JSON"),
+        (
+            "a.yaml",
+            "seed: 1\ndebug: true\nseed: 2",
+            "a.yaml:3:1: not valid YAML or JSON: an option",
+        ),
+        ("a.json", '{"seed": 1, "seed": 2}', "an option stands there twice"),
         ("a.json", "{", "a.json:1:2: not valid YAML or JSON"),
         ("a.json", "[" * 100_000, "not valid YAML or JSON"),
         ("a.yaml", "seed: many", "a.yaml: --seed many: must be a whole number"),

@@ -54,6 +54,23 @@ def test_many_labels_are_a_few_and_a_number(tmp_path, capsys):
     assert len(line) < 200
 
 
+def test_no_name_of_the_data_controls_the_terminal(tmp_path, capfd):
+    run(tmp_path / "sample", "--max_train_steps=1")
+    file = tmp_path / "a\x1b[2Jb.jsonl"
+    file.write_text(json.dumps({"tokens": ["Ann", "won"], "ner_tags": ["B-\x1b[31m", "O"]}) + "\n")
+    capfd.readouterr()
+    arguments = [f"--train_file={file}", f"--output_dir={tmp_path / 'run'}", "--max_train_steps=1"]
+    arguments += [f"--{name}={tmp_path / 'sample'}" for name in ("config_name", "tokenizer_name")]
+    assert train_loop.cli([*arguments, "--ignore_mismatched_sizes"]) == 0
+    assert train_loop.cli(arguments) == 2  # the folder has a run now
+    file.unlink()
+    assert train_loop.cli([f"--train_file={file}", "--check_data"]) == 2
+    shown = capfd.readouterr()
+    assert "labels      2: B-\ufffd[31m, O" in shown.out
+    assert "a\ufffd[2Jb.jsonl" in shown.err
+    assert "\x1b" not in shown.out + shown.err
+
+
 WORSENING = ("--metric_for_best_model=loss", "--eval_steps=1", "--learning_rate=0.05",
              "--lr_scheduler_type=constant")  # fmt: skip
 

@@ -1,5 +1,6 @@
 """What is not a run's own is neither replaced nor deleted, nor written through a link."""
 
+import errno
 import json
 import os
 import shutil
@@ -126,6 +127,92 @@ def test_scores_of_two_models_are_not_mixed(finished, run_copy, tmp_path, capfd)
     assert "which no evaluation of this model wrote" in error
     train_loop.main([*other, f"--output_dir={folder}", OVERWRITE])
     assert "eval_f1" not in read_json(folder / "all_results.json")
+
+
+def test_a_model_below_the_folder_of_a_run_is_not_the_model_of_the_run(run_copy, capfd):
+    mine = shutil.copytree(run_copy / "step_2", run_copy / "mine")
+    before = everything(run_copy)
+    arguments = [*SCORE, f"--model_name_or_path={mine}", f"--output_dir={run_copy}"]
+    assert "holds the run of another model" in refused(capfd, *arguments)
+    assert everything(run_copy) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["tmp-model", "tmp-step_3", "tmp-predictions.txt", "tmp-README.md"]
+)
+@pytest.mark.parametrize("option", [None, OVERWRITE, AUTO, "--do_eval"])
+def test_temporary_names_are_the_users_where_no_run_is(finished, tmp_path, name, option, capfd):
+    folder = tmp_path / "out"
+    mine = folder / name / "thesis.txt" if "." not in name else folder / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    arguments = [f"--output_dir={folder}", *([option] if option else [])]
+    if option == "--do_eval":
+        arguments.append(f"--model_name_or_path={finished}")
+    else:
+        arguments += TINY
+    assert f"{folder / name}: a run writes its files under" in refused(capfd, *arguments)
+    assert mine.read_text() == "precious"
+
+
+def test_an_evaluation_that_could_not_write_can_be_started_again(finished, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    arguments = [*SCORE, f"--model_name_or_path={finished}", f"--output_dir={tmp_path / 'out'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tagloop.files.os.fsync", full)
+        assert train_loop.cli(arguments) == 3
+    assert train_loop.cli(arguments) == 0
+
+
+@pytest.mark.parametrize("name", ["tmp-model", "tmp-step_3", "tmp-42-predictions.txt"])
+def test_what_a_killed_run_left_is_cleared(run_copy, name):
+    left = run_copy / name
+    left.mkdir() if "." not in name else left.write_text("half a")
+    train_loop.main([*TINY, f"--output_dir={run_copy}", OVERWRITE])
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("option", ["--train_file", "--validation_file", "--predict_file"])
+def test_a_run_does_not_replace_what_it_reads(finished, run_copy, option, capfd):
+    data = run_copy / "predictions.conll"
+    before = everything(run_copy)
+    arguments = [f"--model_name_or_path={finished}", f"--output_dir={run_copy}", OVERWRITE]
+    arguments += [f"{option}={data}", "--do_predict" if "predict" in option else "--do_train"]
+    if option == "--validation_file":
+        arguments.append(f"--train_file={shutil.copy(data, run_copy.parent)}")
+    assert f"holds {option} predictions.conll" in refused(capfd, *arguments)
+    assert everything(run_copy) == before
+
+
+def test_overwriting_a_run_does_not_replace_a_model_that_no_run_wrote(finished, tmp_path, capfd):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(finished / name, folder / name)
+    before = everything(folder)
+    assert "which no run wrote" in refused(capfd, *TINY, f"--output_dir={folder}", OVERWRITE)
+    assert everything(folder) == before
+
+
+@pytest.mark.parametrize("option", ["--tokenizer_name", "--config_name"])
+def test_a_run_does_not_overwrite_its_tokenizer_or_configuration(run_copy, option, capfd):
+    before = everything(run_copy)
+    error = refused(capfd, *TINY, f"--output_dir={run_copy}", f"{option}={run_copy}", OVERWRITE)
+    assert f"holds {option}, which would be overwritten" in error
+    assert everything(run_copy) == before
+
+
+def test_a_resumed_run_keeps_the_checkpoints_that_the_user_asked_for(run_copy):
+    shutil.rmtree(run_copy / "step_4")
+    record = read_json(run_copy / "run.json") | {"finished": False}
+    (run_copy / "run.json").write_text(json.dumps(record))
+    options = [option for option in TINY if not option.startswith("--checkpointing_steps")]
+    train_loop.main([*options, f"--output_dir={run_copy}", AUTO])
+    assert read_json(run_copy / "run.json")["finished"]
+    assert (run_copy / "step_2").exists()
+    assert (run_copy / "step_4").exists()
 
 
 @pytest.mark.parametrize("name", ["run.lock", "metrics.jsonl", "run.json", "predictions.txt"])

@@ -47,6 +47,7 @@ SEVERAL = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
         (LAUNCHED | SEVERAL | {"CUDA_VISIBLE_DEVICES": "0,1"}, "asks for GPUs"),
         (LAUNCHED | SEVERAL | {"CUDA_VISIBLE_DEVICES": "none,none"}, None),  # cpu_2proc.yaml
         (LAUNCHED | SEVERAL | {"ACCELERATE_USE_FSDP": "true"}, "asks for FSDP"),
+        ({"LOCAL_WORLD_SIZE": "two"}, "LOCAL_WORLD_SIZE='two', which is no number of processes"),
     ],
 )
 def test_a_launch_for_gpus_is_told_from_one_for_the_cpu(variables, refused, monkeypatch):

@@ -19,10 +19,12 @@ from seqeval.metrics import f1_score
 import report
 import train_loop
 from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
+from tagloop.outcome.record import read_outcome
 from tagloop.pages.sentences import Sentence, confusion, errors_of
 from tagloop.pages.statistics import calibration, compare, interval, resample, scores_of
 from tagloop.report.build import report_run
 from tagloop.report.curves import find_divergence
+from tagloop.report.facts import facts_section
 from tagloop.sample.corpus import build_sample_corpus
 from tagloop.tasks.tagging.answers import read_conll, to_spans
 from tagloop.tasks.tagging.scores import TokenScores
@@ -221,6 +223,52 @@ def test_what_cannot_be_had_is_left_out_and_said(run, tmp_path):
     assert "Errors" in page_of(copy).sections
     (copy / "predictions.conll").unlink()
     assert "Scores" not in page_of(copy).sections
+
+
+ODD = [None, True, -1, 1.5, "x", [1], {"x": 1}, 10**400]
+
+
+def test_every_place_of_the_files_of_a_run_may_hold_anything(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    damaged = 0
+    for file in ("run.json", "all_results.json", "config.json"):
+        values = read_json(copy / file)
+        tops = [(name,) for name in values]
+        inner = [
+            (top, name) for top in values if isinstance(values[top], dict) for name in values[top]
+        ]
+        for top, *name in [*tops, *inner]:
+            for odd in ODD:
+                changed = {**values[top], name[0]: odd} if name else odd
+                (copy / file).write_text(json.dumps(values | {top: changed}))
+                outcome = read_outcome(copy)
+                assert facts_section(outcome).blocks  # and nothing is raised
+                assert isinstance(outcome.config.seed, int)
+                assert all(isinstance(label, str) for label in outcome.labels)
+                assert isinstance(outcome.fingerprints, dict)
+                damaged += any("run.json is damaged (" in note for note in outcome.notes)
+        (copy / file).write_text(json.dumps(values))
+    assert damaged > 100
+
+
+@pytest.mark.parametrize("odd", ["x", True, [1], {"x": 1}, 10**400, float("nan")])
+def test_a_line_of_metrics_may_hold_anything(run, tmp_path, odd):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    lines = (copy / "metrics.jsonl").read_text().splitlines()
+    spoilt = [json.dumps({"step": 1, "loss": odd, "eval_f1": odd, "epoch": odd})]
+    spoilt += [json.dumps({"step": odd, "loss": 1.0})]
+    (copy / "metrics.jsonl").write_text("\n".join([*spoilt, *lines]))
+    assert "Training" in page_of(copy).sections
+
+
+def test_a_page_is_not_written_through_a_link(run, tmp_path, capfd):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (tmp_path / "mine").write_text("precious")
+    (copy / "report.html").unlink(missing_ok=True)
+    (copy / "report.html").symlink_to(tmp_path / "mine")
+    assert report.cli([str(copy)]) == 2
+    assert "report.html: is a link" in capfd.readouterr().err
+    assert (tmp_path / "mine").read_text() == "precious"
 
 
 @pytest.mark.slow

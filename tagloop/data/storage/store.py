@@ -21,7 +21,14 @@ import datasets
 from filelock import FileLock
 
 from tagloop.errors import InputError
-from tagloop.files import fsync, read_json, sha256_of, write_json
+from tagloop.files import (
+    FileFacts,
+    fsync,
+    is_plain,
+    read_json,
+    sha256_of,
+    write_json,
+)
 
 SEAL = "sizes.json"  # size and digest of every file
 
@@ -96,12 +103,22 @@ def _seal(folder: Path) -> None:
     fsync(folder)
 
 
+def _read_seal(folder: Path) -> dict[str, FileFacts]:
+    """Size and digest of every file by name; {} if a name is not that of a plain file in there."""
+    try:
+        facts = {name: FileFacts(*fact) for name, fact in read_json(folder / SEAL).items()}
+        names_are_plain = all(Path(name).name == name and is_plain(folder / name) for name in facts)
+    except (TypeError, ValueError):  # Another program wrote the file.
+        return {}
+    return facts if names_are_plain else {}
+
+
 def _is_whole(folder: Path) -> bool:
     """Whether every file holds what was written."""
-    facts = read_json(folder / SEAL)
+    facts = _read_seal(folder)
     try:
         return bool(facts) and all(
-            fact == [(folder / name).stat().st_size, sha256_of(folder / name)]
+            fact == FileFacts((folder / name).stat().st_size, sha256_of(folder / name))
             for name, fact in facts.items()
         )
     except OSError:
@@ -122,7 +139,7 @@ def _note_checked(folder: Path, checked: Path) -> None:
 def _marks(folder: Path) -> dict[str, list[int]]:
     """What the file system says of every file; a change of content changes the last one."""
     marks = {}
-    for name in (SEAL, *read_json(folder / SEAL)):
+    for name in (SEAL, *_read_seal(folder)):
         try:
             facts = (folder / name).stat()
         except OSError:

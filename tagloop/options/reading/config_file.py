@@ -10,6 +10,8 @@ from tagloop.errors import InputError
 from tagloop.options.places import NO_PLAIN_FILE, find_name_problem
 from tagloop.options.reading.values import show_value
 
+TWICE = "an option stands there twice"
+
 
 def read_config_file(path: str) -> dict:
     """The options of a file: texts, and true, false, lists and mappings where it has them.
@@ -45,11 +47,26 @@ class _Loader(yaml.SafeLoader):
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """The mapping. Raises ConstructorError if a name stands there twice."""
+        names = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in names:
+                raise yaml.constructor.ConstructorError(problem=TWICE, problem_mark=key.start_mark)
+            names.add(key.value)
+        return super().construct_mapping(node, deep)
+
 
 def _parse(text: str, path: str) -> object:
+    def to_mapping(pairs: list[tuple[str, object]]) -> dict:
+        if len(dict(pairs)) < len(pairs):
+            raise json.JSONDecodeError(TWICE, text, 0)
+        return dict(pairs)
+
     try:
         if path.endswith(".json"):
-            return json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+            as_written = {"parse_int": str, "parse_float": str, "parse_constant": str}
+            return json.loads(text, **as_written, object_pairs_hook=to_mapping)
         return yaml.load(text, _Loader)
     except json.JSONDecodeError as error:
         line, column, kind = error.lineno, error.colno, error.msg.split(":")[0]
@@ -60,7 +77,7 @@ def _parse(text: str, path: str) -> object:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")
         kind = "a control character"
-    except (ValueError, RecursionError):  # a number out of range, 1,000 brackets
+    except (ValueError, RecursionError, AttributeError):  # 1,000 brackets, !!timestamp of no time
         raise InputError(f"--config {path}: not valid YAML or JSON") from None
     raise InputError(f"--config {path}:{line}:{column}: not valid YAML or JSON: {kind}")
 

@@ -26,7 +26,7 @@ from tagloop.errors import InputError
 from tagloop.models import onnx_model
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer, probe_template
-from tagloop.models.trained import load_trained, read_record, require_finite_weights
+from tagloop.models.trained import load_trained, read_record, require_finite_weights, require_texts
 from tagloop.options.config import Config
 from tagloop.tasks import TASKS
 from tagloop.tasks.tagging.alignment import resolve_stride
@@ -67,6 +67,8 @@ class Tagger:
         self.max_length, self.batch_size = max_length, batch_size
         self.mixed_precision = mixed_precision
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        is_onnx = isinstance(model, onnx_model.OnnxModel)
+        self.num_embeddings = None if is_onnx else len(model.get_input_embeddings().weight)
         self.template = probe_template(tokenizer)
         budget = max_length - self.template.num_special
         self.encoder = build_encoder(
@@ -147,6 +149,12 @@ class Tagger:
 
     def _windows(self, sentences: list[list[str]]) -> Windows:
         arrays, facts = self.encoder.encode_words(sentences)
+        highest, rows = arrays["input_ids"].max(initial=0), self.num_embeddings
+        if rows is not None and highest >= rows:
+            raise InputError(
+                f"the tokenizer gives the id {highest:,}, and the model has {rows:,} embeddings: "
+                "they belong to two models; put back the files that were saved together"
+            )
         on_gpu = self.model.device.type == "cuda" and self.mixed_precision in AUTOCAST
         return Windows(
             **arrays,
@@ -203,6 +211,7 @@ def load_tagger(
         if (folder / onnx_model.NAME).is_file():  # export.py wrote this file.
             model = onnx_model.load_onnx(folder)
             require_finite_weights(folder, model)
+            require_texts(folder, model)
         else:
             head = AutoModelForTokenClassification
             model = load_trained(folder, head, head="TokenClass", targets="tags")

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -928,6 +929,28 @@ def test_a_damaged_cache_is_built_again(damaged, how, tmp_path, monkeypatch):
     assert get_rows(again.splits["train"]) == ROWS
     assert again.fingerprints == before.fingerprints
     assert (folder / damaged).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "seal",
+    ['{"/dev/zero": [0, "x"]}', '{"../whole": [0, "x"]}', '{"a\\u0000": [0, "x"]}', '{"a": 1}',
+     '{"a": [1]}', "[]"],
+)  # fmt: skip
+def test_a_seal_of_another_program_is_not_believed(tmp_path, monkeypatch, seal):
+    monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path))
+    folder = build_once("test", {}, lambda folder: write(folder / "whole", "a" * 99))
+    write(folder / "sizes.json", seal)
+    built = build_once("test", {}, lambda folder: write(folder / "whole", "b" * 99))
+    assert (built / "whole").read_text() == "b" * 99
+
+
+def test_a_pipe_among_prepared_data_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path))
+    folder = build_once("test", {}, lambda folder: write(folder / "whole", "a" * 99))
+    (folder / "whole").unlink()
+    os.mkfifo(folder / "whole")
+    built = build_once("test", {}, lambda folder: write(folder / "whole", "b" * 99))
+    assert (built / "whole").read_text() == "b" * 99
 
 
 def test_unwritable_cache(tmp_path, monkeypatch):
