@@ -26,7 +26,7 @@ from tagloop.data.words.tags import numbers_sentences
 from tagloop.errors import InputError
 from tagloop.wording import require_whole, shown
 
-TEXT_COLUMNS = ("tokens", "words", "tokenized_text", "text", "sentence")
+TEXT_COLUMNS = ("tokens", "words", "text", "sentence", "tokenized_text")
 _ONE_WORD_A_ROW = (
     "{}: one word a row (column {!r}, {}), where each row would be tagged by itself; write one "
     "word a line, a blank line after each sentence (.conll), or give the file to train_loop.py as "
