@@ -73,8 +73,8 @@ def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]
 
 
 def without_end(line: str) -> str:
-    """A line without its end: LF, CRLF or CR."""
-    return line.removesuffix("\n").removesuffix("\r")
+    """A line without its end: LF, CRLF or CR; CR CR LF, where CRLF was converted twice."""
+    return line.removesuffix("\n").rstrip("\r")
 
 
 def read_text(path: Path) -> str:

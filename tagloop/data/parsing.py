@@ -265,6 +265,7 @@ def parse_json_array(text: str, name: str) -> list[tuple[str, Any]]:
         inner = items.get("data", items.get("annotations"))
         if not isinstance(inner, list):
             raise InputError(f"{name}: holds {shown(inner)} where an array of rows should be")
+        _refuse_more_rows(items, inner, name)
         rows = [row for row in numbered(inner, name) if row[1] is not None]
     elif isinstance(as_row(items), dict):
         rows = [(f"{name}:1", items)]
@@ -276,6 +277,18 @@ def parse_json_array(text: str, name: str) -> list[tuple[str, Any]]:
     for place, item in rows:
         _require_whole(item, text, place)
     return rows
+
+
+def _refuse_more_rows(items: dict, rows: list, name: str) -> None:
+    """Raise InputError if another array of the object has rows like those of the first one."""
+    columns = {*rows[0]} if rows and isinstance(rows[0], dict) else None
+    for key, other in items.items():
+        has_rows = isinstance(other, list) and other and isinstance(other[0], dict)
+        if has_rows and other is not rows and {*other[0]} == columns:
+            raise InputError(
+                f"{name}: one object with several arrays of rows, one of them under {key!r}; "
+                "write each array into a file of its own"
+            )
 
 
 def numbered(items: Iterable[Any], name: str) -> Iterator[tuple[str, Any]]:

@@ -7,8 +7,9 @@ rows.splits["train"][0]  # {"text": "It rained .", "label": "weather"}
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class Rows:
     ) -> int | float | None:
         """The class id of a cell, or its number where there are no classes; None for none.
 
-        What is no class of label2id, or no finite number, is none.
+        What is no class of label2id, or no finite number, is none. A number is a class in every
+        spelling: 1, 1.0 and 01.
         """
         if label2id is None:
             try:
@@ -64,7 +66,90 @@ class Rows:
             except ValueError:
                 return None
             return number if math.isfinite(number) else None
-        return label2id.get(self.class_of(cell, name))
+        known = self.class_of(cell, name)
+        return label2id.get(known, label2id.get(same_number(known, label2id)))
+
+
+def same_number(cell: str | None, names: Iterable[str]) -> str | None:
+    """The one of the names that is the same number in another spelling; None: there is none.
+
+    >>> same_number("1.0", ["0", "1"]), same_number("2", ["0", "1"])
+    ('1', None)
+    """
+    number = number_of(cell)
+    alike = [name for name in names if number is not None and number_of(name) == number]
+    return alike[0] if len(alike) == 1 else None
+
+
+def number_of(cell: str | None) -> float | None:
+    """The number that a cell is, which may be infinite or NaN; None for words and for no cell."""
+    try:
+        return float(cell or "")
+    except ValueError:
+        return None
+
+
+class ClassNames:
+    """The names of the integers of a ClassLabel column, which stands in several splits.
+
+    Every split may have an order of its own, or words in place of the integers. The names here are
+    those of all splits, in the order of the first split that has some; the class of a cell becomes
+    its number among them.
+
+    Attributes:
+        names: of all splits; empty if no split has any.
+    """
+
+    def __init__(self, names_of_splits: Mapping[str, list[str] | None]):
+        self._of_split = names_of_splits
+        learned = [names or () for split, names in names_of_splits.items() if split != "predict"]
+        self.names = list(dict.fromkeys(chain.from_iterable(learned)))
+
+    def number(self, cell: str | None, split: str, place: str) -> str | None:
+        """The cell of a split as the number of its class; -1 and empty cells stay as they are.
+
+        Raises:
+            InputError: a number without a name.
+        """
+        bare = (cell or "").strip()
+        if not self.names or bare in ("", "-1"):
+            return cell
+        own = self._of_split.get(split)
+        class_ = bare
+        if own is not None or (bare.isdecimal() and bare not in self.names):
+            known = own or self.names
+            if not bare.isdecimal() or int(bare) >= len(known):
+                raise InputError(
+                    f"{place}: the label {bare} has no name; the names are those of 0 to "
+                    f"{len(known) - 1} ({', '.join(known)[:100]})"
+                )
+            class_ = known[int(bare)]
+        if class_ not in self.names:
+            if split == "predict":  # what is predicted shapes nothing
+                return None
+            self.names.append(class_)
+        return str(self.names.index(class_))
+
+
+def class_names_of(
+    tables: Mapping[str, Table], columns: Mapping[str, dict[str, str | None]]
+) -> dict[str, ClassNames]:
+    """For every chosen name the names of its integers in all splits.
+
+    Args:
+        columns: for every split the chosen name -> column of the table, None where it has none.
+    """
+    chosen = dict.fromkeys(name for of_split in columns.values() for name in of_split)
+    return {
+        name: ClassNames(
+            {
+                split: table.class_names(columns[split][name])
+                for split, table in tables.items()
+                if columns[split].get(name) is not None
+            }
+        )
+        for name in chosen
+    }
 
 
 def load_rows(
@@ -95,20 +180,22 @@ def load_rows(
 
     def build(folder: Path) -> None:
         facts: dict[str, dict] = {"columns": {}, "class_names": {}, "rows": {}, "fingerprints": {}}
+        classes = class_names_of(tables, columns)
         for split, source in sources.items():
             table, chosen = tables[split], columns[split]
             for name, column in chosen.items():
                 if column is not None:
                     facts["columns"].setdefault(name, column)
-                    if names := table.class_names(column):
-                        facts["class_names"].setdefault(name, names)
             digest = hashlib.sha256()
             schema = pa.schema({name: pa.string() for name in chosen})
             path = folder / f"{split}.arrow"
-            facts["rows"][split] = write_rows(path, _cells(table, chosen, digest), schema)
+            facts["rows"][split] = write_rows(
+                path, _cells(table, split, chosen, classes, digest), schema
+            )
             facts["fingerprints"][split] = digest.hexdigest()
             if not facts["rows"][split]:
                 raise InputError(f"{split} ({source}): no rows; check it, or leave the split out")
+        facts["class_names"] = {name: known.names for name, known in classes.items() if known.names}
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
     folder = build_once("rows", key, build)
@@ -122,16 +209,25 @@ def load_rows(
     return Rows(splits, whole, facts["columns"], facts["class_names"], fingerprints, warnings)
 
 
-def _cells(table: Table, chosen: dict[str, str | None], digest: Any) -> Iterator[tuple]:
+def _cells(
+    table: Table,
+    split: str,
+    chosen: dict[str, str | None],
+    classes: dict[str, ClassNames],
+    digest: Any,
+) -> Iterator[tuple]:
     """Yield the chosen cells of every row as strings; hash them on the way."""
     for place, row in table.rows():
-        cells = [cell_text(row, column, place) for column in chosen.values()]
+        cells = [
+            classes[name].number(cell_text(row, column, place), split, place)
+            for name, column in chosen.items()
+        ]
         digest.update(json.dumps(cells, separators=(",", ":")).encode() + b"\n")
         yield tuple(cells)
 
 
 def cell_text(row: dict, column: str | None, place: str) -> str | None:
-    """A cell as a string, a number as JSON writes it; None where there is none.
+    """A cell as a string, a number as JSON writes it; None where there is none, or NaN.
 
     Raises:
         InputError: it holds several values.
@@ -141,4 +237,6 @@ def cell_text(row: dict, column: str | None, place: str) -> str | None:
         raise InputError(
             f"{place}: column {column!r} holds {value!r:.60}, not one value; name another column"
         )
+    if isinstance(value, float) and math.isnan(value):  # pandas' empty cell, as JSON and parquet
+        return None
     return value if value is None or isinstance(value, str) else json.dumps(value)

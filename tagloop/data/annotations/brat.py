@@ -90,9 +90,12 @@ def _read_marks(path: Path, text: str, has_bom: bool) -> list[Span]:
 def _bound_spans(path: Path, text: str) -> list[Span]:
     spans = []
     for number, line in read_lines(path):
+        place = f"{path}:{number}"
         if not line.startswith("T"):
+            if line.strip()[:1] in ("T", "t"):
+                raise InputError(f"{place}: {line!r:.60}, but a mark of brat begins with T1")
             continue
-        place, columns = f"{path}:{number}", line.split("\t", 2)
+        columns = line.split("\t", 2)
         bound = _BOUND.fullmatch(columns[1]) if len(columns) > 1 else None
         if not bound:
             raise InputError(f"{place}: {line!r:.60}, but brat writes: T1, tab, PER 0 3, tab, Ann")

@@ -56,10 +56,19 @@ def marks_of(items: list, place: str, names: list[str] | None = None) -> list[Ma
     """
     marks = []
     for item in items:
+        if _is_reversed(item):
+            raise InputError(
+                f"{place}: {shown(item)} has its label before its ends; write [start, end, label]"
+            )
         if isinstance(item, list | tuple) and len(item) == 3:
             marks.append(Mark(*item, None))
         elif isinstance(item, dict):
             start, end = (item.get(key, item.get(f"{key}_offset")) for key in ("start", "end"))
+            if start is None or end is None:
+                raise InputError(
+                    f"{place}: a span from {shown(start)} to {shown(end)}: {shown(item)} has no "
+                    'start or no end; write both, {"start": 0, "end": 3, "label": "PER"}'
+                )
             labels = next((item[key] for key in LABELS if key in item), [])
             labels = labels if isinstance(labels, list) else [labels]
             if not labels:
@@ -74,6 +83,10 @@ def marks_of(items: list, place: str, names: list[str] | None = None) -> list[Ma
         mark._replace(label=_name_of(mark.label, names, place)) if type(mark.label) is int else mark
         for mark in marks
     ]
+
+
+def _is_reversed(item: Any) -> bool:
+    return isinstance(item, list | tuple) and [type(part) for part in item] == [str, int, int]
 
 
 def _name_of(label: int, names: list[str] | None, place: str) -> str:

@@ -17,7 +17,7 @@ from tagloop.data.row import Choices, Found
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
 
-SPANS = ("spans", "entities", "label", "labels", "annotations")  # columns
+SPANS = ("spans", "entities", "ents", "label", "labels", "annotations")  # columns
 SKIPPED = ("reject", "ignore")  # answers in Prodigy
 
 
@@ -51,6 +51,24 @@ def _span_column(row: dict) -> str | None:
     usual = [n for n in usual if all(isinstance(item, list | tuple | dict) for item in lists[n])]
     others = [name for name, cell in lists.items() if cell and all(map(_is_span, cell))]
     return next((n for n in usual if lists[n]), next(iter([*others, *usual]), None))
+
+
+def _only_span_column(row: dict, place: str) -> str | None:
+    """The column with spans; see _span_column.
+
+    Raises:
+        InputError: two columns have the usual names, and different spans.
+    """
+    column = _span_column(row)
+    for name in SPANS:
+        cell = row.get(name)
+        has_spans = isinstance(cell, list) and all(isinstance(i, list | tuple | dict) for i in cell)
+        if has_spans and cell and name != column and cell != row[column]:
+            raise InputError(
+                f"{place}: which column holds the spans, {column!r} or {name!r}? give "
+                "--label_column_name"
+            )
+    return column
 
 
 def _is_span(item: Any) -> bool:
@@ -97,7 +115,7 @@ def read_records(
     Raises:
         InputError: a row that is not what its tool writes.
     """
-    left_out = several = 0
+    left_out = several = bare = 0
     for place, row in rows:
         text = marked_text(place, row, choices.text_column)
         if not tagged:
@@ -115,14 +133,21 @@ def read_records(
             several += len(finished) > 1
             items = label_studio.regions_of(finished[0])
         else:
-            column = choices.label_column or _span_column(row)
-            items = row.get(column) or []
+            column = choices.label_column or _only_span_column(row, place)
+            items = row.get(column)
+            bare += items is None and row.get("answer") != "accept"
+            items = [] if items is None else items
             if not isinstance(items, list):
                 raise InputError(f"{place}: {column} holds {shown(items)}, not a list of spans")
         yield Record(text, spans_of(text, marks_of(items, place, choices.names), place), place)
     if left_out:
         found.notes.append(
             f"{count(left_out, 'text')} left out: rejected, skipped or not annotated yet"
+        )
+    if bare:
+        found.notes.append(
+            f"{count(bare, 'text')} without a list of spans, read as texts in which nothing is "
+            "marked: delete them if nobody has annotated them, else write []"
         )
     if several:
         found.notes.append(

@@ -6,7 +6,7 @@ A span is the number of its first and of its last word, counted from 0, and its 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tagloop.data.annotations.alignment import (
@@ -46,7 +46,7 @@ def read_word_spans(
     """
     overlapping, renamed, types, kept_types = FirstFew(), {}, Counter(), set()
     for place, row in rows:
-        words, column = row.get(WORDS), choices.label_column or _span_column(row)
+        words = row.get(WORDS)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise InputError(f"{place}: {WORDS} holds {shown(words)}, not a list of words")
         require_whole("".join(words), place)
@@ -58,6 +58,7 @@ def read_word_spans(
                 f"{place}: spans of words, but --task_name {choices.kind.name} needs a tag for "
                 "every word; give the --task_name of a task whose tags mark spans"
             )
+        column = choices.label_column or _span_column(row, choices.kind.column_names, place)
         items = row.get(column)
         if not isinstance(items, list):
             raise InputError(
@@ -77,10 +78,25 @@ def read_word_spans(
     report_lost(found, overlapping, renamed, types, kept_types)
 
 
-def _span_column(row: dict) -> str | None:
-    """The first column with a list of lists, which may be empty."""
+def _span_column(row: dict, names: Sequence[str], place: str) -> str | None:
+    """The column with the spans: by a usual name, else the only one with a list of lists.
+
+    Args:
+        names: the usual ones.
+
+    Raises:
+        InputError: several columns hold lists of lists.
+    """
+    if named := [name for name in names if isinstance(row.get(name), list)]:
+        return named[0]
     lists = {name: cell for name, cell in row.items() if name != WORDS and isinstance(cell, list)}
-    return next((n for n, cell in lists.items() if all(isinstance(i, list) for i in cell)), None)
+    others = [n for n, cell in lists.items() if all(isinstance(i, list) for i in cell)]
+    if len(others) > 1:
+        raise InputError(
+            f"{place}: which column holds the spans, {' or '.join(map(repr, others))}? give "
+            "--label_column_name"
+        )
+    return others[0] if others else None
 
 
 def _marked(item: Any, words: list[str], place: str) -> MarkedWords:

@@ -21,13 +21,22 @@ from tagloop.data.documents.reading import (
     read_documents,
 )
 from tagloop.data.documents.writing import Writer, check_formats
-from tagloop.data.formats import format_by_name
+from tagloop.data.formats import detect_format, format_by_name
 from tagloop.data.lines import read_head
 from tagloop.data.row import TagKind
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import whole_file
 
 UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
+
+
+def _refuse_columns(path: Path) -> None:
+    """Raise InputError if a file called .tsv has a word a line, and blank lines between them."""
+    if detect_format(path, tagged=False).holds == "columns":
+        raise InputError(
+            f"{path}: one word a line, with blank lines between sentences, and no table; give "
+            "--input_format conll, and for the output a name that ends with .conll"
+        )
 
 
 class DocumentFiles:
@@ -81,6 +90,8 @@ class DocumentFiles:
             self.file: BufferedReader = self._opened("--file", Path(source).open, "rb")
             if Path(source).is_file():
                 read_head(Path(source))
+                if kind is None and self.source == "tsv":
+                    _refuse_columns(Path(source))
             size = os.fstat(self.file.fileno()).st_size
             self.documents = read_documents(self.file, source, self.source, column, self.content_of)
         self.bar = self.stack.enter_context(

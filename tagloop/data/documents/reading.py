@@ -5,14 +5,20 @@ for document in read_documents(file, "in.conll", "conll"):
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
 from tagloop.data.annotations.tools import marked_text
 from tagloop.data.formats import NAMED
-from tagloop.data.lines import SNIFFED_LINES, decode_lines, is_blank
+from tagloop.data.lines import (
+    SNIFFED_BYTES,
+    SNIFFED_LINES,
+    decode_lines,
+    is_blank,
+    is_cr_only,
+)
 from tagloop.data.parsing import Lines, json_row, parse_csv, parse_json, parse_list, uses_quotes
 from tagloop.data.row import DOCUMENT_START
 from tagloop.data.words.column_layout import layout_of_words
@@ -20,7 +26,12 @@ from tagloop.data.words.tags import numbers_sentences
 from tagloop.errors import InputError
 from tagloop.wording import require_whole, shown
 
-TEXT_COLUMNS = ("tokens", "words", "text", "sentence")
+TEXT_COLUMNS = ("tokens", "words", "text", "sentence", "tokenized_text")
+_ONE_WORD_A_ROW = (
+    "{}: one word a row (column {!r}, {}), where each row would be tagged by itself; write one "
+    "word a line, a blank line after each sentence (.conll), or give the file to train_loop.py as "
+    "--predict_file"
+)
 WORD = "\0"  # marks a line of a column file that is a word
 # The part of a row that a model gets: a text, words, a text and its words, or a pair of texts.
 Content = str | list[str] | tuple[str, list[str]] | tuple[str, str]
@@ -118,12 +129,12 @@ def read_documents(
     Raises:
         InputError: file:line of what cannot be read.
     """
-    lines = decode_lines(file, name)
     holds, quotes = NAMED[kind].holds, True
     if kind in ("csv", "tsv") and file.seekable():
         begin = file.tell()
-        quotes = uses_quotes(decode_lines(file, name), tabs=kind == "tsv")
+        quotes = uses_quotes(_lines_of(file, name), tabs=kind == "tsv")
         file.seek(begin)
+    lines = _lines_of(file, name)
     if holds == "texts":
         for _, line in lines:
             text = line.rstrip("\r\n")
@@ -131,11 +142,25 @@ def read_documents(
     elif holds == "columns":
         yield from _read_columns(lines, name, column, kind)
     elif kind == "jsonl":
-        for place, item in parse_json(lines, name):
-            row = json_row(item, place)
+        rows = ((place, json_row(item, place)) for place, item in parse_json(lines, name))
+        if content_of is None:
+            rows = _refuse_single_words(rows, column, name)
+        for place, row in rows:
             yield Document(kind, (content_of or content_to_tag)(row, column, place), row)
     else:
         yield from _read_csv(lines, name, column, kind, quotes, content_of)
+
+
+def _lines_of(file: BinaryIO, name: str) -> Lines:
+    """The lines of a file, decoded; on old Macs a CR alone ends a line."""
+    head = b""
+    if file.seekable():
+        begin = file.tell()
+        head = file.read(SNIFFED_BYTES)
+        file.seek(begin)
+    elif hasattr(file, "peek"):
+        head = file.peek(SNIFFED_BYTES)
+    return decode_lines(file.read().splitlines(keepends=True) if is_cr_only(head) else file, name)
 
 
 def _read_columns(
@@ -174,9 +199,11 @@ def _read_csv(
     table = parse_csv(lines, name, tabs=kind == "tsv", quotes=quotes)
     if table.header.count("") > 1:  # a row that is written again must keep all its columns
         raise InputError(f"{table.place}: two columns are named {''!r}; rename one")
+    rows = iter(table.rows)
     if content_of is None:
         _refuse_one_word_a_row(table.header, column, name)
-    for place, cells in table.rows:
+        rows = _refuse_single_words(rows, column, name)
+    for place, cells in rows:
         if cells is None:
             continue
         row: dict[str, Any] = dict(cells)
@@ -191,11 +218,43 @@ def _refuse_one_word_a_row(header: list[str], column: str | None, name: str) -> 
     words = next((key for key in header if key.casefold() in ("word", "token")), None)
     number = next(filter(numbers_sentences, header), None)
     if words and number and column in (None, words) and not {"tokens", "words", "text"} & {*header}:
-        raise InputError(
-            f"{name}: one word a row (column {words!r}, sentences told by {number!r}), where each "
-            "row would be tagged by itself; write one word a line, a blank line after each "
-            "sentence (.conll), or give the file to train_loop.py as --predict_file"
-        )
+        raise InputError(_ONE_WORD_A_ROW.format(name, words, f"sentences told by {number!r}"))
+
+
+def _refuse_single_words(
+    rows: Iterable[tuple[str, dict | None]], column: str | None, name: str
+) -> Iterator[tuple[str, dict]]:
+    """Yield the rows that are not blank, unless each row is a word of a sentence.
+
+    Each row would be tagged by itself there. Several rows of one sentence show it, and blank rows
+    between rows of one word each.
+
+    Args:
+        rows: place and cells; None in place of the cells for a blank line.
+
+    Raises:
+        InputError: the first rows hold a word each.
+    """
+    rows = iter(rows)
+    first = list(itertools.islice(rows, SNIFFED_LINES))
+    found = [row for _, row in first if row is not None]
+    names = [_content_name(row, column) for row in found]
+    cells = [row.get(key) for row, key in zip(found, names, strict=True)]
+    are_words = [isinstance(c, str) and len(c.split()) <= 1 and c[:1] != "[" for c in cells]
+    if len(found) > 1 and all(are_words):
+        others = [key for key in found[0] if key != names[0]]
+        number = next(filter(numbers_sentences, others), None)
+        numbers = [row.get(number) for row in found] if number is not None else []
+        inside = [row is None for _, row in first]
+        has_blanks = any(inside[: len(inside) - inside[::-1].index(False)])
+        if has_blanks or len({*map(str, numbers)}) < len(numbers):
+            told = f"sentences told by {number!r}" if numbers else "sentences told by blank lines"
+            raise InputError(_ONE_WORD_A_ROW.format(name, names[0], told))
+    return ((place, row) for place, row in itertools.chain(first, rows) if row is not None)
+
+
+def _content_name(row: dict, column: str | None) -> str | None:
+    return next((key for key in ((column,) if column else TEXT_COLUMNS) if key in row), None)
 
 
 def content_to_tag(row: dict[str, Any], column: str | None, place: str) -> Content:

@@ -40,6 +40,7 @@ class ColumnLayout:
         counts_words: the first column numbers the words of each sentence.
         empty_is_value: "_" is a value of the tag column, and not a word without a gold tag.
         header: the line that names the columns; None: there is none.
+        seen: of every column, the cells of the first words.
     """
 
     conllu: bool
@@ -50,6 +51,7 @@ class ColumnLayout:
     counts_words: bool
     empty_is_value: bool
     header: str | None = None
+    seen: tuple[frozenset[str], ...] = ()
 
     def columns_of(self, line: str, place: str, in_sentence: bool) -> list[str] | None:
         """The columns of a word, None for a line that holds no word.
@@ -87,7 +89,15 @@ class ColumnLayout:
         """Tell a comment from a token that starts with "#": a token has all the columns."""
         if columns[0] == "#" and columns[2:3] == ["="]:  # "# sent_id = 7", in a file with spaces
             return True
+        if columns[0] == "#" and len(columns) == self.width and not in_sentence:
+            return self._is_unlike_words(columns)
         return len(columns) != self.width and (line.startswith("# ") or not in_sentence)
+
+    def _is_unlike_words(self, columns: list[str]) -> bool:
+        """Whether "# id 17" is a comment though it is as wide as a word: no word has such cells."""
+        pairs = zip(columns[1:], self.seen[1:], strict=False)
+        is_new = all(cell not in seen and not is_span_tag(cell) for cell, seen in pairs)
+        return is_new and len(columns) > 1 and re.search(r"\w", columns[-1]) is not None
 
 
 def tabs_separate(words: list[str]) -> bool:
@@ -166,6 +176,7 @@ class FirstLines:
             self.counts_words,
             empty_is_value,
             self.header,
+            tuple(map(frozenset, zip(*self.rows, strict=True))),
         )
 
     def _find_header(self) -> str | None:
@@ -293,7 +304,7 @@ def _counts_words(sentences: list[list[list[str]]]) -> bool:
 
 def _look_like_tags(cells: list[str]) -> bool:
     """Whether cells could be tags: in capitals, or with the prefix of a scheme."""
-    sure = sum(is_span_tag(cell) or cell.isupper() for cell in cells)
+    sure = sum(is_span_tag(cell) or cell.isupper() or cell == "_" for cell in cells)
     possible = sum(is_span_tag(cell) or not re.search("[a-z]", cell) for cell in cells)
     return 10 * possible >= 9 * len(cells) and 2 * sure >= len(cells)
 

@@ -274,6 +274,17 @@ def to_iob2(tags: Sequence[str | None], scheme: str, *, place: Place = "") -> li
     return result
 
 
+def scheme_of_labels(labels: Sequence[str]) -> str | None:
+    """The scheme of a model's labels, if its spans have ends of their own; None: IOB1 or IOB2.
+
+    >>> scheme_of_labels(["O", "B-PER", "L-PER", "U-PER"]), scheme_of_labels(["O", "I-PER"])
+    ('BILOU', None)
+    """
+    prefixes = {label[0] for label in labels if is_span_tag(label)}
+    ends = {"BMES": "MW", "BILOU": "LU", "IOBES": "ES"}
+    return next((scheme for scheme, letters in ends.items() if prefixes & {*letters}), None)
+
+
 def from_iob2(tags: Sequence[str], scheme: str) -> list[str]:
     """Rewrite the IOB2 tags of a sentence in another scheme. Reads like `spans`.
 

@@ -1,8 +1,9 @@
 """Tables -> rows of words and tags: a list of words in each row, or one word a row."""
 
+import re
 from collections.abc import Iterator, Sequence
 
-from tagloop.data.parsing import parse_list
+from tagloop.data.parsing import parse_list, parse_literal
 from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
 from tagloop.data.tables import Table
 from tagloop.data.words.schemes import is_span_tag
@@ -12,6 +13,7 @@ from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
 
 WORDS = ("tokens", "words", "token", "word")  # usual names of columns, in any case
+TEXTS = ("text", "sentence")  # of columns that may hold words between blanks
 TAGS = ("tags", "tag", "labels", "label")
 
 
@@ -34,7 +36,7 @@ def read_sentences(
         return Sentences(Found(), iter(()))
     text, label = find_columns(table, choices, tagged=tagged, before=before)
     if choices.text_column is None and text not in WORDS:
-        refuse_ids(table, text)
+        refuse_ids(table, text, tagged=tagged)
     columns = f"words from {text!r}" + (f", tags from {label!r}" if label else "")
     names = table.class_names(label) if label else None
     found = Found(columns, label_column=label if tagged else None)
@@ -120,7 +122,7 @@ def find_columns(
     by_order = [name for name in columns if name.strip() and name != "Unnamed: 0"] or columns
     if len(by_order) > 2 and _counts_sentences(by_order[0]):
         by_order = by_order[1:]
-    text = choices.text_column or usual_column(columns, WORDS) or by_order[0]
+    text = choices.text_column or usual_column(columns, WORDS) or _text_column(table, by_order)
     usual = choices.kind.column_names + (TAGS if tagged else ())
     earlier = [found.label_column for found in before if found.label_column]
     if choices.label_column:
@@ -140,12 +142,41 @@ def find_columns(
     return text, label
 
 
+def _text_column(table: Table, by_order: list[str]) -> str:
+    """The first column; but a column called so holds the text where the first holds no words."""
+    named = usual_column(by_order, TEXTS)
+    if named is None or named == by_order[0]:
+        return by_order[0]
+    _, row = next(table.rows([by_order[0]]), ("", {}))
+    cell = row.get(by_order[0])
+    has_words = isinstance(cell, list) or (isinstance(cell, str) and len(cell.split()) > 1)
+    return by_order[0] if has_words else named
+
+
 def _split_tags(cell: str, place: str, column: str, number: int) -> list:
-    """The tags in a cell of a CSV: a list, or separated by blanks, or by commas."""
+    """The tags in a cell of a CSV: a list, or separated by blanks, or by commas.
+
+    Raises:
+        InputError: a list that is none of JSON or Python.
+    """
+    if re.fullmatch(r"\[[^\s\]].*\]", cell) and parse_literal(cell) is None:
+        raise InputError(
+            f"{place}: column {column!r} holds {shown(cell)}, no list of JSON or Python; write "
+            "lists by json.dumps, or tags separated by single spaces"
+        )
     tags = parse_list(cell, place, column, is_text=False)
     parts = [part.strip() for part in cell.split(",")]
     has_commas = len(parts) > 1 and (len(tags) == 1 or str(tags[0]).endswith(","))
     return parts if has_commas and len(parts) == number and not cell.startswith("[") else tags
+
+
+def _without_commas(tokens: list, tags: str) -> list:
+    """The words without the commas between them, where commas separate words and tags alike."""
+    ends = [str(token)[-1:] == "," for token in tokens]
+    between = len(tokens) > 1 and ends == [True] * (len(tokens) - 1) + [False]
+    return (
+        [t.rstrip(",") for t in tokens] if between and tags.count(",") == len(ends) - 1 else tokens
+    )
 
 
 def _counts_sentences(column: str) -> bool:
@@ -180,5 +211,6 @@ def _sentences(table: Table, text: str, label: str | None, tagged: bool) -> Iter
                     )
             tokens = parse_list(tokens, place, text, is_text=True)
             if tags is not None:
-                tags = _split_tags(tags, place, label, len(tokens))
+                tags = _split_tags(cell_of_tags := tags, place, label, len(tokens))
+                tokens = _without_commas(tokens, cell_of_tags)
         yield Cells(place, tokens, tags, None)

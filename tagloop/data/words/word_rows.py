@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import dropwhile, islice, pairwise
 from typing import Any, NamedTuple
 
 from tagloop.data.lines import SNIFFED_LINES
@@ -48,14 +48,17 @@ def is_one_word_a_row(table: Table, text: str, label: str | None) -> bool:
     return all(len(cell.split()) <= 1 for cell in (*words, *tags))
 
 
-def refuse_ids(table: Table, text: str) -> None:
+def refuse_ids(table: Table, text: str, *, tagged: bool) -> None:
     """Refuse a column of words that was taken for its place alone, and holds ids.
+
+    Args:
+        tagged: another column holds tags, so at least two others are needed for a doubt.
 
     Raises:
         InputError: the column looks like ids.
     """
     rows = [row for _, row in islice(table.rows(), SNIFFED_LINES)]
-    if len(table.columns) < 3 or not all(isinstance(row.get(text), str) for row in rows):
+    if len(table.columns) < 2 + tagged or not all(isinstance(row.get(text), str) for row in rows):
         return
     cells = [row[text] for row in rows if row[text]]
     if all(len(cell.split()) == 1 for cell in cells) and looks_like_ids([cells]):
@@ -79,7 +82,7 @@ def group_words(table: Table, text: str, label: str | None) -> Iterator[Cells]:
     """
     number = next(filter(numbers_sentences, _others(table, text, label)), None)
     columns = [name for name in (text, label, number) if name is not None]
-    if number is None and not any(_is_blank(row) for _, row in table.rows_and_blanks(columns)):
+    if number is None and not _has_blanks_inside(table, columns):
         raise InputError(
             f"{table.where}: one word a row (column {text!r}), and nothing tells where sentences "
             "end; add a column sentence_id, or a blank line after each sentence (where every row "
@@ -185,6 +188,12 @@ def _refuse_line_breaks(place: str, row: dict | None) -> None:
                 "word: a quote there opens a cell that ends lines later; double the quotes that "
                 'are words and put them in quotes (""""), or save the table without any quoting'
             )
+
+
+def _has_blanks_inside(table: Table, columns: list[str]) -> bool:
+    """Whether a blank row stands between two others; those at the end part nothing."""
+    kinds = (_is_blank(row) for _, row in table.rows_and_blanks(columns))
+    return any(is_blank and not after for is_blank, after in pairwise(dropwhile(bool, kinds)))
 
 
 def _is_blank(row: dict | None) -> bool:

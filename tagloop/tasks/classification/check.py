@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.data.check import SAYS_NOTHING, FirstSight, Report, SplitCounts, Survey
-from tagloop.data.rows import cell_text
+from tagloop.data.rows import ClassNames, cell_text, same_number
 from tagloop.data.sources import find_sources
 from tagloop.data.tables import open_table
 from tagloop.errors import InputError
@@ -17,7 +18,7 @@ from tagloop.models.tokenizers import longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.classification.columns import choose_columns
-from tagloop.tasks.classification.labels import labels_of_cells
+from tagloop.tasks.classification.labels import labels_of_cells, spellings
 
 
 def check_task(config: Config) -> Report:
@@ -58,21 +59,32 @@ class TextSurvey(Survey):
         super().__init__(config, sources, notes)
         self.cells: dict[str, set[str]] = {}  # of the label column, by split as stored
         self.has_classes = True  # else labels are numbers
+        self.classes: list[str] = []
         self.missing: frozenset[str] = frozenset()  # cells that say that a row has no label
         self.tokenizer: PreTrainedTokenizerFast | None = None
 
     def rows(self, split: str) -> Iterator[TextRow]:
         table = open_table(self.sources[split], split)
         chosen = choose_columns(self.config, table, split)
-        names = table.class_names(chosen["label"]) if chosen["label"] else None
+        classes = self._class_names()
         columns = [column for column in chosen.values() if column is not None]
         for place, row in table.rows(columns):
             cells = {name: cell_text(row, column, place) for name, column in chosen.items()}
-            label = (cells["label"] or "").strip()
-            if names and label:
-                label = names[int(label)] if label != "-1" else ""
+            label = (classes.number(cells["label"], split, place) or "").strip()
+            if classes.names and label:
+                label = classes.names[int(label)] if label != "-1" else ""
             texts = [cells["text"] or ""] + ([cells["pair"] or ""] if chosen["pair"] else [])
             yield TextRow(place, texts, label or None)
+
+    def _class_names(self) -> ClassNames:
+        """The names of the integers of the label column; of the splits that can be opened."""
+        names = {}
+        for split, source in self.sources.items():
+            with suppress(InputError):  # the split itself says so when it is read
+                table = open_table(source, split)
+                column = choose_columns(self.config, table, split)["label"]
+                names[split] = table.class_names(column) if column else None
+        return ClassNames(names)
 
     def texts_of(self, row: TextRow) -> list[str]:
         return row.texts
@@ -92,11 +104,14 @@ class TextSurvey(Survey):
         try:
             column = labels_of_cells(self.cells)
         except InputError as error:
-            self.report.problem("labels that are no finite numbers", str(error))
+            self.report.problem("labels that cannot be read", str(error))
             self.totals = {}  # Nothing more can be said of these rows.
             return
         if column is not None:
             self.has_classes, self.missing = bool(column.classes), column.missing
+            self.classes = column.classes
+            for line in spellings(set().union(*self.cells.values()), self.classes):
+                self.report.fact("note", line)
         for split, cells in self.cells.items():
             if split != "predict" and cells and not cells - self.missing:
                 self.report.problem(SAYS_NOTHING, f"{split}: {self.no_labels}")
@@ -107,6 +122,8 @@ class TextSurvey(Survey):
     def look_at(self, stored: str, split: str, counts: TextCounts, row: TextRow) -> None:
         if split == "predict" or row.label in self.missing:
             row = row._replace(label=None)
+        elif row.label is not None and self.has_classes and row.label not in self.classes:
+            row = row._replace(label=same_number(row.label, self.classes) or row.label)
         if split != "predict":
             self.compare(split, counts, row)
         if not any(map(str.strip, row.texts)):

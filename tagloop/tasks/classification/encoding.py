@@ -162,7 +162,8 @@ def encode_texts(
     if "token_type_ids" not in tokenizer.model_input_names:
         arrays["type_ids"] = None
     cells = dataset["label"][:]
-    values = [None if cell is None else read_label(cell) for cell in cells]
+    known = {cell: read_label(cell) for cell in {*cells} - {None}}
+    values = [known.get(cell) for cell in cells]
     is_class = num_classes is not None
     labels = np.array([value or 0 for value in values], np.int64 if is_class else np.float32)
     has_label = np.array([value is not None for value in values], dtype=bool)

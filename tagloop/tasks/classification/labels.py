@@ -1,10 +1,11 @@
 """What the cells of a label column mean: classes, numbers, or nothing."""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tagloop.data.rows import Rows
+from tagloop.data.rows import Rows, number_of, same_number
 from tagloop.errors import InputError
 from tagloop.models.heads import checkpoint_labels
 from tagloop.options.config import Config
@@ -28,7 +29,8 @@ class LabelColumn(NamedTuple):
 def labels_of_cells(cells: Mapping[str, set[str]]) -> LabelColumn | None:
     """The meaning of the cells of a label column; None if no row has a label.
 
-    Whole numbers are classes, other numbers make a regression. Among numbers, what stands for no
+    Whole numbers are classes, each of them once however it is spelt (1, 1.0), as the training data
+    spells it; other numbers make a regression. Among numbers, what stands for no
     value ("nan") is no label; nor is -1 of another split where the training data has no -1, as in
     GLUE's test files.
 
@@ -37,18 +39,19 @@ def labels_of_cells(cells: Mapping[str, set[str]]) -> LabelColumn | None:
             part in it: what is predicted shapes nothing.
 
     Raises:
-        InputError: a number is infinite.
+        InputError: a number is infinite, or has a comma in it.
     """
     learned = {split: found for split, found in cells.items() if split != "predict"}
     numbers: dict[str, float] = {}
     words = set()
     for cell in set().union(*learned.values()):
-        try:
-            numbers[cell] = float(cell)
-        except ValueError:
+        if (number := number_of(cell)) is None:
             words.add(cell)
+        else:
+            numbers[cell] = number
     missing = {cell for cell in words if cell.lower() in NO_VALUE}
     missing |= {cell for cell, number in numbers.items() if math.isnan(number)}
+    _refuse_commas(learned, words - missing)
     if words - missing:
         return LabelColumn(sorted(words | numbers.keys()), frozenset())
     for split, found in learned.items():
@@ -59,13 +62,42 @@ def labels_of_cells(cells: Mapping[str, set[str]]) -> LabelColumn | None:
             )
     numbers = {cell: number for cell, number in numbers.items() if cell not in missing}
     are_classes = all(number.is_integer() for number in numbers.values())
-    trained = {numbers.get(cell) for cell in learned.get("train", ())}
-    if are_classes and "train" in learned and -1 not in trained:
+    trained = learned.get("train", set())
+    if are_classes and "train" in learned and -1 not in map(numbers.get, trained):
         missing |= {cell for cell, number in numbers.items() if number == -1}
-    classes = sorted(numbers.keys() - missing, key=numbers.get)
+    spelt = sorted(
+        numbers.keys() - missing, key=lambda cell: (cell not in trained, len(cell), cell)
+    )
+    classes = sorted({numbers[cell]: cell for cell in reversed(spelt)}.values(), key=numbers.get)
     if not classes:
         return None
     return LabelColumn(classes if are_classes else [], frozenset(missing))
+
+
+def _refuse_commas(cells: Mapping[str, set[str]], words: set[str]) -> None:
+    """Raise InputError if all words are numbers with a comma in them: as classes they say nothing.
+
+    Args:
+        words: the cells that are neither numbers nor empty.
+    """
+    if words and all(re.fullmatch(r"[+-]?[0-9]+(,[0-9]+)+", word) for word in words):
+        split, first = min((split, word) for split, of in cells.items() for word in of & words)
+        raise InputError(
+            f"{split}: the label {first!r} has a comma in it. Of a number write "
+            f"{first.replace(',', '.', 1)!r}; several classes of one text cannot be learned"
+        )
+
+
+def spellings(cells: Iterable[str], classes: Sequence[str]) -> list[str]:
+    """A remark on every cell that is a class in another spelling.
+
+    >>> spellings(["0", "1", "1.0"], ["0", "1"])
+    ["the label '1.0' is the class '1'"]
+    """
+    named = {cell: same_number(cell, classes) for cell in cells if cell not in classes}
+    return [
+        f"the label {cell!r} is the class {name!r}" for cell, name in sorted(named.items()) if name
+    ]
 
 
 def labels_of_rows(rows: Rows) -> LabelColumn | None:
@@ -109,10 +141,24 @@ def choose_classes(config: Config, found: LabelColumn | None) -> list[str]:
     return named if are_numbered(named, found.classes) else found.classes
 
 
+def as_named(config: Config, found: LabelColumn | None) -> LabelColumn | None:
+    """The classes of the data, as the model of a checkpoint spells them: 1 for 1.0."""
+    if found is None or not found.classes or not config.model_name_or_path:
+        return found
+    named = checkpoint_labels(config)
+    return found._replace(
+        classes=[
+            name if name in named else same_number(name, named) or name for name in found.classes
+        ]
+    )
+
+
 def are_numbered(named: list[str], classes: list[str]) -> bool:
     """Whether a model calls its classes LABEL_0, LABEL_1, ..., and the data 0, 1, ..."""
-    numbers = {str(number) for number in range(len(named))}
-    return named == [f"LABEL_{number}" for number in range(len(named))] and {*classes} <= numbers
+    numbers = [str(number) for number in range(len(named))]
+    return named == [f"LABEL_{number}" for number in numbers] and all(
+        same_number(name, numbers) for name in classes
+    )
 
 
 def _require_numbers(config: Config, found: LabelColumn) -> None:

@@ -28,6 +28,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from tagloop.batches.packing import MicroBatch
+from tagloop.data.labels import labels_alike
 from tagloop.data.rows import Rows, load_rows
 from tagloop.errors import InputError
 from tagloop.files import write_text
@@ -40,7 +41,12 @@ from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.classification.card import describe_card
 from tagloop.tasks.classification.columns import choose_columns
 from tagloop.tasks.classification.encoding import LabelledRows, encode_texts
-from tagloop.tasks.classification.labels import are_numbered, choose_classes, labels_of_rows
+from tagloop.tasks.classification.labels import (
+    are_numbered,
+    as_named,
+    choose_classes,
+    labels_of_rows,
+)
 from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
 
 USUAL_CLASSES = 100  # a small file may have as many classes as texts
@@ -190,7 +196,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
         InputError: bad data, or options that do not fit it.
     """
     rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
-    found = labels_of_rows(rows)
+    found = as_named(config, labels_of_rows(rows))
     labels = choose_classes(config, found)
     check_variety(rows, found.classes if found else [])
     metric = choose_metric(config, METRICS_OF_CLASSES if labels else METRICS_OF_NUMBERS)
@@ -222,9 +228,26 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
         if cut:
             warnings.append(f"{split}: {cut:,} texts lost their end; the model takes no more")
     labels = list(model_config.id2label.values()) if labels else []
+    if labels and "train" in examples:
+        warnings += labels_alike({"": labels}) + unlearned(labels, examples)
     return Classification(
         config, rows, labels, tokenizer, model_config, examples, metric, warnings, unknown
     )
+
+
+def unlearned(labels: list[str], examples: dict[str, LabelledRows]) -> list[str]:
+    """A warning for every split with classes that the training split does not have."""
+    learned = {*examples["train"].labels[examples["train"].has_label]}
+    warnings = []
+    for split, rows in examples.items():
+        others = sorted({*rows.labels[rows.has_label]} - learned)
+        if others and split != "predict":
+            names = ", ".join(labels[other] for other in others if other < len(labels))
+            warnings.append(
+                f"{split}: classes that the training split does not have, and no model can learn: "
+                f"{names}"
+            )
+    return warnings
 
 
 def check_variety(rows: Rows, labels: list[str]) -> None:

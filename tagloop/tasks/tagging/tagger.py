@@ -172,7 +172,8 @@ class Tagger:
         if self.task == "pos":
             return []
         entities = []
-        for first, end, label in schemes.spans(tags):
+        scheme = schemes.scheme_of_labels([*self.model.config.id2label.values()])
+        for first, end, label in schemes.spans(schemes.to_iob2(tags, scheme) if scheme else tags):
             begin, stop = offsets[first][0], offsets[end - 1][1]
             score = round(sum(scores[first:end]) / (end - first), DIGITS)
             entities.append(
@@ -231,7 +232,7 @@ def load_tagger(
         device = accelerator or "cpu"
     model.to(device).eval()
     tags = list(model.config.id2label.values())
-    marks_spans = all(tag == "O" or (tag[:2] in ("B-", "I-") and tag[2:]) for tag in tags)
+    marks_spans = all(tag == "O" or schemes.is_span_tag(tag) for tag in tags)
     return Tagger(
         model,
         tokenizer,

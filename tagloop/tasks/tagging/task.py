@@ -18,6 +18,7 @@ from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.batches.packing import MicroBatch
 from tagloop.data.sources import SPLITS
 from tagloop.data.splitting import detect_way
+from tagloop.data.words import schemes
 from tagloop.data.words.corpus import Corpus, load_corpus
 from tagloop.errors import InputError
 from tagloop.models.heads import unknown_labels
@@ -29,7 +30,7 @@ from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.card import describe_card
 from tagloop.tasks.tagging.decoding import decode
-from tagloop.tasks.tagging.kinds import read_choices
+from tagloop.tasks.tagging.kinds import KINDS, read_choices
 from tagloop.tasks.tagging.predictions import logits_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
 from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
@@ -135,6 +136,8 @@ class Tagging:
 
         task, predicted = self.config.task_name, self._tags(split, predictions["label"])
         gold = self._tags(split, self.examples[split].references)
+        if KINDS[task].has_spans:
+            refuse_plain_tags(self.config, predicted)
         scores = TokenScores().compute(
             predictions=predicted,
             references=gold,
@@ -223,6 +226,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     head = AutoModelForTokenClassification
     model_config = load_model_config(config, head, tokenizer, corpus.labels)
     vars(model_config).pop("tagloop", None)  # of the run that made this model
+    refuse_other_schemes(config, list(model_config.label2id))
     unknown = unknown_labels(model_config, corpus.labels, corpus.warnings)
     max_length = max_input_length(config, head, model_config, tokenizer)
     examples = {
@@ -245,6 +249,36 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
         if len(windows) == 0:
             raise InputError(f"the {split} split has no words")
     return Tagging(config, corpus, tokenizer, model_config, examples, metric, unknown)
+
+
+def refuse_other_schemes(config: Config, labels: list[str]) -> None:
+    """Refuse a model whose spans have ends of their own (E-, S-, L-, U-): data is read as IOB2.
+
+    Raises:
+        InputError: the labels of the model are those of such a scheme.
+    """
+    scheme = schemes.scheme_of_labels(labels) if KINDS[config.task_name].has_spans else None
+    if scheme is not None:
+        raise InputError(
+            f"{config.model_name_or_path}: the labels of this model ({', '.join(labels[:9])}) are "
+            f"{scheme}, and only IOB2 (B-, I-) is trained and scored here; predict.py finds the "
+            "entities of this model; to train, name the model that it was made from"
+        )
+
+
+def refuse_plain_tags(config: Config, predicted: list[list[str]]) -> None:
+    """Refuse predictions that are no spans, as of a model with the label X or [CLS].
+
+    Raises:
+        InputError: a tag is neither O nor begins with B- or I-.
+    """
+    for tag in sorted(set(itertools.chain.from_iterable(predicted))):
+        if tag != "O" and tag[:2] not in ("B-", "I-"):
+            raise InputError(
+                f"{config.model_name_or_path}: the model predicts the tag {tag!r}, which is no tag "
+                "of spans (O, B-, I-), so there is no F1; train a new head "
+                "(--ignore_mismatched_sizes), or score plain tags with --task_name pos"
+            )
 
 
 def known_metrics(config: Config, labels: list[str]) -> list[Metric]:
