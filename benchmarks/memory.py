@@ -41,6 +41,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(REPO))  # for train_loop
 KINDS = {"one process": (1, "cpu.yaml"), "DDP": (2, "cpu_2proc.yaml"), "FSDP2": (2, "fsdp2.yaml")}
+FORMULA = """\
+P parameters, n GPUs, L parameters of the two largest layers, T of the largest tensor, in bf16:
+DDP 16 P + 2 P bytes a GPU, FSDP2 16 P / n + 2 L; copy of a checkpoint 12 P with DDP, on the main
+process, and 12 P / n + 4 T with FSDP2, on each. Cells of a micro-batch come on top."""
 COLUMNS = 128
 ROWS = (2, 6)  # of a micro-batch: two updates, whose difference is that of their cells
 PAPER = {  # parameters, those of the two largest layers, those of the largest tensor
@@ -246,7 +250,8 @@ def projected(measured: dict[str, list[dict]]) -> str:
             values = (ddp, fsdp, *copies)
             rows.append([name, processes, *(f"{value / 2**30:,.1f}" for value in values)])
     header = ["projected, GiB, without cells", "GPUs", "DDP, a GPU", "FSDP2, a GPU"]
-    return table([*header, "copy of DDP, main process", "copy of FSDP2, a process"], rows)
+    header += ["copy of DDP, main process", "copy of FSDP2, a process"]
+    return f"{table(header, rows)}\n\n{FORMULA}"
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def test_a_full_disk_of_one_process_stops_all_and_loses_nothing(runs, tmp_path):
     assert result.returncode != 0
     reason = f"process 1: {os.strerror(28)}"
     assert f"step_10: the checkpoint could not be written: {reason}" in result.stdout
-    assert "Traceback" not in result.stdout.split("torch.distributed.elastic")[0]
+    assert 'train_loop.py", line' not in result.stdout, "no traceback but the launcher's own"
     left = {path.name for path in folder.iterdir() if "step" in path.name}
     assert left == {"step_5", "step_6"}, "step_6 is the best one"
     shard(f"--output_dir={folder}", AUTO)

@@ -108,10 +108,10 @@ def files_of(file: str, names: Iterable[str]) -> list[str]:
     Raises:
         DamagedCheckpoint: one of them is missing.
     """
-    found = _of_processes(file, names)
-    needed = [file_of_process(file, index, len(found)) for index in range(len(found))]
-    if not found or file in names:
-        needed = [file]
+    found, needed = _of_processes(file, names), [file]
+    if found and file not in names:
+        num_files = int(found[-1].split("-of-")[1].split(".")[0])
+        needed = [file_of_process(file, index, num_files) for index in range(num_files)]
     for name in needed:
         if name not in names:
             raise DamagedCheckpoint(f"its manifest does not list {name}")
