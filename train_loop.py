@@ -38,7 +38,7 @@ from tagloop.checkpoints.identity import build_identity, check_same_options, req
 from tagloop.checkpoints.remedies import with_remedy
 from tagloop.checkpoints.resume import EarlierRun, find_earlier, load_best, restore
 from tagloop.checkpoints.save import save_checkpoint
-from tagloop.checkpoints.state import require_finite, whole_weights
+from tagloop.checkpoints.state import require_finite
 from tagloop.errors import NotFinite
 from tagloop.options.config import Config
 from tagloop.options.scripts import run_script
@@ -332,8 +332,8 @@ def finish(run: Run, measured: dict) -> dict:
             scores, predictions[split] = evaluate(run, split)
             if split == "test":
                 results["test"] = scores
-    weights = whole_weights(run) if config.do_train else None
-    return on_main(run.accelerator, lambda: run_folder.finish(run, weights, results, predictions))
+    files = run_folder.write_trained_model(run) if config.do_train else {}
+    return on_main(run.accelerator, lambda: run_folder.finish(run, files, results, predictions))
 
 
 def cli(argv: list[str] | None = None) -> int:

@@ -186,27 +186,41 @@ def write_json(path: Path, values: dict) -> None:
     write_text(path, text + "\n")
 
 
-def sync_files(folder: Path) -> dict[str, dict]:
-    """Bring the files of a folder to the disk, with the mode of any new file of this user.
+def sync_file(path: Path) -> dict:
+    """Bring a file to the disk, with the mode that a new file has in its folder.
+
+    Returns:
+        {"size": bytes, "sha256": hex digest}
+    """
+    # safetensors writes files that only this user may read. The folder, which is new, too, shows
+    # what others may do; os.umask would have to set the mode to read it, for all threads.
+    path.chmod(path.parent.stat().st_mode & 0o666)
+    fsync(path)
+    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def sync_files(folder: Path, known: dict[str, dict] | None = None) -> dict[str, dict]:
+    """Bring the files of a new folder to the disk, with the mode of any new file of this user.
 
     Folders inside of the folder are deleted.
 
+    Args:
+        known: the results of `sync_file` for files on which it was called.
+
     Returns:
         {name: {"size": bytes, "sha256": hex digest}}, in the order of the names.
+
+    Raises:
+        OSError: a file cannot be read, or a file of `known` is gone.
     """
-    # A new file shows the mode. os.umask would have to set the mode to read it, for all threads.
-    probe = folder / "tmp-mode"
-    probe.touch()
-    mode = probe.stat().st_mode
-    probe.unlink()
-    facts = {}
+    facts, known = {}, known or {}
     for path in sorted(folder.iterdir()):
         if path.is_dir():  # A tokenizer may write further templates here, which no run reads.
             shutil.rmtree(path)
             continue
-        path.chmod(mode)  # safetensors writes files that only this user may read.
-        fsync(path)
-        facts[path.name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        facts[path.name] = known.get(path.name) or sync_file(path)
+    for name in known.keys() - facts.keys():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / name))
     fsync(folder)
     return facts
 

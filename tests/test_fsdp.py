@@ -1,13 +1,28 @@
 """FSDP2 learns what DDP learns, and either goes on where the other stopped. Here on CPUs."""
 
 import json
+import os
 import shutil
+import signal
 
+import psutil
 import pytest
 import torch
 import transformers
-from launches import REPO, SMALL, assert_same_metrics, launch, read_json, read_metrics
+from launches import (
+    REPO,
+    SMALL,
+    assert_same_metrics,
+    finish,
+    launch,
+    read_json,
+    read_metrics,
+    start,
+    wait_until,
+)
 from safetensors.torch import load_file
+
+from tagloop.checkpoints import checkpoint
 
 FSDP2 = str(REPO / "accelerate_configs" / "fsdp2.yaml")
 AUTO = "--resume_from_checkpoint=auto"
@@ -19,11 +34,16 @@ OPTIONS = [
 pytestmark = pytest.mark.slow
 
 
-def shard(*arguments, check=True, config_file=FSDP2):
-    return launch(
-        *OPTIONS, *arguments, script="tests/fsdp_worker.py", check=check,
-        environment={"CUDA_VISIBLE_DEVICES": "none"},  # the CPU is meant
-        launcher=["--config_file", config_file, "--num_processes", "2",
+def shard(*arguments, check=True, config_file=FSDP2, processes=2, **environment):
+    process = start_shards(*arguments, config_file=config_file, processes=processes, **environment)
+    return finish(process, check=check)
+
+
+def start_shards(*arguments, config_file=FSDP2, processes=2, **environment):
+    return start(
+        *OPTIONS, *arguments, script="tests/fsdp_worker.py",
+        environment={"CUDA_VISIBLE_DEVICES": "none"} | environment,  # the CPU is meant
+        launcher=["--config_file", config_file, "--num_processes", str(processes),
                   "--mixed_precision", "no", "--main_process_port", "0"],
     )  # fmt: skip
 
@@ -40,9 +60,9 @@ def runs(tmp_path_factory):
 def unfinish(folder, copy, keep):
     """What a run leaves that was killed after a checkpoint."""
     shutil.copytree(folder, copy)
-    for checkpoint in copy.glob("step_*"):
-        if checkpoint.name not in keep:
-            shutil.rmtree(checkpoint)
+    for path in copy.glob("step_*"):
+        if path.name not in keep:
+            shutil.rmtree(path)
     record = read_json(copy / "run.json") | {"finished": False}
     (copy / "run.json").write_text(json.dumps(record))
     return copy
@@ -100,3 +120,88 @@ def test_a_layer_that_is_not_there_is_an_error(tmp_path):
     assert result.returncode != 0
     assert "BertForTokenClassification has no LlamaDecoderLayer" in result.stdout
     assert "its longest list holds BertLayer" in result.stdout
+
+
+def of_processes(folder, kind) -> list[dict[str, torch.Tensor]]:
+    """The tensors of a checkpoint by the process that wrote them."""
+    return [load_file(path) for path in sorted(folder.glob(f"{kind}-0000?-of-00002.safetensors"))]
+
+
+def test_each_process_writes_a_share_of_a_checkpoint(runs):
+    folder, sizes, largest = runs / "fsdp" / "step_5", [0, 0], 0
+    assert checkpoint.verify(folder)["step"] == 5
+    for kind in ("model", "optimizer"):
+        assert not (folder / f"{kind}.safetensors").exists()
+        whole = load_file(runs / "ddp" / "step_5" / f"{kind}.safetensors")
+        shares = of_processes(folder, kind)
+        assert not shares[0].keys() & shares[1].keys()
+        for name, tensor in whole.items():
+            found = shares[name in shares[1]][name]
+            assert (found.shape, found.dtype) == (tensor.shape, tensor.dtype)
+        for index, share in enumerate(shares):
+            assert share.keys() <= whole.keys()
+            sizes[index] += sum(tensor.nbytes for tensor in share.values())
+        largest += max(tensor.nbytes for tensor in whole.values())
+    assert abs(sizes[0] - sizes[1]) < largest, "tensors are not divided"
+
+
+def test_a_checkpoint_of_several_files_is_a_model_folder(runs):
+    folder = runs / "fsdp" / "step_5"
+    model = transformers.AutoModelForTokenClassification.from_pretrained(folder)
+    saved = {name: t for share in of_processes(folder, "model") for name, t in share.items()}
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, saved[name])
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_other_numbers_of_processes_go_on_with_the_shares(runs, processes, tmp_path):
+    """One process without FSDP; three processes that shard in another way."""
+    copy = unfinish(runs / "fsdp", tmp_path / "run", keep=["step_5"])
+    if processes == 1:
+        launch(*OPTIONS, f"--output_dir={copy}", AUTO)
+    else:
+        shard(f"--output_dir={copy}", AUTO, processes=processes)
+    assert_same_run(copy, runs / "fsdp")
+
+
+def test_a_lost_share_is_damage(runs, tmp_path):
+    copy = unfinish(runs / "fsdp", tmp_path / "run", keep=["step_5"])
+    manifest = read_json(copy / "step_5" / "manifest.json")
+    name = "optimizer-00002-of-00002.safetensors"
+    (copy / "step_5" / name).unlink()
+    with pytest.raises(checkpoint.DamagedCheckpoint, match=name):
+        checkpoint.verify(copy / "step_5")
+    names = manifest["files"].keys() - {name}
+    with pytest.raises(checkpoint.DamagedCheckpoint, match="does not list optimizer-"):
+        checkpoint.files_of("optimizer.safetensors", names)
+
+
+def test_a_full_disk_of_one_process_stops_all_and_loses_nothing(runs, tmp_path):
+    folder = tmp_path / "run"
+    result = shard(f"--output_dir={folder}", check=False, FULL_DISK="10")
+    assert result.returncode != 0
+    reason = f"process 1: {os.strerror(28)}"
+    assert f"step_10: the checkpoint could not be written: {reason}" in result.stdout
+    assert 'train_loop.py", line' not in result.stdout, "no traceback but the launcher's own"
+    left = {path.name for path in folder.iterdir() if "step" in path.name}
+    assert left == {"step_5", "step_6"}, "step_6 is the best one"
+    shard(f"--output_dir={folder}", AUTO)
+    assert_same_run(folder, runs / "fsdp")
+    expected = (runs / "fsdp" / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == expected
+
+
+def test_a_kill_before_all_have_written_leaves_the_checkpoint_before(runs, tmp_path):
+    folder = tmp_path / "run"
+    process = start_shards(f"--output_dir={folder}", SLOW_DISK="10")
+    share = folder / "tmp-step_10" / "model-00001-of-00002.safetensors"
+    wait_until(share.exists, "the first process has begun to write its share of step_10")
+    for each in psutil.Process(process.pid).children(recursive=True):
+        each.kill()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "step_10").exists()
+    shard(f"--output_dir={folder}", AUTO)
+    assert not list(folder.glob("tmp-*"))
+    expected = (runs / "fsdp" / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == expected

@@ -26,11 +26,12 @@ from tagloop.files import (
     sync_files,
     write_text,
 )
+from tagloop.models.saving import INDEX, WEIGHTS
 from tagloop.records import known_fields, read_record
 
 FORMAT_VERSION = 1
 NAME = re.compile(r"(step|epoch)_\d+")
-MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
+MANIFEST = "manifest.json"
 MOMENTS, OPTIMIZER, OLD_OPTIMIZER = "optimizer.safetensors", "optimizer.json", "optimizer.pt"
 # Errors that unexpected JSON may raise: "[" 100,000 times or 1e999, for example.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
@@ -57,11 +58,12 @@ class DamagedCheckpoint(Exception):
     """A folder is no complete checkpoint of a format that this version reads; says why."""
 
 
-def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
+def publish(folder: Path, write: Callable[[Path], dict[str, dict]], facts: dict) -> None:
     """Write a checkpoint so that it appears under its name complete, or not at all.
 
     Args:
-        write: writes the files into a given folder.
+        write: writes the files into a given folder. The result has the facts about those files
+            that are synced already, as `sync_file` returns them.
         facts: JSON values for the manifest.
 
     Raises:
@@ -69,13 +71,58 @@ def publish(folder: Path, write: Callable[[Path], None], facts: dict) -> None:
     """
 
     def write_with_manifest(into: Path) -> None:
-        write(into)
-        manifest = {"format_version": FORMAT_VERSION, **facts, "files": sync_files(into)}
+        files = sync_files(into, write(into))
+        manifest = {"format_version": FORMAT_VERSION, **facts, "files": files}
         manifest["sha256"] = _digest(manifest)
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
         write_text(into / MANIFEST, text)  # Without a final newline every lost byte is noticed.
 
     replace_folder(folder, write_with_manifest, is_ours)
+
+
+def file_of_process(file: str, index: int, num_files: int) -> str:
+    """The name of one of the files that together hold the weights, or the moments.
+
+    >>> file_of_process("model.safetensors", 0, 1)
+    'model.safetensors'
+    >>> file_of_process("model.safetensors", 0, 2)
+    'model-00001-of-00002.safetensors'
+
+    Args:
+        file: WEIGHTS or MOMENTS.
+        index: of the process that writes the file.
+        num_files: the number of processes that write such a file.
+    """
+    if num_files == 1:
+        return file
+    stem, ending = file.split(".")
+    return f"{stem}-{index + 1:05}-of-{num_files:05}.{ending}"
+
+
+def files_of(file: str, names: Iterable[str]) -> list[str]:
+    """The files among `names` that together hold the weights, or the moments.
+
+    Args:
+        file: WEIGHTS or MOMENTS.
+
+    Raises:
+        DamagedCheckpoint: one of them is missing.
+    """
+    found, needed = _of_processes(file, names), [file]
+    if found and file not in names:
+        num_files = int(found[-1].split("-of-")[1].split(".")[0])
+        needed = [file_of_process(file, index, num_files) for index in range(num_files)]
+    for name in needed:
+        if name not in names:
+            raise DamagedCheckpoint(f"its manifest does not list {name}")
+    return needed
+
+
+def _of_processes(file: str, names: Iterable[str]) -> list[str]:
+    """The names that file_of_process gives to the files of several processes, in their order."""
+    stem, ending = file.split(".")
+    form = re.compile(rf"{stem}-\d{{5}}-of-\d{{5}}\.{ending}")
+    return sorted(name for name in names if form.fullmatch(name))
 
 
 def verify(folder: Path) -> dict:
@@ -127,7 +174,8 @@ def is_ours(folder: Path) -> bool:
     if {"format_version", "step", "files"} <= read_json(folder / MANIFEST).keys():
         return True
     names = {path.name for path in folder.iterdir()}
-    return WEIGHTS in names and bool(names & {MOMENTS, OLD_OPTIMIZER})
+    has_moments = names & {MOMENTS, OLD_OPTIMIZER} or _of_processes(MOMENTS, names)
+    return bool(names & {WEIGHTS, INDEX} and has_moments)
 
 
 def best_of(folder: Path) -> str | None:

@@ -2,8 +2,9 @@
 
 import contextlib
 
-from tagloop.checkpoints.checkpoint import prune, publish
-from tagloop.checkpoints.state import pack_state, require_finite
+from tagloop.checkpoints.checkpoint import prune
+from tagloop.checkpoints.packed import pack_state
+from tagloop.checkpoints.state import require_finite
 from tagloop.files import WRITE_ERRORS, describe_write_error
 from tagloop.options.config import Config
 from tagloop.run import Run
@@ -30,7 +31,7 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
 
     def publish_and_prune() -> str | None:
         try:
-            publish(folder, packed.write, packed.facts)
+            packed.publish(folder)
         except WRITE_ERRORS as error:
             reason = describe_write_error(error)
             return (
@@ -41,7 +42,7 @@ def save_checkpoint(run: Run, *, epoch: int | None, is_best: bool) -> None:
             prune(run.folder, keep=how_many(run.config), spare=spare, say=run.say)
         return None
 
-    run.background.start(publish_and_prune)
+    run.background.start(publish_and_prune, packed.help_to_publish)
 
 
 def how_many(config: Config) -> int | None:

@@ -6,14 +6,15 @@
     optimizer.json      groups of parameters with their options, schedule, loss scaler
     manifest.json       the fields of Facts; checkpoint.py adds sizes and digests
 
-The main process gathers the whole state, so a checkpoint does not depend on the number of
-processes. The values of a checkpoint are compared with the run's own model and options before they
-are loaded. No file can contain code. Earlier versions wrote optimizer.pt instead of the two
-optimizer files; it is read with `weights_only=True`.
+Tensors are whole, so a checkpoint does not depend on the number of processes. Under FSDP2 each
+process writes some of the tensors, into model-00001-of-00002.safetensors and
+optimizer-00001-of-00002.safetensors, and model.safetensors.index.json tells transformers which file
+has which weight. The values of a checkpoint are compared with the run's own model and options
+before they are loaded. No file can contain code. Earlier versions wrote optimizer.pt instead of the
+two optimizer files; it is read with `weights_only=True`.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
-    get_optimizer_state_dict,
     set_model_state_dict,
     set_optimizer_state_dict,
 )
@@ -36,14 +36,15 @@ from tagloop.checkpoints.checkpoint import (
     NAME,
     OLD_OPTIMIZER,
     OPTIMIZER,
-    WEIGHTS,
     DamagedCheckpoint,
+    files_of,
     verify,
 )
 from tagloop.checkpoints.identity import check_identity
+from tagloop.checkpoints.share import plain_names
 from tagloop.errors import InputError, NotFinite
 from tagloop.files import parse_json, read_json, write_json
-from tagloop.models.saving import write_model
+from tagloop.models.saving import WEIGHTS
 from tagloop.models.weights import find_non_finite
 from tagloop.processes.agree import on_all
 from tagloop.records import is_like, known_fields, read_record
@@ -52,8 +53,6 @@ from tagloop.training.progress import TrainState, upgrade_state
 from tagloop.training.vocabulary import ROWS
 
 CONTENT = (WEIGHTS, MOMENTS, OPTIMIZER)
-COMPILED = "_orig_mod."  # torch.compile adds this to names of parameters; checkpoints omit it.
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 # Loading is not strict, because tied weights are stored once, and a parameter without a gradient
 # has no moments.
 BROADCAST = StateDictOptions(full_state_dict=True, strict=False)
@@ -95,22 +94,44 @@ class Training:
     lr_scheduler: dict
     scaler: dict
 
-    def write(self, into: Path) -> None:
-        """Write the two optimizer files: the tensors into one, and all other values into one.
+    def write_moments(self, path: Path) -> None:
+        """Write the tensors into a new file."""
+        tensors = {k: v.contiguous() for k, v in flat(self.optimizer["state"]).items()}
+        if ROWS in self.optimizer:
+            tensors[ROWS] = self.optimizer[ROWS]
+        save_file(tensors, path)
 
-        Args:
-            into: an existing folder.
-        """
-        values = dict(self.optimizer)
-        tensors = {
-            f"{moment}/{name}": tensor.contiguous()
-            for name, moments in values.pop("state").items()
-            for moment, tensor in moments.items()
-        }
-        if ROWS in values:
-            tensors[ROWS] = values.pop(ROWS)
-        save_file(tensors, into / MOMENTS)
-        write_json(into / OPTIMIZER, vars(self) | {"optimizer": values})
+    def write_values(self, path: Path) -> None:
+        """Write all values but the tensors as JSON into a new file."""
+        values = {k: v for k, v in self.optimizer.items() if k not in ("state", ROWS)}
+        write_json(path, vars(self) | {"optimizer": values})
+
+
+def flat(state: dict[str, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """{parameter: {moment: tensor}} as {"moment/parameter": tensor}, as a file names them."""
+    return {
+        f"{moment}/{name}": tensor
+        for name, moments in state.items()
+        for moment, tensor in moments.items()
+    }
+
+
+def nested(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """The reverse of flat."""
+    state: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        moment, _, name = key.partition("/")
+        state.setdefault(name, {})[moment] = tensor
+    return state
+
+
+def _load_files(folder: Path, file: str) -> dict[str, torch.Tensor]:
+    """The tensors of the weights, or of the moments, from all files that hold them."""
+    names = read_json(folder / MANIFEST)["files"]
+    tensors: dict[str, torch.Tensor] = {}
+    for name in files_of(file, names):
+        tensors |= load_file(folder / name)  # The values stay in the file until they are read.
+    return tensors
 
 
 def read_training(folder: Path) -> Training:
@@ -125,12 +146,9 @@ def read_training(folder: Path) -> Training:
         _require_plain(values)
         return training
     training = read_record(parse_json(folder / OPTIMIZER), Training)
-    state, tensors = {}, load_file(folder / MOMENTS)
+    tensors = _load_files(folder, MOMENTS)
     rows = {ROWS: tensors.pop(ROWS)} if ROWS in tensors else {}
-    for key, tensor in tensors.items():
-        moment, _, name = key.partition("/")
-        state.setdefault(name, {})[moment] = tensor
-    optimizer = training.optimizer | {"state": state} | rows
+    optimizer = training.optimizer | {"state": nested(tensors)} | rows
     for group in optimizer["param_groups"]:
         if "betas" in group:
             group["betas"] = tuple(group["betas"])  # JSON has lists, but no tuples.
@@ -163,80 +181,6 @@ def _require_plain(value: object) -> None:
             _require_plain(each)
 
 
-@dataclasses.dataclass(frozen=True)
-class PackedState:
-    """A copy of the state of a run, which later updates do not change.
-
-    Attributes:
-        model: gives its class and configuration; its weights may have changed since.
-        processors: the processors that are saved beside the model.
-        weights: the whole state dict on the CPU; empty or on the device on other processes than
-            the main process, which alone writes the state.
-        facts: the fields of Facts as JSON values.
-    """
-
-    model: nn.Module
-    processors: list
-    weights: dict[str, torch.Tensor]
-    training: Training
-    facts: dict
-
-    def write(self, into: Path) -> None:
-        """Write all files but the manifest into an existing folder."""
-        write_model(into, self.model, self.weights, self.processors)
-        self.training.write(into)
-
-
-def pack_state(run: Run) -> PackedState:
-    """Copy the state of a run. Every process must call this.
-
-    On the main process the copy needs as much memory as the weights, and twice as much again for
-    the moments.
-    """
-    accelerator = run.accelerator
-    weights = whole_weights(run)
-    if accelerator.is_main_process:
-        weights = {name: tensor.to("cpu", copy=True) for name, tensor in weights.items()}
-    moments = get_optimizer_state_dict(run.model, run.optimizer.optimizer, options=WHOLE)
-    training = Training(
-        optimizer=run.vocabulary.pack_moments(_copy_moments(moments)),
-        lr_scheduler=run.lr_scheduler.state_dict(),
-        scaler=accelerator.scaler.state_dict() if accelerator.scaler is not None else {},
-    )
-    facts = Facts(
-        step=run.state.step,
-        state=run.state,
-        global_batch_size=run.global_batch_size,
-        identity=run.identity,
-        vocabulary_shrink=run.vocabulary.shrink,
-    )
-    facts = json.loads(json.dumps(dataclasses.asdict(facts), default=str))  # This is a deep copy.
-    model = accelerator.unwrap_model(run.model)
-    return PackedState(model, run.task.processors, weights, training, facts)
-
-
-def _copy_moments(optimizer_state: dict) -> dict:
-    """Copy the tensors in a state dict of an optimizer.
-
-    On a CPU torch returns the tensors of the optimizer, which later updates change. The state dict
-    is empty on all processes but the main process.
-    """
-    state = {
-        name: {key: torch.clone(value) for key, value in moments.items()}
-        for name, moments in optimizer_state.get("state", {}).items()
-    }
-    return optimizer_state | {"state": state}
-
-
-def whole_weights(run: Run) -> dict[str, torch.Tensor]:
-    """The state dict of the model with all rows of its vocabulary. Every process must call this.
-
-    Only the result on the main process is whole.
-    """
-    weights = _plain_names(run.accelerator.get_state_dict(run.model))
-    return run.vocabulary.whole(weights) if run.accelerator.is_main_process else weights
-
-
 def require_finite(run: Run) -> None:
     """Refuse weights and moments that are not finite. Every process must call this.
 
@@ -257,10 +201,9 @@ def read_facts(folder: Path) -> Facts:
         DamagedCheckpoint: the checkpoint is damaged; the message says which part.
     """
     manifest = verify(folder)
-    names = (WEIGHTS, OLD_OPTIMIZER) if OLD_OPTIMIZER in manifest["files"] else CONTENT
-    for name in names:
-        if name not in manifest["files"]:
-            raise DamagedCheckpoint(f"its manifest does not list {name}")
+    files = manifest["files"]
+    for file in (WEIGHTS, OLD_OPTIMIZER) if OLD_OPTIMIZER in files else CONTENT:
+        files_of(file, files)
     return _parse_facts(manifest)
 
 
@@ -288,11 +231,11 @@ def load_weights(run: Run, folder: Path) -> None:
     """
     path = folder / WEIGHTS
     model = run.accelerator.unwrap_model(run.model)
-    own, tied = _plain_names(model.state_dict()), getattr(model, "all_tied_weights_keys", {})
+    own, tied = plain_names(model.state_dict()), getattr(model, "all_tied_weights_keys", {})
 
     def read() -> dict[str, torch.Tensor]:
         shrink = _parse_facts(read_json(folder / MANIFEST)).vocabulary_shrink
-        weights = run.vocabulary.compact(load_file(path), shrink)
+        weights = run.vocabulary.compact(_load_files(folder, WEIGHTS), shrink)
         _require(own.keys() - set(tied) <= weights.keys() <= own.keys(), "other weights")
         _require_shapes(weights, own)
         return weights
@@ -387,11 +330,7 @@ def _require_schedule(training: Training, run: Run, step: int) -> None:
 
 
 def _parameters(run: Run) -> dict[str, nn.Parameter]:
-    return _plain_names(dict(run.accelerator.unwrap_model(run.model).named_parameters()))
-
-
-def _plain_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.replace(COMPILED, ""): tensor for name, tensor in tensors.items()}
+    return plain_names(dict(run.accelerator.unwrap_model(run.model).named_parameters()))
 
 
 def _require(holds: bool, difference: str) -> None:

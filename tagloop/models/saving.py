@@ -1,13 +1,23 @@
 """Writes a model folder: weights, configuration and processors. No other file does this."""
 
 import copy
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
+from transformers.modeling_utils import remove_tied_weights_from_state_dict
 from transformers.utils import PushToHubMixin
+
+from tagloop.models.tensor_file import TensorInParts, write_tensors
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 # The files that tokenizers, feature extractors and processors may write.
 PROCESSOR_FILES = (
@@ -17,7 +27,7 @@ PROCESSOR_FILES = (
 )  # fmt: skip
 # The files that models may write.
 MODEL_FILES = (
-    "config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json",
+    "config.json", "generation_config.json", WEIGHTS, INDEX,
 )  # fmt: skip
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")  # one of several files with weights
 
@@ -47,29 +57,105 @@ def stop_caching(model: nn.Module) -> None:
 def write_model(
     into: Path,
     model: PreTrainedModel,
-    weights: dict[str, Tensor],
+    weights: dict[str, Tensor | TensorInParts],
     processors: Sequence[PushToHubMixin],
     *,
     original_names: bool = False,
+    max_file_size: int = 50 * 10**9,
 ) -> None:
-    """Write model and processors as transformers loads them.
+    """Write model and processors as transformers loads them, one tensor or part at a time.
 
     Args:
         into: an existing folder.
-        weights: the whole state dict, on the CPU.
-        processors: the objects that prepare the model's inputs; they have `save_pretrained`.
+        weights: the whole state dict.
         original_names: True gives the weights the names that they had in their checkpoint on the
-            hub (old ones such as LayerNorm.gamma), in files of at most 50 GB. False gives them the
-            names of the parameters of this model, in one file, which a resume can load.
+            hub (old ones such as LayerNorm.gamma), in files of at most max_file_size. False gives
+            them the names of the parameters of this model, in one file, which a resume can load.
+        max_file_size: bytes.
 
     Raises:
-        OSError, SafetensorError: a file cannot be written.
+        OSError: a file cannot be written.
     """
-    options = {} if original_names else {"save_original_format": False, "max_shard_size": 10**15}
-    model.save_pretrained(into, state_dict=weights, **options)
+    write_configuration(into, model, processors)
+    named = saved_weights(model, weights, original_names=original_names)
+    if not original_names:
+        write_tensors(into / WEIGHTS, named)
+        return
+    sizes = {name: _stand_in(tensor) for name, tensor in named.items()}
+    files = split_torch_state_dict_into_shards(
+        sizes, filename_pattern="model{suffix}.safetensors", max_shard_size=max_file_size
+    )
+    for file, names in files.filename_to_tensors.items():
+        write_tensors(into / file, {name: named[name] for name in names})
+    if files.is_sharded:
+        facts = {"total_parameters": model.num_parameters(), **files.metadata}
+        write_index(into, files.tensor_to_filename, facts)
+
+
+def write_configuration(
+    into: Path, model: PreTrainedModel, processors: Sequence[PushToHubMixin]
+) -> None:
+    """Write all files of a model folder but the weights.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    model.save_pretrained(into, state_dict={})  # Without weights no file of weights is written.
     if getattr(model, "loaded_use_cache", False):
         config = copy.copy(model.config)  # Training may use model.config at the same time.
         config.use_cache = True
         config.save_pretrained(into)
     for processor in processors:
         processor.save_pretrained(into)
+
+
+def write_index(into: Path, file_of: dict[str, str], facts: dict[str, Any]) -> None:
+    """Write the file from which transformers learns which weight lies in which of several files.
+
+    Args:
+        file_of: the name of the file of each weight.
+        facts: what the index says about all weights.
+    """
+    index = {"metadata": facts, "weight_map": file_of}
+    text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+    (into / INDEX).write_text(text, encoding="utf-8")
+
+
+def saved_weights(
+    model: PreTrainedModel,
+    weights: dict[str, Tensor | TensorInParts],
+    *,
+    original_names: bool = False,
+) -> dict[str, Tensor | TensorInParts]:
+    """The weights that transformers writes for a model, under the names that it gives them.
+
+    Tied weights are left out but for one. A tensor in parts stays in parts, unless transformers
+    computes with the tensor to give it the form that it has on the hub.
+
+    Args:
+        weights: the whole state dict.
+        original_names: as in `write_model`.
+    """
+    ignored = model._keys_to_ignore_on_save or ()
+    values = {name: _stand_in(t) for name, t in weights.items() if name not in ignored}
+    values = remove_tied_weights_from_state_dict(values, model)
+    name_of = {id(value): name for name, value in values.items() if value.is_meta}
+    if original_names:
+        converted = revert_weight_conversion(model, dict(values))
+        passed = {id(value) for value in converted.values()}
+        computed = [name for value, name in name_of.items() if value not in passed]
+        if computed:
+            values |= {name: weights[name].whole() for name in computed}
+            converted = revert_weight_conversion(model, values)
+        values = converted
+    return {
+        name: weights[name_of[id(value)]] if value.is_meta else value
+        for name, value in values.items()
+    }
+
+
+def _stand_in(tensor: Tensor | TensorInParts) -> Tensor:
+    """A tensor without memory in place of a tensor in parts; any other tensor as it is."""
+    if isinstance(tensor, TensorInParts):
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    return tensor

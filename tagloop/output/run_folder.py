@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 
 from tagloop.checkpoints.checkpoint import checkpoint_folders, is_ours, prune
 from tagloop.checkpoints.resume import RUN_RECORD, EarlierRun, holds_run, is_at_home
 from tagloop.checkpoints.save import how_many
+from tagloop.checkpoints.share import WholeWeights
 from tagloop.errors import InputError
 from tagloop.files import read_json, remove, replace_files, write_json, write_text
 from tagloop.models.saving import write_model
@@ -156,16 +156,40 @@ def _lines_until(step: int, path: Path) -> list[str]:
     return kept
 
 
+def write_trained_model(run: Run) -> dict[str, dict]:
+    """Write the model into the output folder. Every process must call this.
+
+    Returns:
+        Size and sha256 of every file of the model, by name.
+
+    Raises:
+        RunStopped: on every process, if a file cannot be written.
+    """
+    weights = WholeWeights(run)
+    model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
+
+    def write_all() -> dict[str, dict]:
+        with weights as tensors:
+
+            def write(into: Path) -> None:
+                write_model(into, model, tensors, run.task.processors, original_names=True)
+
+            return replace_files(run.folder, write, name="model")
+
+    weights.serve()
+    return on_main(run.accelerator, write_all)
+
+
 def finish(
     run: Run,
-    weights: dict[str, torch.Tensor] | None,
+    model_files: dict[str, dict],
     scores: dict[str, Scores],
     predictions: dict[str, dict[str, np.ndarray]],
 ) -> dict:
-    """Write the model, predictions and results, then mark the run finished. Main process only.
+    """Write predictions and results, then mark the run finished. Main process only.
 
     Args:
-        weights: the whole state dict of the trained model; None if the run did not train.
+        model_files: the result of `write_trained_model`; empty if the run did not train.
         scores: the scores by part of the run: "train", "eval", "test". Only the card shows those
             by type.
         predictions: by split and name, [num_predictions of the split, ...] each.
@@ -176,14 +200,6 @@ def finish(
     Raises:
         WRITE_ERRORS: a file cannot be written.
     """
-    model_files = {}
-    if weights is not None:
-        model = run.accelerator.unwrap_model(run.model, keep_torch_compile=False)
-
-        def write(into: Path) -> None:
-            write_model(into, model, weights, run.task.processors, original_names=True)
-
-        model_files = replace_files(run.folder, write, name="model")
     for split in ("test", "predict"):  # Predictions of --predict_file replace those of the test.
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])

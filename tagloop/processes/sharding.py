@@ -1,13 +1,16 @@
-"""Tells FSDP2 which modules to shard, and in which dtype to sum gradients."""
+"""Tells FSDP2 which modules to shard, and in which dtype to sum gradients; groups the processes."""
 
 import dataclasses
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from torch import nn
+from torch import distributed, nn
 
 from tagloop.errors import InputError
+
+PATIENCE = timedelta(days=1)  # A thread waits for the slowest disk of all, and not for ever.
 
 
 def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
@@ -41,3 +44,16 @@ def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
     plugin.transformer_cls_names_to_wrap = sorted(named)
     if policy := plugin.mixed_precision_policy:
         plugin.mixed_precision_policy = dataclasses.replace(policy, reduce_dtype=torch.float32)
+
+
+def build_thread_group(accelerator: Accelerator) -> distributed.ProcessGroup | None:
+    """A group in which background threads of all processes exchange messages beside training.
+
+    Every process must call this.
+
+    Returns:
+        None without FSDP2, or with one process: then no process writes a share of a checkpoint.
+    """
+    if not accelerator.is_fsdp2 or accelerator.num_processes == 1:
+        return None
+    return distributed.new_group(backend="gloo", timeout=PATIENCE)

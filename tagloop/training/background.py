@@ -1,4 +1,4 @@
-"""Runs one job at a time in a thread of the main process, beside the training loop.
+"""Runs one job at a time in a thread beside the training loop: on the main process, or on all.
 
 If a job fails, all processes raise its error.
 """
@@ -10,37 +10,48 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from tagloop.errors import Preempted, RunStopped
+from tagloop.processes.sharding import build_thread_group
 
 
 class Background:
-    """Jobs that the main process does beside training.
+    """Jobs that are done beside training, by the main process or by all processes.
 
-    At the end of a `with` block the main process waits for its last job. The other processes wait
-    with it if the block ends with a RunStopped or Preempted, because a launcher kills the main
-    process soon after another process has ended.
+    At the end of a `with` block a process waits for its last job. The other processes also wait
+    for the main process if the block ends with a RunStopped or Preempted, because a launcher kills
+    the main process soon after another process has ended.
 
     Args:
         in_thread: True runs a job in a thread; False runs it at once, so that training waits.
+
+    Attributes:
+        group: for the messages of jobs that all processes do; None if only the main process has
+            jobs.
     """
 
     def __init__(self, accelerator: Accelerator, *, in_thread: bool):
         self.accelerator, self.in_thread = accelerator, in_thread
+        self.group = build_thread_group(accelerator)
         self.thread: threading.Thread | None = None
         self.failure: str | None = None
 
-    def start(self, action: Callable[[], str | None]) -> None:
-        """Start a job on the main process. Every process must call this.
+    def start(
+        self, action: Callable[[], str | None], helper: Callable[[], None] | None = None
+    ) -> None:
+        """Start a job. Every process must call this.
 
         Args:
-            action: the job; it returns None, or the reason why it failed.
+            action: the job of the main process; it returns None, or the reason why it failed.
+            helper: the job of every other process; None if they have none. If it fails, `action`
+                has to learn why.
 
         Raises:
             RunStopped: on every process, if an earlier job has failed, or if this job was not run
                 in a thread and has failed.
         """
         self.wait()
-        if self.accelerator.is_main_process:
-            self.thread = threading.Thread(target=self._run, args=(action,))
+        job = action if self.accelerator.is_main_process else helper
+        if job is not None:
+            self.thread = threading.Thread(target=self._run, args=(job,))
             self.thread.start()
         if not self.in_thread:
             self.wait()

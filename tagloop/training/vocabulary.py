@@ -4,7 +4,7 @@ The other rows are stored on the CPU.
 
     vocabulary = compact_vocabulary(model, examples.shown_ids())  # changes the model in place
     vocabulary.after_update(optimizer)                # after each update that was not skipped
-    weights = vocabulary.whole(state_dict)            # the whole table, for a file
+    weights = vocabulary.whole(state_dict)            # the whole table in parts, for a file
     state_dict = vocabulary.compact(weights, shrink)  # the rows of this run, from a file
 
 A row that no example contains has no gradient, so AdamW only decays it. After updates with the
@@ -15,14 +15,17 @@ from these ids (RoBERTa's positions, padding, separators) is unchanged; only the
 rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tagloop.models.tensor_file import TensorInParts
+
 ROWS = "vocabulary_rows"  # The key, in an optimizer's state, for the rows that have moments.
+BLOCK = 2**13  # rows of the table that are copied at once
 
 
 class CompactEmbedding(nn.Embedding):
@@ -116,31 +119,43 @@ class Vocabulary:
         group = next(group for group in groups if any(p is weight for p in group["params"]))
         self.shrink *= 1.0 - float(group["lr"]) * group["weight_decay"]
 
-    def whole(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Put the whole table into a state dict of the model.
+    def whole(
+        self, weights: dict[str, Tensor | TensorInParts]
+    ) -> dict[str, Tensor | TensorInParts]:
+        """Put the whole table into a state dict of the model, in parts that a file is written of.
 
         Args:
-            weights: the state dict; empty on a process to which FSDP gives no weights.
+            weights: the state dict. Its table must not change until the parts have been made.
 
         Returns:
             A state dict with a new table, [num_rows, dim] on the CPU, and the other tensors as
             they are.
         """
-        if not self.is_compact or not weights:
+        if not self.is_compact:
             return weights
         assert self.name in weights, "the table has another name here"
         assert self.waiting is not None, "this process dropped the waiting rows"
-        kept = weights[self.name].detach().cpu()
-        table = kept.new_empty(self.num_rows, kept.shape[1])
-        table[self.rows] = kept
-        table[self.absent] = self.waiting * self.shrink
-        return weights | {self.name: table}
+        kept, waiting, shrink = weights[self.name], self.waiting, self.shrink
+
+        def parts() -> Iterator[Tensor]:
+            rows = (kept.whole() if isinstance(kept, TensorInParts) else kept).detach().cpu()
+            for start, stop in _blocks(self.num_rows):
+                block = rows.new_empty(stop - start, rows.shape[1])
+                here = _between(self.rows, start, stop)
+                block[self.rows[here] - start] = rows[here]
+                here = _between(self.absent, start, stop)
+                block[self.absent[here] - start] = waiting[here] * shrink
+                yield block
+
+        shape = (self.num_rows, kept.shape[1])
+        return weights | {self.name: TensorInParts(shape, kept.dtype, parts)}
 
     def find_non_finite(self) -> str | None:
         """The name of the table if a waiting row is not finite; else None."""
-        if self.waiting is None or bool(torch.isfinite(self.waiting).all()):
+        if self.waiting is None:
             return None
-        return self.name
+        blocks = (self.waiting[start:stop] for start, stop in _blocks(len(self.waiting)))
+        return None if all(bool(torch.isfinite(block).all()) for block in blocks) else self.name
 
     def compact(self, weights: dict[str, Tensor], shrink: float = 1.0) -> dict[str, Tensor]:
         """Keep only the rows of this run in a state dict with the whole table.
@@ -162,9 +177,13 @@ class Vocabulary:
         if len(table) != self.num_rows:
             raise ValueError(f"{self.name} has {len(table)} rows instead of {self.num_rows}")
         if self.waiting is not None:
-            values, self.shrink = table[self.absent].cpu(), shrink
-            if not torch.equal(self.waiting * shrink, values):
-                self.waiting, self.shrink = values, 1.0
+            self.shrink = shrink
+            same = all(
+                torch.equal(self.waiting[start:stop] * shrink, table[self.absent[start:stop]].cpu())
+                for start, stop in _blocks(len(self.absent))
+            )
+            if not same:
+                self.waiting, self.shrink = table[self.absent].cpu(), 1.0
         return weights | {self.name: table[self.rows]}
 
     def pack_moments(self, optimizer_state: dict) -> dict:
@@ -246,7 +265,19 @@ def compact_vocabulary(
     embedding.weight = nn.Parameter(weight[rows.to(weight.device)], requires_grad=trained)
     embedding.register_buffer("row_of", row_of.to(weight.device), persistent=False)
     embedding.padding_row = None if padding is None else int(row_of[padding])
+    _leave_file(model)
     return vocabulary
+
+
+def _leave_file(model: nn.Module) -> None:
+    """Copy weights that lie in a mapped file, so that the file need not stay in memory.
+
+    On a CPU, transformers loads weights without a copy. As long as one of them lies in the file,
+    the whole file is memory of the process, with the table that is no longer needed.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if not tensor.untyped_storage().resizable():  # The memory is not torch's own.
+            tensor.data = tensor.data.clone()
 
 
 def used_rows(arrays: Iterable[np.ndarray], num_rows: int, *, at_once: int = 2**22) -> np.ndarray:
@@ -268,6 +299,18 @@ def used_rows(arrays: Iterable[np.ndarray], num_rows: int, *, at_once: int = 2**
                 raise ValueError(f"ids from {ids.min()} to {ids.max()}: the table has {num_rows}")
             seen[ids] = True
     return np.flatnonzero(seen)
+
+
+def _blocks(num_rows: int) -> Iterator[tuple[int, int]]:
+    """Ranges (start, stop) that together are all rows, so that no copy of all rows is made."""
+    for start in range(0, num_rows, BLOCK):
+        yield start, min(start + BLOCK, num_rows)
+
+
+def _between(rows: Tensor, start: int, stop: int) -> slice:
+    """Where the numbers from start to stop - 1 lie in ascending numbers."""
+    begin, end = torch.searchsorted(rows, torch.tensor([start, stop])).tolist()
+    return slice(begin, end)
 
 
 def _find_table(model: nn.Module) -> tuple[str | None, nn.Embedding | None, str]:

@@ -1,15 +1,26 @@
 """A saved model folder: what the model was loaded with, and everything that prepares its inputs."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
-from launches import SMALL, read_json
+from launches import REPO, SMALL, read_json
 from tiny import build_model, byte_level_of_class, model_config, tokenizer_like
-from transformers import AutoTokenizer, Wav2Vec2FeatureExtractor
+from transformers import (
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertLMHeadModel,
+    MixtralForTokenClassification,
+    Wav2Vec2FeatureExtractor,
+)
 
 import train_loop
 from tagloop.models.saving import stop_caching, write_model
+from tagloop.models.tensor_file import TensorInParts
+from tagloop.training.vocabulary import compact_vocabulary
 
 
 @pytest.fixture
@@ -57,3 +68,105 @@ def test_every_processor_is_saved(tmp_path):
     write_model(tmp_path, model, model.state_dict(), [tokenizer, extractor])
     assert read_json(tmp_path / "preprocessor_config.json")["feature_size"] == 3
     assert AutoTokenizer.from_pretrained(tmp_path).get_vocab() == tokenizer.get_vocab()
+
+
+def mixtral():
+    """A model whose experts are stacked here, and lie one by one in files on the hub."""
+    sizes = {"num_key_value_heads": 1, "num_local_experts": 3, "head_dim": 8}
+    return MixtralForTokenClassification(model_config("mixtral", **sizes))
+
+
+MODELS = {
+    "bert": lambda: build_model(model_config("bert")),
+    "gpt2": lambda: build_model(model_config("gpt2")),
+    "deberta-v2": lambda: build_model(model_config("deberta-v2")),
+    "t5": lambda: build_model(model_config("t5")),
+    "tied": lambda: BertLMHeadModel(model_config("bert", is_decoder=True)),
+    "experts": mixtral,
+}
+
+
+def files_of(folder) -> dict[str, bytes]:
+    """The content of every file of a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+@pytest.mark.parametrize("size", [10**12, 20_000], ids=["one file", "several files"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_written_as_transformers_writes_it(name, size, in_parts, tmp_path):
+    model = MODELS[name]()
+    weights = model.state_dict()
+    model.save_pretrained(tmp_path / "expected", state_dict=dict(weights), max_shard_size=size)
+    (tmp_path / "found").mkdir()
+    if in_parts:
+        weights = {
+            name: TensorInParts(tuple(value.shape), value.dtype, lambda value=value: [value])
+            for name, value in weights.items()
+        }
+    write_model(tmp_path / "found", model, weights, [], original_names=True, max_file_size=size)
+    assert files_of(tmp_path / "found") == files_of(tmp_path / "expected")
+    assert (tmp_path / "found" / "model.safetensors").exists() == (size > 10**9)
+
+
+def test_names_of_an_older_checkpoint_are_written_again(tmp_path):
+    """bert-base-cased on the hub calls LayerNorm's parameters gamma and beta."""
+    first = build_model(model_config("bert"))
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma"): value
+        for name, value in first.state_dict().items()
+    }
+    first.save_pretrained(tmp_path / "old", state_dict=old, save_original_format=False)
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "old")
+    model.save_pretrained(tmp_path / "expected")
+    (tmp_path / "found").mkdir()
+    write_model(tmp_path / "found", model, model.state_dict(), [], original_names=True)
+    assert files_of(tmp_path / "found") == files_of(tmp_path / "expected")
+    assert b"LayerNorm.gamma" in files_of(tmp_path / "found")["model.safetensors"]
+
+
+@pytest.mark.parametrize("original_names", [False, True])
+def test_a_table_with_waiting_rows_is_written_whole(original_names, tmp_path):
+    model = build_model(model_config("bert", vocab_size=20_000))
+    table = model.get_input_embeddings().weight.detach().clone()
+    vocabulary = compact_vocabulary(model, [np.arange(5, 20_000, 3)])
+    vocabulary.shrink = 0.75
+    for folder in ("found", "expected"):
+        (tmp_path / folder).mkdir()
+    weights = vocabulary.whole(model.state_dict())
+    write_model(tmp_path / "found", model, weights, [], original_names=original_names)
+    table[vocabulary.absent] *= 0.75
+    weights = model.state_dict() | {vocabulary.name: table}
+    options = {} if original_names else {"save_original_format": False}
+    model.save_pretrained(tmp_path / "expected", state_dict=weights, **options)
+    assert files_of(tmp_path / "found") == files_of(tmp_path / "expected")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can forget a peak of memory")
+def test_writing_a_large_table_is_no_peak_of_memory(tmp_path):
+    """The table takes 128 MiB. A process that puts the table together would need that again."""
+    code = f"""
+import re, sys
+from pathlib import Path
+sys.path[:0] = [{str(REPO)!r}, {str(REPO / "tests")!r}]
+import numpy as np
+from tiny import build_model, model_config
+from tagloop.models.saving import write_model
+from tagloop.training.vocabulary import compact_vocabulary
+
+model = build_model(model_config("bert", vocab_size=131_072, hidden_size=256))
+vocabulary = compact_vocabulary(model, [np.arange(100)])
+def number(name):
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(name + r":\\s+(\\d+)", status)[1])
+before = number("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+weights = vocabulary.whole(model.state_dict())
+assert vocabulary.find_non_finite() is None
+write_model(Path({str(tmp_path)!r}), model, weights, [], original_names=True)
+print((number("VmHWM") - before) // 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model.safetensors").stat().st_size > 128 * 2**20
+    assert int(done.stdout) < 64, "MiB"

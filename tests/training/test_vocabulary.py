@@ -1,6 +1,9 @@
 """Training with the rows that the data shows is training with the whole table."""
 
 import copy
+import gc
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,7 +77,9 @@ class Training:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        return self.vocabulary.whole(self.model.state_dict())
+        weights = self.vocabulary.whole(self.model.state_dict())
+        table = weights[self.vocabulary.name] if self.vocabulary.is_compact else None
+        return weights if table is None else weights | {self.vocabulary.name: table.whole()}
 
     def save(self) -> dict:
         whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -373,4 +378,18 @@ def test_a_process_without_the_waiting_rows_loads_and_does_not_write():
     assert_same(spare.model.state_dict(), main.model.state_dict())
     with pytest.raises(AssertionError, match="dropped"):
         spare.vocabulary.whole(spare.model.state_dict())
-    assert spare.vocabulary.whole({}) == {}  # FSDP gathers on the main process only
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the files in memory")
+def test_the_file_of_the_weights_does_not_stay_in_memory(tmp_path):
+    """It would stay as a whole, with the rows that the model no longer holds."""
+    build().save_pretrained(tmp_path)
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path)
+    maps = Path("/proc/self/maps")
+    assert str(tmp_path) in maps.read_text(), "transformers copies weights now: no copy is needed"
+    compact_vocabulary(model, [np.array(SHOWN)])
+    gc.collect()
+    assert str(tmp_path) not in maps.read_text()
+    vocabulary = compact_vocabulary(expected := build(), [np.array(SHOWN)])
+    assert vocabulary.is_compact
+    assert_same(model.state_dict(), expected.state_dict())
