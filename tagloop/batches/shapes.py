@@ -44,7 +44,8 @@ def choose_shapes(
         lengths: int [num_examples], sub-tokens of every example of the training data.
         packing: how the rows of the model may be packed.
         num_shapes: shapes, at most.
-        num_epochs, seed, global_batch_size, num_processes, per_device_batch_size, group_by_length: of the run.
+        num_epochs, seed, global_batch_size, num_processes, per_device_batch_size,
+            group_by_length: as the run has them.
 
     Returns:
         Shapes (rows, columns), the cheapest first; and the share of padding among the cells of the
@@ -53,7 +54,7 @@ def choose_shapes(
     >>> choose_shapes(np.array([3, 9, 4, 1] * 8), Packing(0, multiple=1, max_columns=16),
     ...               num_shapes=2, num_epochs=1, seed=0, global_batch_size=4, num_processes=1,
     ...               per_device_batch_size=4, group_by_length=False)
-    (((2, 16), (4, 16)), 0.421875)
+    (((1, 16), (2, 16)), 0.29166666666666663)
     """
     micro_batches, is_all = _sample(
         
