@@ -91,6 +91,7 @@ def main(argv: list[str] | None = None) -> dict:
         run = build(config, accelerator, folder, earlier)
         require_same(accelerator, run.identity)
         run.fit_micro_batch(compute_loss)
+        run.fix_shapes()
         if earlier:
             restore(run, earlier)
         with trackers.reporting(run), with_remedy(run):

@@ -100,8 +100,7 @@ def parts(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Call
     sizes = sorted(options.batch_sizes, key=lambda size: (size != 16, size))
     yield throughput_part(options, folder, first, sizes[0])
     yield f"{prefix}-compiled-16", lambda: measure_compiled(options, folder, first, 16)
-    if host.measure_prepare:
-        yield f"{prefix}-prepare", lambda: measure_prepare(options, folder)
+    yield f"{prefix}-prepare", lambda: measure_prepare(options, folder)
     yield f"{prefix}-waits", lambda: measure_waits(options, folder, first)
     yield f"{prefix}-equivalence", lambda: measure_equivalence(folder)
     yield f"{prefix}-repeats", lambda: measure_repeats(options, folder, first)

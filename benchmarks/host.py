@@ -29,12 +29,8 @@ from measuring import (
     table,
     write_results,
 )
+from prepare_updates import measure_prepare
 from throughput import LEVERS, PEERS
-
-try:
-    from prepare_updates import measure_prepare
-except ModuleNotFoundError:
-    measure_prepare = None
 
 PARTS = ("prepare", "narrow")
 LOOPS = ("tagloop", "tagloop, torch's dropout", "Trainer, tuned", "course loop")

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn, optim
 
 from tagloop.batches.packing import MicroBatch, Packing, build_micro_batch
-from tagloop.errors import Interrupted, Preempted
+from tagloop.batches.shapes import choose_shapes
+from tagloop.errors import InputError, Interrupted, Preempted
 from tagloop.options.config import Config
 from tagloop.processes.agree import say
 from tagloop.tasks.task import Task
@@ -38,6 +39,7 @@ class Run:
         global_batch_size: examples that one update learns from, over all processes.
         identity: JSON values that must be equal in this run and in the run that it resumes.
         background: writes checkpoints beside training.
+        padding_of_shapes: the share of padding, 0 to 1, that the shapes of --static_shapes cost.
     """
 
     config: Config
@@ -56,6 +58,7 @@ class Run:
     identity: dict
     state: TrainState
     background: Background
+    padding_of_shapes: float = 0.0
 
     @cached_property
     def casts(self) -> WeightCasts:
@@ -106,6 +109,33 @@ class Run:
                 f"{most} examples do not fit into the memory of a device: micro-batches hold "
                 f"{size} instead, {rounds} make an update; the result is the same"
             )
+
+    def fix_shapes(self) -> None:
+        """Choose the few shapes of packed rows if --static_shapes is given; the header names them.
+
+        Raises:
+            InputError: the rows of this run are not packed.
+        """
+        config = self.config
+        if not config.static_shapes or not config.do_train:
+            return
+        if self.packing is None:
+            raise InputError(
+                "--static_shapes: is for packed rows, and the rows of this run are padded; "
+                "--pad_to_max_length gives all padded rows one length"
+            )
+        shapes, padding = choose_shapes(
+            self.task.examples["train"].lengths,
+            self.packing,
+            num_shapes=config.static_shapes,
+            num_epochs=self.timetable.num_epochs,
+            seed=config.seed,
+            global_batch_size=self.global_batch_size,
+            num_processes=self.accelerator.num_processes,
+            per_device_batch_size=config.per_device_train_batch_size,
+            group_by_length=config.group_by_length,
+        )
+        self.packing, self.padding_of_shapes = replace(self.packing, shapes=shapes), padding
 
     def stopped(self, *, saved: bool) -> Preempted:
         """The exception for a run that ends because a signal came.

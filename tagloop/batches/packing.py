@@ -39,6 +39,8 @@ class Packing:
         causal: True if a sub-token sees only itself and the sub-tokens before it (decoders).
         sliding_window: how many sub-tokens to each side a layer with sliding attention sees; if
             causal, the sub-token itself counts. None: the model has no layers of this kind.
+        shapes: the only shapes (rows, columns) of packed rows, the cheapest first (shapes.py).
+            Empty: a micro-batch has as many rows and columns as it needs.
     """
 
     first_position: int
@@ -46,6 +48,7 @@ class Packing:
     max_columns: int
     causal: bool = False
     sliding_window: int | None = None
+    shapes: tuple[tuple[int, int], ...] = ()
 
     def build_masks(self, owners: Tensor) -> Tensor | dict[str, Tensor]:
         """Masks to add to attention scores: 0 for a visible sub-token, else the lowest float.
@@ -173,11 +176,13 @@ def build_micro_batch(
         A micro-batch on the CPU.
     """
     inputs = examples.collate(ids)
-    if packing is None or not len(ids):
+    if packing is None or not (len(ids) or packing.shapes):
         labels = inputs.pop("labels")
         columns = int(examples.padded_lengths[ids].max()) if len(ids) else 0
         return MicroBatch(ids, inputs, labels, None, len(ids) * columns)
-    lengths, width = examples.lengths[ids], inputs["labels"].shape[1]
+    width = inputs["labels"].shape[1]
+    # Without ids the only row is a stand-in, as long as its attention mask says.
+    lengths = examples.lengths[ids] if len(ids) else inputs["attention_mask"].sum(1).numpy()
     first_cells, num_rows, columns = pack_rows(lengths, packing)
     real = np.arange(width) < lengths[:, None]
     cells = (first_cells[:, None] + np.arange(width)) * real
@@ -219,14 +224,16 @@ def pack_rows(lengths: np.ndarray, packing: Packing) -> tuple[np.ndarray, int, i
     """
     order = longest_first(np.arange(len(lengths)), lengths)
     descending = lengths[order].tolist()
-    longest, total, best = descending[0], sum(descending), None
-    fewest, enough = max(1, total // (2 * longest)), min(total // longest + 2, len(lengths))
-    for num_rows in (*range(enough, fewest - 1, -1)[:10], len(lengths)):
-        places, needed = _fill_rows(descending, num_rows)
-        columns = min(-(-needed // packing.multiple) * packing.multiple, packing.max_columns)
-        cost = num_rows * columns * (1 + columns / LONG)
+    best = None
+    for num_rows, columns in packing.shapes or [(rows, None) for rows in numbers_of_rows(lengths)]:
+        places, needed = fill_rows(descending, num_rows)
+        if columns is None:
+            columns = min(-(-needed // packing.multiple) * packing.multiple, packing.max_columns)
+        cost = cost_of(num_rows, columns)
         if needed <= columns and (best is None or cost < best[0]):
             best = cost, places, num_rows, columns
+            if packing.shapes:
+                break
     _, places, num_rows, columns = best
     starts, rows = np.divmod(places, num_rows)
     first_cells = np.empty(len(lengths), dtype=np.int64)
@@ -234,7 +241,23 @@ def pack_rows(lengths: np.ndarray, packing: Packing) -> tuple[np.ndarray, int, i
     return first_cells, num_rows, columns
 
 
-def _fill_rows(lengths: list[int], num_rows: int) -> tuple[list[int], int]:
+def cost_of(num_rows: int, columns: int) -> float:
+    """What packed rows cost a model, in cells of short rows; attention makes long rows dearer."""
+    return num_rows * columns * (1 + columns / LONG)
+
+
+def numbers_of_rows(lengths: np.ndarray) -> tuple[int, ...]:
+    """The numbers of rows that may be the best for these examples.
+
+    Args:
+        lengths: int [num_examples], sub-tokens of every example.
+    """
+    longest, total = int(lengths.max()), int(lengths.sum())
+    fewest, enough = max(1, total // (2 * longest)), min(total // longest + 2, len(lengths))
+    return *range(enough, fewest - 1, -1)[:10], len(lengths)
+
+
+def fill_rows(lengths: list[int], num_rows: int) -> tuple[list[int], int]:
     """Put every example into the row that has the fewest sub-tokens so far (LPT, Graham 1969).
 
     Args:

@@ -202,6 +202,15 @@ class SharedOptions:
         may_change=True,
         formerly=False,
     )
+    static_shapes: int | None = option(
+        None,
+        "At most this many shapes (rows x columns) of packed rows, for a compiler or CUDA graphs; "
+        "they are chosen from the lengths of the data, and an update learns the same.",
+        about="machine",
+        least=1,
+        unset="packed rows have as many rows and columns as they need",
+        may_change=True,
+    )
     group_by_length: bool | None = option(
         None,
         "Put examples of similar length into a global batch: faster where rows cannot be packed, "

@@ -40,6 +40,9 @@ def print_header(run: Run) -> None:
                 + (", in packed rows" if run.packing else ""),
             )
         )
+    if run.packing and run.packing.shapes:
+        shapes = ", ".join(f"{rows} x {columns}" for rows, columns in run.packing.shapes)
+        lines.append(("shapes", f"{shapes}; {run.padding_of_shapes:.1%} of the cells are padding"))
     if run.state.step:
         lines.append(("resumed", f"after update {run.state.step:,}"))
     lines.append(("output", str(run.folder)))
