@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
+from accelerate.utils import DynamoBackend
 from torch import Tensor, nn, optim
 
 from tagloop.batches.packing import MicroBatch, Packing, build_micro_batch
@@ -136,6 +137,11 @@ class Run:
             group_by_length=config.group_by_length,
         )
         self.packing, self.padding_of_shapes = replace(self.packing, shapes=shapes), padding
+        if self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
+            from torch import _dynamo  # This import takes seconds.
+
+            # With more shapes than this number, torch would give up compiling.
+            _dynamo.config.recompile_limit = max(8, len(shapes))
 
     def stopped(self, *, saved: bool) -> Preempted:
         """The exception for a run that ends because a signal came.

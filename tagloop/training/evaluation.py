@@ -1,10 +1,12 @@
 """The evaluation loop: the predictions and losses of this process for a split."""
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DynamoBackend
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -43,9 +45,21 @@ def predict_share(
     predictions, loss_sums = [], []
     no_bar = None if accelerator.is_main_process else True  # None shows a bar in a terminal only.
     bar = tqdm(batches, desc=split, leave=False, disable=no_bar)
-    for batch, outputs in forward_batches(model, task.examples[split], bar, accelerator.device):
-        losses = task.losses(outputs, batch)
-        loss_sums.append(losses.sum(dtype=precise_dtype(accelerator)))
-        predictions.append(task.predict(unwrapped, batch, outputs, losses, split))
+    with uncompiled(accelerator):
+        for batch, outputs in forward_batches(model, task.examples[split], bar, accelerator.device):
+            losses = task.losses(outputs, batch)
+            loss_sums.append(losses.sum(dtype=precise_dtype(accelerator)))
+            predictions.append(task.predict(unwrapped, batch, outputs, losses, split))
     joined = {name: torch.cat([each[name] for each in predictions]) for name in predictions[0]}
     return Share(joined, torch.stack(loss_sums))
+
+
+def uncompiled(accelerator: Accelerator) -> contextlib.AbstractContextManager:
+    """A context in which a compiled model computes like one that is not compiled.
+
+    Each batch of an evaluation has a shape of its own. A compiler would compile the model for each
+    of them, and would then give up, for the shapes of training, too.
+    """
+    if accelerator.state.dynamo_plugin.backend == DynamoBackend.NO:
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")

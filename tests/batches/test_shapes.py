@@ -1,8 +1,10 @@
 """--static_shapes: few shapes of packed rows, and the same update."""
 
+import re
+
 import numpy as np
 import pytest
-from launches import SMALL, launch, read_json, read_metrics
+from launches import REPO, SMALL, launch, read_json, read_metrics
 
 import train_loop
 from tagloop.batches import shapes as shapes_module
@@ -85,3 +87,18 @@ def test_padded_rows_are_refused_with_the_remedy(tmp_path, capfd):
             train_loop.cli([*options, "--static_shapes=4", f"--output_dir={tmp_path / 'a'}"]) == 2
         )
         assert "--pad_to_max_length gives all padded rows one length" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_compiler_compiles_once_for_each_shape_and_never_for_an_evaluation(tmp_path):
+    config = str(REPO / "accelerate_configs/cpu.yaml")
+    done = launch(
+        *SMALL, "--static_shapes=3", "--eval_steps=5",
+        f"--output_dir={tmp_path / 'run'}",
+        launcher=["--config_file", config, "--dynamo_backend", "eager"],
+        environment={"TORCH_LOGS": "recompiles"},
+    )  # fmt: skip
+    compiled = {*re.findall(r"\[(0/\d+)\]", done.stdout)}
+    header = next(line for line in done.stdout.splitlines() if line.startswith("shapes"))
+    assert len(compiled) == header.count(" x ") - 1, "the first time is no second time"
+    assert read_json(tmp_path / "run/all_results.json")["eval_f1"] >= 0
