@@ -95,3 +95,13 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
     train_loop.main([*SMALL, "--max_length=20", "--stride=6", f"--output_dir={folder}"])
     return folder
+
+
+@pytest.fixture
+def no_accelerator():
+    """Before and after the test there is no accelerator, so the test may choose a precision."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -5,7 +5,6 @@ import contextlib
 import pytest
 import tiny
 import torch
-from accelerate.state import AcceleratorState
 from launches import SMALL, launch, read_json
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -44,9 +43,8 @@ def batch_of(ids):
 
 
 @pytest.fixture
-def accelerator():
-    yield build_accelerator(mixed_precision="bf16", log_with=None)
-    AcceleratorState._reset_state(reset_partial_state=True)
+def accelerator(no_accelerator):
+    return build_accelerator(mixed_precision="bf16", log_with=None)
 
 
 def learn(accelerator, model, casts, step=0):
@@ -179,13 +177,12 @@ def test_the_model_has_its_parameters_again_after_an_error(accelerator):
     assert all(after[name] is before[name] for name in before)
 
 
-def test_without_mixed_precision_nothing_is_cast():
+def test_without_mixed_precision_nothing_is_cast(no_accelerator):
     accelerator = build_accelerator(mixed_precision="no", log_with=None)
     model = tiny.build_model(tiny.model_config("bert")).train()
     casts = WeightCasts(accelerator, accelerator.prepare_model(model))
     for _ in range(2):
         assert learn(accelerator, model, casts)[2] == {torch.float32}
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def weights(folder):
@@ -193,7 +190,9 @@ def weights(folder):
 
 
 @pytest.mark.parametrize("option", ["--gradient_checkpointing", "--no_packing"])
-def test_a_run_ends_with_the_bytes_that_autocast_alone_ends_with(tmp_path, monkeypatch, option):
+def test_a_run_ends_with_the_bytes_that_autocast_alone_ends_with(
+    tmp_path, monkeypatch, option, no_accelerator
+):
     cast, alone = tmp_path / "cast", tmp_path / "alone"
     train_loop.main([*BF16, option, f"--output_dir={cast}"])
     monkeypatch.setattr(Run, "casts", AUTOCAST_ALONE)

@@ -99,7 +99,7 @@ def test_reading_a_value_is_refused(read):
     ],
     ids=" ".join,
 )
-def test_an_update_reads_nothing_from_the_device(task, options, tmp_path):
+def test_an_update_reads_nothing_from_the_device(task, options, tmp_path, no_accelerator):
     cut = ["--per_device_train_batch_size=4", "--gradient_accumulation_steps=3"]
     config = train_loop.parse_config(
         [*SMALL, *cut, *options, f"--task_name={task}", f"--output_dir={tmp_path}"]
