@@ -97,7 +97,8 @@ def _joint_problems(config: Config) -> Iterator[str]:
     yield from _folder_problems(config, asked)
     if config.show_examples is not None and not config.check_data:
         yield "--show_examples: needs --check_data"
-    has_validation = not only_files or config.validation_file or config.validation_fraction
+    held_out = config.validation_fraction or _holds_out_first_rows(config)
+    has_validation = not only_files or config.validation_file or held_out
     for name in ("early_stopping_patience", "load_best_model_at_end", "metric_for_best_model"):
         if getattr(config, name) and not (has_validation and (config.do_eval or not asked)):
             yield (
@@ -115,8 +116,15 @@ def _data_problems(config: Config, only_files: bool) -> Iterator[str]:
         ("do_eval", ["validation_file", "validation_fraction"]),
         ("do_predict", ["test_file", "predict_file"]),
     ):
-        if only_files and getattr(config, name) and not any(getattr(config, f) for f in files):
+        has_rows = any(getattr(config, f) for f in files)
+        has_rows = has_rows or (name == "do_eval" and _holds_out_first_rows(config))
+        if only_files and getattr(config, name) and not has_rows:
             yield f"--{name} needs --{' or --'.join(files)}"
+
+
+def _holds_out_first_rows(config: Config) -> bool:
+    """True if the first rows of the training file become validation data."""
+    return bool(config.validation_split_percentage and config.train_file)
 
 
 def _model_problems(config: Config, asked: bool) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A tokenizer and a small model for the sample corpus, built without a network."""
+"""Tokenizers and small models for the sample corpus, built without a network."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import BertConfig, PreTrainedTokenizerFast
+from transformers import BertConfig, GPT2Config, PreTrainedTokenizerFast
 
 
 def build_sample_tokenizer(sentences: Iterable[list[str]]) -> PreTrainedTokenizerFast:
@@ -61,5 +61,31 @@ def build_sample_model_config(tokenizer: PreTrainedTokenizerFast) -> BertConfig:
         num_attention_heads=4,
         intermediate_size=512,
         max_position_embeddings=256,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def begin_with_cls(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Change the tokenizer of the sample in place for a decoder.
+
+    A text begins with [CLS]. [SEP] becomes the end-of-text token, which the tokenizer adds no
+    longer, because a text that is to be continued has no end.
+    """
+    tokenizer.bos_token, tokenizer.eos_token = "[CLS]", "[SEP]"
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", tokenizer.bos_token_id)]
+    )
+
+
+def build_sample_decoder_config(tokenizer: PreTrainedTokenizerFast) -> GPT2Config:
+    """A small GPT-2 that trains from scratch in about a minute on two cores."""
+    return GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=128,
+        n_layer=2,
+        n_head=4,
+        n_positions=256,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
