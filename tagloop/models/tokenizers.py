@@ -109,7 +109,7 @@ def require_known(unknown: int, total: int, things: str) -> None:
         return
     raise InputError(
         f"{unknown:,} of {total:,} {things} hold something that the tokenizer does not know: it is "
-        "most likely the tokenizer of another model or language, or its files are not complete; "
+        "most likely the tokenizer of another model, or its files are not complete; "
         "give the --tokenizer_name of this model"
     )
 

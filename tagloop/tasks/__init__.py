@@ -31,8 +31,8 @@ TASKS = {  # the first is the default of --task_name
     "pos": "tagging",
     "chunk": "tagging",
     "classification": "classification",
-    "clm": "language",
-    "mlm": "language",
+    "clm": "language_modelling",
+    "mlm": "language_modelling",
 }
 
 

@@ -1,7 +1,7 @@
 """The facts for the model card of a language model."""
 
 from tagloop.tasks.card_facts import CardFacts
-from tagloop.tasks.language.options import CAUSAL
+from tagloop.tasks.language_modelling.options import CAUSAL
 
 METRICS = {"perplexity": "perplexity", "accuracy": "accuracy"}
 PIPELINES = {True: "text-generation", False: "fill-mask"}

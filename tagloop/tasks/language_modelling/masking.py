@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tagloop.batches.examples import IGNORE_INDEX, to_tensors
-from tagloop.tasks.language.encoding import IDS_AT_ONCE, TextRows
+from tagloop.tasks.language_modelling.encoding import IDS_AT_ONCE, TextRows
 
 MASKED_SHARE, RANDOM_SHARE = 0.8, 0.1
 # Evaluations hide the same sub-tokens in every run, for any seed, so that scores can be compared.

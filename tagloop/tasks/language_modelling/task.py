@@ -36,11 +36,11 @@ from tagloop.sample.model import (
 )
 from tagloop.streams import visible
 from tagloop.tasks.card_facts import CardFacts
-from tagloop.tasks.language.card import describe_card
-from tagloop.tasks.language.encoding import CausalRows, Cutting, TextRows, encode_texts
-from tagloop.tasks.language.masking import MaskedRows
-from tagloop.tasks.language.options import CAUSAL
-from tagloop.tasks.language.texts import line_end, read_texts
+from tagloop.tasks.language_modelling.card import describe_card
+from tagloop.tasks.language_modelling.encoding import CausalRows, Cutting, TextRows, encode_texts
+from tagloop.tasks.language_modelling.masking import MaskedRows
+from tagloop.tasks.language_modelling.options import CAUSAL
+from tagloop.tasks.language_modelling.texts import line_end, read_texts
 from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
 
 LONGEST = 1024  # Sub-tokens of a row unless the user asks for more, as in transformers' scripts.

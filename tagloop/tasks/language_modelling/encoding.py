@@ -178,7 +178,7 @@ def encode_texts(
     key = {
         "rows": fingerprint,
         "tokenizer": [tokenizers.__version__, tokenizer_digest(tokenizer)],
-        "code": source_digest("tagloop.tasks.language.encoding"),
+        "code": source_digest("tagloop.tasks.language_modelling.encoding"),
         # Blocks, and texts without special tokens in each row, are cut below, from the same arrays.
         "encoder": [encoder.window, cutting.line_end, cutting.last_id],
     }
@@ -197,7 +197,7 @@ def encode_texts(
         require_known(counts["unknown"], counts["sub_tokens"], "sub-tokens")
         (folder / "facts.json").write_text(json.dumps(counts), encoding="utf-8")
 
-    folder = build_once("language", key, build)
+    folder = build_once("sub_tokens", key, build)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     arrays = map_arrays(folder, ARRAY_TYPES)
     ids, offsets, num_pieces = (arrays[name] for name in ARRAY_TYPES)
