@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutput
 
+from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.batches.packing import MicroBatch
 from tagloop.data.rows import Rows
 from tagloop.errors import InputError
@@ -112,15 +113,20 @@ class LanguageModelling:
         losses: Tensor,
         split: str,
     ) -> dict[str, Tensor]:
-        """For every row `loss`, float32, summed over its targets, and `right`, int32.
+        """For every row `loss`, float32, summed over its targets, and numbers, int32.
 
-        `right` is how many targets have the largest logit.
+        `targets` is how many targets the row has, `right` how many of them have the largest logit,
+        and `text` the number of the text, or of the block.
         """
-        number = len(batch.example_ids)
+        number, text_of_row = len(batch.example_ids), self.examples[split].text_of_row
         right = outputs.logits.argmax(-1) == batch.labels
+        is_target = batch.labels != IGNORE_INDEX
+        ids = batch.example_ids if text_of_row is None else text_of_row[batch.example_ids]
         return {
             "loss": losses[:number].sum(1).float(),
             "right": right[:number].sum(1).to(torch.int32),
+            "targets": is_target[:number].sum(1).to(torch.int32),
+            "text": torch.from_numpy(ids.astype(np.int32)).to(batch.labels.device),
         }
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
