@@ -80,7 +80,6 @@ class SharedOptions:
         "Percent of the training data to validate on when no split is given: its first rows.",
         about="data",
         least=0,
-        below=100,
         unset="5 for language models, else none",
     )
     max_train_samples: int | None = option(

@@ -11,7 +11,12 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import BertConfig, GPT2Config, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    GPT2Config,
+    PreTrainedTokenizerFast,
+    RobertaPreLayerNormConfig,
+)
 
 
 def build_sample_tokenizer(sentences: Iterable[list[str]]) -> PreTrainedTokenizerFast:
@@ -88,4 +93,25 @@ def build_sample_decoder_config(tokenizer: PreTrainedTokenizerFast) -> GPT2Confi
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def build_sample_masked_config(tokenizer: PreTrainedTokenizerFast) -> RobertaPreLayerNormConfig:
+    """A small encoder that learns from few hidden sub-tokens.
+
+    It normalizes before each layer, and begins with larger weights than BERT: both let it learn
+    from context sooner.
+    """
+    return RobertaPreLayerNormConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=258,  # Its first position is the one after the padding token's id.
+        type_vocab_size=1,
+        initializer_range=0.06,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
     )

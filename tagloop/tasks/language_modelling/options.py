@@ -15,6 +15,7 @@ SAMPLE_DEFAULTS = {
     "num_train_epochs": 6,
     "num_warmup_steps": 0.1,
     "line_by_line": True,
+    "mlm_probability": 0.3,  # With more targets a short training learns more.
 }
 EXPORT_FORMATS = ()
 

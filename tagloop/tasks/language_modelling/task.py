@@ -33,7 +33,7 @@ from tagloop.options.config import Config
 from tagloop.sample.model import (
     begin_with_cls,
     build_sample_decoder_config,
-    build_sample_model_config,
+    build_sample_masked_config,
 )
 from tagloop.streams import visible
 from tagloop.tasks.card_facts import CardFacts
@@ -230,7 +230,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> LanguageModelling:
     head = HEADS[is_causal]
     model_config = load_model_config(
         config, head, tokenizer,
-        build_sample=build_sample_decoder_config if is_causal else build_sample_model_config,
+        build_sample=build_sample_decoder_config if is_causal else build_sample_masked_config,
     )  # fmt: skip
     vars(model_config).pop("tagloop", None)  # of the run that made this model
     if model_config.is_encoder_decoder:
