@@ -112,7 +112,7 @@ def _data_problems(config: Config, only_files: bool) -> Iterator[str]:
     if config.validation_fraction is not None and config.validation_file is not None:
         yield "--validation_fraction with --validation_file: give one of them"
     if (config.validation_split_percentage or 0) >= 100:
-        yield f"--validation_split_percentage {config.validation_split_percentage}: must be below 100"
+        yield "--validation_split_percentage: must be below 100, or nothing is left to learn"
     for name, files in (
         ("do_train", ["train_file"]),
         ("do_eval", ["validation_file", "validation_fraction"]),

@@ -3,7 +3,6 @@
 python train_loop.py --task_name clm --train_file texts.jsonl ...  # docs/tasks.md
 """
 
-import copy
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +41,14 @@ from tagloop.tasks.language_modelling.encoding import CausalRows, Cutting, TextR
 from tagloop.tasks.language_modelling.masking import MaskedRows
 from tagloop.tasks.language_modelling.options import CAUSAL
 from tagloop.tasks.language_modelling.texts import line_end, read_texts
-from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
+from tagloop.tasks.task import (
+    LOSS,
+    Metric,
+    Scores,
+    TokenizerTask,
+    choose_metric,
+    needed_splits,
+)
 
 LONGEST = 1024  # Sub-tokens of a row unless the user asks for more, as in transformers' scripts.
 PREDICTION_FILES = ("predictions.tsv",)
@@ -52,7 +58,7 @@ HEADS = {True: AutoModelForCausalLM, False: AutoModelForMaskedLM}
 
 
 @dataclass(frozen=True)
-class LanguageModelling:
+class LanguageModelling(TokenizerTask):
     """See `tagloop.tasks.task.Task`. An example is a text, a part of a long text, or a block."""
 
     config: Config
@@ -66,16 +72,8 @@ class LanguageModelling:
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
-    def processors(self) -> list[PreTrainedTokenizerFast]:
-        return [self.tokenizer]
-
-    @property
     def fingerprints(self) -> dict[str, str]:
         return self.rows.fingerprints
-
-    @property
-    def identity(self) -> dict:
-        return identify(self.fingerprints, self.examples, self.tokenizer, self.model_config)
 
     @property
     def is_causal(self) -> bool:
@@ -93,13 +91,11 @@ class LanguageModelling:
                 "name a decoder, or set is_decoder in config.json"
             )
         if "train" in self.examples:  # predict.py reads these values from config.json.
-            # The configuration is copied, because the identity describes the original one.
-            model.config = copy.copy(model.config)
-            model.config.tagloop = {
-                "task": self.config.task_name,
-                "max_length": self.examples["train"].max_length,
-                "text_column": self.rows.columns["text"],
-            }
+            self.record(
+                model,
+                max_length=self.examples["train"].max_length,
+                text_column=self.rows.columns["text"],
+            )
         return model
 
     def losses(self, outputs: CausalLMOutput, batch: MicroBatch) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from launches import read_json
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     DataCollatorForLanguageModeling,
     GPT2Config,
@@ -281,3 +282,44 @@ def test_check_data_names_blank_rows_and_texts_in_two_splits(models, tmp_path, c
     assert "sub-tokens:" in said
     code = train_loop.cli(["--task_name=mlm", f"--train_file={dev}", "--check_data"])
     assert code == 0
+
+
+SUITE = {  # what the examples' own tests give
+    "clm": ["--block_size=128", "--num_train_epochs=2", "--logging_steps=2", "--eval_steps=2"],
+    "mlm": ["--max_seq_length=128", "--num_train_epochs=1", "--logging_steps=2"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", SUITE)
+def test_the_commands_of_the_examples_run(task, models, corpora, tmp_path):
+    """With a model from scratch: the thresholds of the examples need pretrained weights."""
+    text, model = corpora / "samples" / "sample_text.txt", tmp_path / "model"
+    shutil.copytree(models / {"clm": "decoder", "mlm": "encoder"}[task], model)
+    for name, values in (
+        ("config.json", {"n_positions": 128, "max_position_embeddings": 128}),
+        ("tokenizer_config.json", {"model_max_length": 128}),
+    ):
+        facts = read_json(model / name)
+        changed = {key: value for key, value in values.items() if key in facts}
+        (model / name).write_text(json.dumps(facts | changed))
+    results = train_loop.main(
+        [f"--task_name={task}", f"--config_name={model}", f"--tokenizer_name={model}",
+         f"--train_file={text}", f"--validation_file={text}", "--do_train", "--do_eval",
+         "--per_device_train_batch_size=4", "--per_device_eval_batch_size=4",
+         "--overwrite_output_dir", f"--output_dir={tmp_path / 'run'}", *SUITE[task]]
+    )  # fmt: skip
+    metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    losses = [line["loss"] for line in metrics if "loss" in line]
+    assert losses[-1] < losses[0], "it learns something"
+    assert results["eval_perplexity"] == pytest.approx(math.exp(results["eval_loss"]), rel=1e-6)
+    if task == "clm":  # Nothing of the text is lost, line ends included.
+        config = parse_config([f"--task_name={task}", f"--config_name={model}", "--block_size=128",
+                               f"--tokenizer_name={model}", f"--train_file={text}",
+                               "--validation_split_percentage=0"])  # fmt: skip
+        rows = train_loop.load_task(config, pad_to_multiple_of=1).examples["train"]
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        lines = text.read_text(encoding="utf-8").split("\n")[:-1]
+        expected = [i for line in lines for i in tokenizer(line + "\n").input_ids]
+        assert rows.input_ids.tolist() == expected
+        assert set(rows.lengths[:-1].tolist()) == {128}
