@@ -2,10 +2,12 @@
 
     python benchmarks/equivalence.py
     python benchmarks/equivalence.py --dropout 0.1
+    python benchmarks/equivalence.py --dropout 0.1 --task clm
 
 Three systems learn from the same 16 sentences with the same small BERT (float32, the same first
 weights, no dropout unless it is asked for): tagloop's own train_step, transformers.Trainer, and
-the loop of the Hugging Face course. Only the cut differs: processes × sentences in a micro-batch ×
+the loop of the Hugging Face course. Of the tasks clm and mlm, tagloop
+alone is measured. Only the cut differs: processes × sentences in a micro-batch ×
 micro-batches per update; tagloop packs each into rows of its own. On the CPU, without network, in
 one to two minutes on two cores.
 """
@@ -16,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +33,15 @@ sys.path.insert(0, str(REPO))  # for train_loop, model and sample_corpus
 SEED = 42  # of the first weights
 # Words of each sentence: few or many, as in real corpora, so that means of micro-batches differ.
 NUM_WORDS = (1, 1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36)
+MODELS = {  # task -> the function of the sample that configures its model, and its class
+    "ner": ("build_sample_model_config", "AutoModelForTokenClassification"),
+    "clm": ("build_sample_decoder_config", "AutoModelForCausalLM"),
+    "mlm": ("build_sample_masked_config", "AutoModelForMaskedLM"),
+}
+DROPOUT = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob",
+    "resid_pdrop", "embd_pdrop", "attn_pdrop",
+)  # fmt: skip
 LAUNCH_FILES = {1: "cpu.yaml", 2: "cpu_2proc.yaml"}
 
 
@@ -53,21 +65,26 @@ def main() -> None:
     parser.add_argument("--worker", choices=SYSTEMS, help="the script starts itself with this")
     parser.add_argument("--folder", type=Path, help="and with this")
     parser.add_argument("--dropout", type=float, default=0.0, help="rate of all dropout layers")
+    parser.add_argument("--task", choices=MODELS, default="ner", help="the task that is learned")
     options = parser.parse_args()
     if options.worker:
-        run_worker(options.worker, options.folder)
+        run_worker(options.worker, options.folder, options.task)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_inputs(folder, options.dropout)
-        measured = {name: launch(name, folder, 1) | launch(name, folder, 2) for name in SYSTEMS}
+        write_inputs(folder, options.dropout, options.task)
+        systems = SYSTEMS if options.task == "ner" else ["tagloop"]
+        measured = {
+            name: launch(name, folder, 1, options.task) | launch(name, folder, 2, options.task)
+            for name in systems
+        }
     print(describe(measured, options.dropout))
 
 
-def write_inputs(folder: Path, dropout: float = 0.0) -> None:
+def write_inputs(folder: Path, dropout: float = 0.0, task: str = "ner") -> None:
     """Save what all systems start from: a model, its tokenizer and 16 sentences."""
+    from tagloop.sample import model as sample
     from tagloop.sample.corpus import build_sample_corpus
-    from tagloop.sample.model import build_sample_model_config, build_sample_tokenizer
 
     corpus = build_sample_corpus()["train"]
     by_length = iter(sorted(corpus, key=lambda sentence: len(sentence["tokens"])))
@@ -75,29 +92,36 @@ def write_inputs(folder: Path, dropout: float = 0.0) -> None:
         for num_words in NUM_WORDS:  # the beginning of the next sentence that is long enough
             sentence = next(s for s in by_length if len(s["tokens"]) >= num_words)
             beginning = {name: sentence[name][:num_words] for name in ("tokens", "ner_tags")}
+            beginning["text"] = " ".join(beginning["tokens"])
             file.write(json.dumps(beginning) + "\n")
 
-    tokenizer = build_sample_tokenizer([sentence["tokens"] for sentence in corpus])
-    tags = sorted({tag for sentence in corpus for tag in sentence["ner_tags"]})
-    config = build_sample_model_config(tokenizer)
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
-    config.id2label = dict(enumerate(tags))
-    config.label2id = {tag: index for index, tag in enumerate(tags)}
+    tokenizer = sample.build_sample_tokenizer([sentence["tokens"] for sentence in corpus])
+    if task == "clm":
+        sample.begin_with_cls(tokenizer)
+    build_config, head = MODELS[task]
+    config = getattr(sample, build_config)(tokenizer)
+    for name in DROPOUT:
+        if hasattr(config, name):
+            setattr(config, name, dropout)
+    if task == "ner":
+        tags = sorted({tag for sentence in corpus for tag in sentence["ner_tags"]})
+        config.id2label = dict(enumerate(tags))
+        config.label2id = {tag: index for index, tag in enumerate(tags)}
     torch.manual_seed(SEED)
     transformers.utils.logging.disable_progress_bar()
-    transformers.BertForTokenClassification(config).save_pretrained(folder / "model")
+    getattr(transformers, head).from_config(config).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
 
 
 def launch(
-    system: str, folder: Path, num_processes: int, *, on_gpu: bool = False
+    system: str, folder: Path, num_processes: int, task: str = "ner", *, on_gpu: bool = False
 ) -> dict[Cut, dict]:
     """Measure one system under `accelerate launch`: loss and grad_norm by cut."""
     launch_file = "single_gpu.yaml" if on_gpu else LAUNCH_FILES[num_processes]
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0",
         "--config_file", REPO / "accelerate_configs" / launch_file, "--mixed_precision", "no",
-        __file__, "--worker", system, "--folder", folder,
+        __file__, "--worker", system, "--folder", folder, "--task", task,
     ]  # fmt: skip
     environment = (
         os.environ
@@ -116,11 +140,12 @@ def launch(
     return {Cut(*cut): values for cut, values in rows}
 
 
-def run_worker(system: str, folder: Path) -> None:
+def run_worker(system: str, folder: Path, task: str) -> None:
     """Measure the cuts for as many processes as this launch has; the main one writes them."""
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     cuts = [cut for cut in CUTS if cut.num_processes == num_processes]
-    rows = [(cut, SYSTEMS[system].measure(cut, folder)) for cut in cuts]
+    measure = partial(measure_tagloop, task=task) if task != "ner" else SYSTEMS[system].measure
+    rows = [(cut, measure(cut, folder)) for cut in cuts]
     state = accelerate.PartialState()
     if state.num_processes != num_processes:
         sys.exit(f"launched with {num_processes} processes, ran with {state.num_processes}")
@@ -129,21 +154,22 @@ def run_worker(system: str, folder: Path) -> None:
     state.destroy_process_group()
 
 
-def measure_tagloop(cut: Cut, folder: Path) -> dict[str, float]:
+def measure_tagloop(cut: Cut, folder: Path, task: str = "ner") -> dict[str, float]:
     """Build the run as train_loop.main does and take its first update; before any rounding."""
     import train_loop
 
     config = train_loop.parse_config(
         [
-            "--do_train", "--train_file", f"{folder}/train.jsonl",
-            "--model_name_or_path", f"{folder}/model",
+            "--do_train", "--train_file", f"{folder}/train.jsonl", "--task_name", task,
+            "--model_name_or_path", f"{folder}/model", "--validation_split_percentage", "0",
+            *(["--line_by_line"] if task == "mlm" else []),
             "--per_device_train_batch_size", str(cut.batch_size),
             "--gradient_accumulation_steps", str(cut.accumulation),
         ]
     )  # fmt: skip
     accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
     run = train_loop.build(config, accelerator, folder / "run", None)
-    examples = run.task.examples["train"]
+    examples = run.task.examples["train"].at_epoch(config.seed, 0)
     plan = train_loop.plan_epoch(
         examples.lengths,
         seed=config.seed,

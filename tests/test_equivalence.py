@@ -15,12 +15,22 @@ CUTS_OF_12 = [(1, 12, 1), (3, 4, 1), (3, 2, 2)]
 NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process of 3 has nothing
 
 
-@pytest.fixture(scope="module", params=["pos", "classification"])
+# What the starting model is made with, and how its configuration names its dropout.
+MODELS = {
+    "pos": ([], "hidden_dropout_prob"),
+    "classification": ([], "hidden_dropout_prob"),
+    "clm": (["--task_name=clm"], "resid_pdrop"),
+    "mlm": (["--task_name=mlm"], "hidden_dropout_prob"),
+}
+
+
+@pytest.fixture(scope="module", params=[*MODELS])
 def folder(request, tmp_path_factory):
     """Every cut, trained for an epoch in float32 and float64 by one launch per process count."""
     folder, task = tmp_path_factory.mktemp("equivalence"), request.param
-    train_loop.main([*SMALL, "--max_train_steps=1", f"--output_dir={folder / 'model'}"])
-    assert '"hidden_dropout_prob": 0.1' in (folder / "model" / "config.json").read_text()
+    options, dropout = MODELS[task]
+    train_loop.main([*SMALL, *options, "--max_train_steps=1", f"--output_dir={folder / 'model'}"])
+    assert f'"{dropout}": 0.1' in (folder / "model" / "config.json").read_text()
     draw = random.Random(4)
     words = ["Carla", "works", "in", "Paris", "for", "a", "bank", "and", "we", "saw", "rain"]
     with (folder / "data.jsonl").open("w") as file:

@@ -13,11 +13,13 @@ BATCH_SIZES = {1: (1, 7, 64), 2: (1, 8), 3: (3, 8)}  # processes -> evaluation b
 FILES = {
     "ner": ("predictions.conll", "predictions.txt", "eval_results.json", "test_results.json"),
     "classification": ("predictions.tsv", "eval_results.json", "test_results.json"),
+    "clm": ("predictions.tsv", "eval_results.json", "test_results.json"),
+    "mlm": ("predictions.tsv", "eval_results.json", "test_results.json"),
 }
 
 
 def content(folder, name, batch_size):
-    """What must be equal to the byte; a probability only in batches of the same size."""
+    """What must be equal to the byte; a probability or a loss only in batches of the same size."""
     text = (folder / name).read_text()
     if name.endswith(".tsv") and batch_size != 8:
         return [line.split("\t")[0] for line in text.splitlines()]
@@ -31,13 +33,19 @@ def arguments(task, folder, data, model, batch_size):
         f"--model_name_or_path={model}", f"--per_device_eval_batch_size={batch_size}",
         "--max_length=24", f"--output_dir={folder}",
         *(["--stride=5"] if task == "ner" else []),  # so that many sentences are several windows
+        *(["--line_by_line"] if task == "mlm" else []),
     ]  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "build", "score"),
-    [("ner", build_sample_corpus, "f1"), ("classification", build_sample_texts, "macro_f1")],
+    [
+        ("ner", build_sample_corpus, "f1"),
+        ("classification", build_sample_texts, "macro_f1"),
+        ("clm", build_sample_texts, "accuracy"),
+        ("mlm", build_sample_texts, "accuracy"),
+    ],
 )
 def test_evaluation_does_not_depend_on_processes_or_batches(task, build, score, tmp_path):
     model = tmp_path / "model"

@@ -150,3 +150,50 @@ def test_options_of_run_ner_that_are_not_kept_are_answered_as_the_page_says():
 
 def test_epochs_may_be_written_as_run_ner_writes_them():
     assert parse_config([*DATA, "--num_train_epochs", "3.0"]).num_train_epochs == 3
+
+
+LANGUAGE_FLAGS = [
+    row for row in rows_of("run_clm_no_trainer.py and run_mlm_no_trainer.py") if len(row) == 5
+]
+LANGUAGE_FLAGS = {
+    (task, flag): (there, here, differs)
+    for flags, tasks, there, here, differs in LANGUAGE_FLAGS
+    for flag in re.findall(r"--(\w+)", flags)
+    for task in re.findall("clm|mlm", tasks)
+}
+# The flags of the scripts that run_ner_no_trainer.py does not have, or has with another meaning.
+LANGUAGE_DEFAULTS = {
+    "clm": {"block_size": None, "keep_linebreaks": True, "validation_split_percentage": 5},
+    "mlm": {
+        "max_seq_length": None, "mlm_probability": 0.15, "line_by_line": False,
+        "pad_to_max_length": False, "validation_split_percentage": 5,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "name"), LANGUAGE_FLAGS)
+def test_flags_of_the_language_modelling_scripts(task, name):
+    there, here, differs = LANGUAGE_FLAGS[task, name]
+    argv = [*DATA, f"--task_name={task}"]
+    if here == "refused":
+        with pytest.raises(InputError) as caught:
+            parse_config([*argv, f"--{name}", "1"])
+        assert str(caught.value) == f"unknown option --{name}; {differs}"
+        return
+    field = SPELLINGS[f"--{name}"]
+    default = getattr(parse_config(argv), field)
+    if name in LANGUAGE_DEFAULTS[task]:
+        assert LANGUAGE_DEFAULTS[task][name] == default
+    if name != "train_file":  # which this command line gives
+        assert (there, here) == (shown(default), shown(default))
+    value = {"bool": not default, "float": 0.5, "int": 7}.get(
+        next((kind for kind in ("bool", "float", "int") if kind in str(FIELDS[field].type)), ""),
+        "b.json",
+    )
+    assert getattr(parse_config([*argv, f"--{name}={value}"]), field) == value
+
+
+def test_the_page_has_every_flag_of_the_language_modelling_scripts():
+    known = {(task, name) for task, flags in LANGUAGE_DEFAULTS.items() for name in flags}
+    assert known <= LANGUAGE_FLAGS.keys()
+    assert parse_config([*DATA, "--task_name=clm", "--no_keep_linebreaks"]).keep_linebreaks is False

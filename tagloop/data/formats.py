@@ -85,15 +85,17 @@ def format_by_name(name: str, *, is_output: bool) -> str:
 
 
 def table_format(path: Path) -> str:
-    """The format of a file with rows of named columns, by the ending of its name.
+    """The format of a file with rows, by the ending of its name; a text file has a text a row.
 
     Raises:
         InputError: the file has another format.
     """
     suffix = path.suffix.lower()
-    format = OF_ENDING.get(suffix)
-    if format is None or format.holds != "rows":
-        raise InputError(f"{path}: unknown format {suffix!r}; known are .json(l), .csv, .parquet")
+    format = NAMED["txt"] if suffix in NAMED["txt"].predict else OF_ENDING.get(suffix)
+    if format is None or format.holds not in ("rows", "texts"):
+        raise InputError(
+            f"{path}: unknown format {suffix!r}; known are .json(l), .csv, .parquet, .txt"
+        )
     return format.name
 
 

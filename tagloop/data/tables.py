@@ -1,4 +1,4 @@
-"""JSON, CSV, parquet and datasets as tables: rows of named columns, whatever they hold.
+"""JSON, CSV, parquet, lines of text and datasets as tables: rows of named columns.
 
 table = open_table(Path("train.csv"))
 table.columns                    # ["sentence1", "sentence2", "label"]
@@ -73,7 +73,8 @@ class Table:
 def open_table(source: Path | datasets.Dataset | list[dict], name: str = "row") -> Table:
     """The table of a file, a dataset, or a list of dicts; `name` is theirs in messages ("train").
 
-    The suffix of a file tells its format: .json, .jsonl, .ndjson, .csv, .tsv or .parquet.
+    The suffix of a file tells its format: .json, .jsonl, .ndjson, .csv, .tsv, .parquet or .txt. A
+    text file has the one column `text`, and every line is a row, blank lines, too.
 
     Raises:
         InputError: the file is none of these, or its first row cannot be read.
@@ -86,6 +87,8 @@ def open_table(source: Path | datasets.Dataset | list[dict], name: str = "row") 
     format = table_format(source)
     if format == "parquet":
         return _open_parquet(source)
+    if format == "txt":
+        return _open_text(source)
     return _open_json(source) if format == "jsonl" else _open_csv(source)
 
 
@@ -114,6 +117,13 @@ def _open_parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise refused(error) from error
     return Table(str(path), list(features), False, features, rows)
+
+
+def _open_text(path: Path) -> Table:
+    def rows(_: list[str]) -> Rows:
+        return ((f"{path}:{number}", {"text": line}) for number, line in read_lines(path))
+
+    return Table(str(path), ["text"], True, None, rows)
 
 
 def _open_csv(path: Path) -> Table:

@@ -117,8 +117,8 @@ def max_input_length(
         return limit
     if config.max_length > limit:
         raise InputError(
-            f"--max_length {config.max_length}: the model takes at most {limit} sub-tokens; longer "
-            "sentences become several windows, so nothing is lost with a smaller one"
+            f"--max_length {config.max_length}: the model takes at most {limit} sub-tokens; give "
+            "at most so many"
         )
     if config.max_length < shortest:
         raise InputError(f"--max_length {config.max_length}: leaves no room for words")
@@ -182,9 +182,10 @@ def load_model(
         model = _build(config, auto_class, model_config)
         new = {name for name, _ in model.named_parameters()}
     if new and not config.do_train:
+        head = "head for the labels of the data" if has_labels else "output layer"
         raise InputError(
-            f"{_name(config)}: has no trained head for the labels of the data, so scores and "
-            "predictions would be noise; train first (--do_train), or name a trained model"
+            f"{_name(config)}: has no trained {head}, so scores and predictions would be noise; "
+            "train first (--do_train), or name a trained model"
         )
     if label_counts is not None:
         start_from_frequencies(model, new, label_counts)

@@ -13,6 +13,8 @@ from tagloop.options.config import Config
 from tagloop.sample.model import build_sample_tokenizer
 
 MOST_IDS = 10_000_000  # The largest vocabularies of today have a tenth of that.
+NEARLY_ALL = 0.9  # So large a share is unknown only to the tokenizer of another language.
+TELLING = 20  # Fewer words or sub-tokens show nothing.
 UNLIMITED = 1_000_000  # Sub-tokens: from this number on a tokenizer counts as without a limit.
 
 
@@ -96,6 +98,26 @@ def tokenizer_at_hand(
     except InputError as error:
         say("sub-tokens", f"not counted; {error}")
         return None
+
+
+def require_known(unknown: int, total: int, things: str) -> None:
+    """Refuse a tokenizer that knows next to nothing of the data.
+
+    Args:
+        unknown: how many of the things hold something that the tokenizer does not know.
+        total: how many things there are.
+        things: "words" or "sub-tokens".
+
+    Raises:
+        InputError: nearly all things are unknown.
+    """
+    if total < TELLING or unknown < NEARLY_ALL * total:
+        return
+    raise InputError(
+        f"{unknown:,} of {total:,} {things} hold something that the tokenizer does not know: it is "
+        "most likely the tokenizer of another model, or its files are not complete; "
+        "give the --tokenizer_name of this model"
+    )
 
 
 def longest_input(tokenizer: PreTrainedTokenizerFast) -> int | None:

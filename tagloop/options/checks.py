@@ -97,7 +97,8 @@ def _joint_problems(config: Config) -> Iterator[str]:
     yield from _folder_problems(config, asked)
     if config.show_examples is not None and not config.check_data:
         yield "--show_examples: needs --check_data"
-    has_validation = not only_files or config.validation_file or config.validation_fraction
+    held_out = config.validation_fraction or _holds_out_first_rows(config)
+    has_validation = not only_files or config.validation_file or held_out
     for name in ("early_stopping_patience", "load_best_model_at_end", "metric_for_best_model"):
         if getattr(config, name) and not (has_validation and (config.do_eval or not asked)):
             yield (
@@ -110,13 +111,22 @@ def _data_problems(config: Config, only_files: bool) -> Iterator[str]:
     """What the data options say against each other or the --do_ options."""
     if config.validation_fraction is not None and config.validation_file is not None:
         yield "--validation_fraction with --validation_file: give one of them"
+    if (config.validation_split_percentage or 0) >= 100:
+        yield "--validation_split_percentage: must be below 100, or nothing is left to learn"
     for name, files in (
         ("do_train", ["train_file"]),
         ("do_eval", ["validation_file", "validation_fraction"]),
         ("do_predict", ["test_file", "predict_file"]),
     ):
-        if only_files and getattr(config, name) and not any(getattr(config, f) for f in files):
+        has_rows = any(getattr(config, f) for f in files)
+        has_rows = has_rows or (name == "do_eval" and _holds_out_first_rows(config))
+        if only_files and getattr(config, name) and not has_rows:
             yield f"--{name} needs --{' or --'.join(files)}"
+
+
+def _holds_out_first_rows(config: Config) -> bool:
+    """True if the first rows of the training file become validation data."""
+    return bool(config.validation_split_percentage and config.train_file)
 
 
 def _model_problems(config: Config, asked: bool) -> Iterator[str]:

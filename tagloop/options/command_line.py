@@ -2,7 +2,7 @@
 
     config = parse_config(["--train_file", "a.conll", "--model_name_or_path", "bert-base-cased"])
 
-Precedence: defaults < sample defaults < --config FILE < command line.
+Precedence: defaults < defaults of the task < its sample defaults < --config FILE < command line.
 """
 
 import dataclasses
@@ -55,8 +55,11 @@ def parse_config(argv: list[str] | None = None) -> Config:
     require_working_directory()
     given = read_options(sys.argv[1:] if argv is None else list(argv))
     config = Config(**given)
+    own = task_module(config.task_name, "options")
+    defaults = getattr(own, "DEFAULTS", {})
     if config.uses_sample_model:
-        config = Config(**task_module(config.task_name, "options").SAMPLE_DEFAULTS | given)
+        defaults = defaults | own.SAMPLE_DEFAULTS
+    config = Config(**defaults | given)
     if problems := list(find_problems(config, given)):
         raise InputError("\n".join(problems))
     if config.debug:

@@ -38,7 +38,8 @@ class SharedOptions:
     )
     train_file: str | None = option(
         None,
-        "Training data: .json(l), .csv or .parquet; for words also CoNLL columns, .conllu or .ann.",
+        "Training data: .json(l), .csv or .parquet; for words also CoNLL columns, .conllu or .ann; "
+        "for texts without labels also .txt, a text a line.",
         about="data",
         is_path=True,
         may_change=True,
@@ -69,10 +70,17 @@ class SharedOptions:
     )
     validation_fraction: float | None = option(
         None,
-        "Share of the training data to validate on when no split is given.",
+        "Share of the training data to validate on when no split is given: rows drawn at random.",
         about="data",
         above=0,
         below=1,
+    )
+    validation_split_percentage: int | None = option(
+        None,
+        "Percent of the training data to validate on when no split is given: its first rows.",
+        about="data",
+        least=0,
+        unset="5 for language models, else none",
     )
     max_train_samples: int | None = option(
         None, "Use the first N training examples.", about="data", least=1
@@ -112,7 +120,7 @@ class SharedOptions:
     )
 
     model_name_or_path: str | None = option(
-        None, "Encoder to fine-tune.", about="model", group="Model", is_hub_name=True
+        None, "Model to fine-tune.", about="model", group="Model", is_hub_name=True
     )
     config_name: str | None = option(
         None,

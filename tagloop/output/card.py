@@ -114,6 +114,8 @@ def _source(config: Config, split: str) -> str:
     file = getattr(config, f"{split}_file", None)
     if file is None and split == "validation" and config.validation_fraction:
         return f"{config.validation_fraction:g} of {_source(config, 'train')}"
+    if file is None and split == "validation" and config.train_file:
+        return f"the first {config.validation_split_percentage}% of {_source(config, 'train')}"
     if file or config.dataset_name:
         name = file or config.dataset_name
         return name if _on_hub(name) and not file else visible(real_path(Path(name)).name)

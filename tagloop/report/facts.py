@@ -5,7 +5,6 @@ from tagloop.outcome.record import Outcome
 from tagloop.pages.page import Section, Table
 
 SPEED = (
-    ("words a second", "train_words_per_second", "{:,.0f}"),
     ("padding", "train_padding_share", "{:.1%}"),
     ("seconds, with evaluations", "train_runtime", "{:,.0f}"),
     ("validation loss", "eval_loss", "{:.4f}"),
@@ -28,7 +27,13 @@ def results_section(outcome: Outcome) -> Section:
 def facts_section(outcome: Outcome) -> Section:
     """The section with speed and padding, device and versions, and the options that were given."""
     results, environment = outcome.results, outcome.record.get("environment", {})
+    rates = (name for name in results if name.startswith("train_") and name.endswith("_per_second"))
     rows = [
+        (f"{name.removeprefix('train_').removesuffix('_per_second')} a second", f"{rate:,.0f}")
+        for name in rates
+        if (rate := results[name]) is not None
+    ]
+    rows += [
         (name, shape.format(results[key]))
         for name, key, shape in SPEED
         if results.get(key) is not None

@@ -1,4 +1,4 @@
-"""A tokenizer and a small model for the sample corpus, built without a network."""
+"""Tokenizers and small models for the sample corpus, built without a network."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,12 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import BertConfig, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    GPT2Config,
+    PreTrainedTokenizerFast,
+    RobertaPreLayerNormConfig,
+)
 
 
 def build_sample_tokenizer(sentences: Iterable[list[str]]) -> PreTrainedTokenizerFast:
@@ -62,4 +67,51 @@ def build_sample_model_config(tokenizer: PreTrainedTokenizerFast) -> BertConfig:
         intermediate_size=512,
         max_position_embeddings=256,
         pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def begin_with_cls(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Change the tokenizer of the sample in place for a decoder.
+
+    A text begins with [CLS]. [SEP] becomes the end-of-text token, which the tokenizer adds no
+    longer, because a text that is to be continued has no end.
+    """
+    tokenizer.bos_token, tokenizer.eos_token = "[CLS]", "[SEP]"
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", tokenizer.bos_token_id)]
+    )
+
+
+def build_sample_decoder_config(tokenizer: PreTrainedTokenizerFast) -> GPT2Config:
+    """A small GPT-2 that trains from scratch in about a minute on two cores."""
+    return GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=128,
+        n_layer=2,
+        n_head=4,
+        n_positions=256,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def build_sample_masked_config(tokenizer: PreTrainedTokenizerFast) -> RobertaPreLayerNormConfig:
+    """A small encoder that learns from few hidden sub-tokens.
+
+    It normalizes before each layer, and begins with larger weights than BERT: both let it learn
+    from context sooner.
+    """
+    return RobertaPreLayerNormConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=258,  # Its first position is the one after the padding token's id.
+        type_vocab_size=1,
+        initializer_range=0.06,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
     )

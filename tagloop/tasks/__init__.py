@@ -3,7 +3,8 @@
 Nothing outside of a task's folder names that task. A folder has these modules:
 
     options.py  Options (what only this task takes), SAMPLE_DEFAULTS (of a run without data and
-                model), EXPORT_FORMATS (that export.py can write), find_problems(config); read
+                model), DEFAULTS (of shared options, where they are not the usual ones; may be
+                missing), EXPORT_FORMATS (that export.py can write), find_problems(config); read
                 before torch is imported, so it imports only tagloop.options.marks
     task.py     load_task(config, pad_to_multiple_of=1) -> a Task, as tasks/task.py describes it
     check.py    check_task(config) -> what --check_data says
@@ -30,6 +31,8 @@ TASKS = {  # the first is the default of --task_name
     "pos": "tagging",
     "chunk": "tagging",
     "classification": "classification",
+    "clm": "language_modelling",
+    "mlm": "language_modelling",
 }
 
 

@@ -1,5 +1,6 @@
 """The interface between the training loop and a task; docs/new_task.md shows how to write one."""
 
+import copy
 import json
 import os
 import sys
@@ -241,19 +242,41 @@ class Task(Protocol):
         ...
 
 
-def identify(
-    fingerprints: dict[str, str],
-    examples: dict[str, Examples],
-    tokenizer: PreTrainedTokenizerFast,
-    model_config: PreTrainedConfig,
-) -> dict:
-    """The part of a run's identity that a task knows: training data, tokenizer and model."""
-    learned = [split for split in ("train", "validation") if split in examples]
-    return {
-        "data": {split: fingerprints[split] for split in learned},
-        "tokenizer": tokenizer_digest(tokenizer),
-        "model": describe_model(model_config),
-    }
+class TokenizerTask:
+    """The members of a `Task` that follow from its tokenizer and its model's configuration.
+
+    A subclass has these two as the attributes `tokenizer` and `model_config`, and `config`,
+    `examples` and `fingerprints`.
+    """
+
+    config: Config
+    tokenizer: PreTrainedTokenizerFast
+    model_config: PreTrainedConfig
+    examples: dict[str, Examples]
+
+    @property
+    def processors(self) -> list[PreTrainedTokenizerFast]:
+        return [self.tokenizer]
+
+    @property
+    def identity(self) -> dict:
+        """The part of a run's identity that a task knows: training data, tokenizer and model."""
+        learned = [split for split in ("train", "validation") if split in self.examples]
+        return {
+            "data": {split: self.fingerprints[split] for split in learned},
+            "tokenizer": tokenizer_digest(self.tokenizer),
+            "model": describe_model(self.model_config),
+        }
+
+    def record(self, model: nn.Module, **facts: Any) -> None:
+        """Write into the model's config.json what predict.py needs to apply the model.
+
+        Args:
+            facts: JSON values by name; the name of the task is added.
+        """
+        # The configuration is copied, because the identity describes the original one.
+        model.config = copy.copy(model.config)
+        model.config.tagloop = {"task": self.config.task_name, **facts}
 
 
 def describe_model(model_config: PreTrainedConfig) -> dict:

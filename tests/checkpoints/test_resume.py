@@ -13,7 +13,9 @@ import train_loop
 from tagloop.checkpoints import checkpoint
 from tagloop.errors import InputError
 
-MEASURED = ("train_runtime", "train_words_per_second", "train_padding_share")  # of one session
+MEASURED = (  # of one session
+    "train_runtime", "train_words_per_second", "train_tokens_per_second", "train_padding_share",
+)  # fmt: skip
 
 
 def contents(folder):
@@ -53,6 +55,7 @@ CASES = {
         ("ner", "whole", "evaluated"), ("ner", "whole", "not evaluated"),
         ("ner", "accumulated", "evaluated"), ("ner", "accumulated", "not evaluated"),
         ("classification", "accumulated", "evaluated"),
+        ("clm", "accumulated", "evaluated"), ("mlm", "accumulated", "evaluated"),
     )
 }  # fmt: skip
 

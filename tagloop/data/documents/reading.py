@@ -5,7 +5,7 @@ for document in read_documents(file, "in.conll", "conll"):
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
@@ -285,6 +285,32 @@ def content_to_tag(row: dict[str, Any], column: str | None, place: str) -> Conte
         )
     require_whole("".join([*value, text if isinstance(text, str) else ""]), place)
     return (text, value) if is_words and isinstance(text, str) else value
+
+
+def reader_of_columns(known: Sequence[Sequence[str]]) -> ContentReader:
+    """A reader of the text, or of the pair of texts, of a row.
+
+    Args:
+        known: names of columns with texts, one or two each; the first of them that a row has are
+            read. The names of the training data stand first.
+    """
+
+    def content_of(row: dict[str, Any], column: str | None, place: str) -> Content:
+        choices = [[column]] if column else known
+        names = next((names for names in choices if names and {*names} <= row.keys()), None)
+        if names is None:
+            missing = column or next(filter(None, known))[0]
+            raise InputError(
+                f"{place}: no column {missing!r}; its columns are {', '.join(row) or 'none'}; name "
+                "one with --text_column_name"
+            )
+        for name in names:
+            if not isinstance(row[name], str):
+                raise InputError(f"{place}: {name} holds {shown(row[name])}, which is no text")
+            require_whole(row[name], place)
+        return row[names[0]] if len(names) == 1 else (row[names[0]], row[names[1]])
+
+    return content_of
 
 
 def _is_words(value: Any) -> bool:

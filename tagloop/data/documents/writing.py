@@ -68,7 +68,8 @@ class Writer:
                 self.output.write(_csv_line(row.keys(), delimiter))
             self.output.write(_csv_line(_cells(row), delimiter))
         elif self.target == "txt":
-            self.output.write(f"{next(iter(predicted.values.values()))}\n")
+            first = str(next(iter(predicted.values.values())))
+            self.output.write(" ".join(first.splitlines()) + "\n")  # A document stays one line.
         else:
             self.output.write(json.dumps(row, ensure_ascii=False) + "\n")
         self.is_empty = False

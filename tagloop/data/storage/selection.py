@@ -17,17 +17,26 @@ def select_rows(totals: dict[str, int], options: Config) -> dict[str, tuple[str,
         totals: number of rows of every stored split.
 
     Raises:
-        InputError: too few rows for --validation_fraction.
+        InputError: too few rows for --validation_fraction or --validation_split_percentage.
     """
     rows = {split: (split, np.arange(total)) for split, total in totals.items()}
-    if options.validation_fraction and "train" in rows and "validation" not in rows:
+    percentage = options.validation_split_percentage
+    share = options.validation_fraction or (percentage or 0) / 100
+    if share and "train" in rows and "validation" not in rows:
         total = totals["train"]
-        if total < 2:
+        if total < 2 and options.validation_fraction:
             raise InputError("--validation_fraction: the training split has only one sentence")
-        held_out = min(max(1, round(total * options.validation_fraction)), total - 1)
-        shuffled = np.random.default_rng(options.seed).permutation(total)
-        rows["train"] = ("train", np.sort(shuffled[held_out:]))
-        rows["validation"] = ("train", np.sort(shuffled[:held_out]))
+        if total < 2:
+            raise InputError(
+                f"--validation_split_percentage {percentage}: the training split has only one "
+                "row; give --validation_file, or 0 for a run without validation"
+            )
+        held_out = min(max(1, round(total * share)), total - 1)
+        order = np.arange(total)
+        if options.validation_fraction:
+            order = np.random.default_rng(options.seed).permutation(total)
+        rows["train"] = ("train", np.sort(order[held_out:]))
+        rows["validation"] = ("train", np.sort(order[:held_out]))
     limits = {
         "train": options.max_train_samples,
         "validation": options.max_eval_samples,

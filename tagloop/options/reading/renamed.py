@@ -41,7 +41,7 @@ RENAMED = {
     "model_revision": "download it (hf download NAME --revision R --local-dir DIR) and name DIR",
     "cache_dir": "is HF_HOME for downloads, TAGLOOP_CACHE for prepared data",
     "overwrite_cache": "not needed: prepared data is found by its content",
-    "greater_is_better": "not needed: a loss counts downwards, all else upwards",
+    "greater_is_better": "not needed: every task knows it of its scores",
     "ddp_find_unused_parameters": "not needed: a dry pass finds them",
     "eval_accumulation_steps": "not needed: evaluation keeps 2 bytes a word",
     "average_tokens_across_devices": "not needed: it is always so",
@@ -100,7 +100,7 @@ _ANSWERS = {
     ),
     "here --auto_micro_batch": ("auto_batch_size auto_find_batch_size auto_scale_batch_size"),
     "here --max_length": (
-        "block_size max_input_length max_len max_positions max_seq_len max_sequence_length "
+        "max_input_length max_len max_positions max_seq_len max_sequence_length "
         "max_source_length max_source_positions max_tokens_per_sentence maxlen model_max_length "
         "seq_len seq_length sequence_length tokens_per_sample"
     ),
@@ -164,7 +164,7 @@ _ANSWERS = {
     "here --validation_fraction": (
         "dev_ratio dev_size dev_split eval_ratio split split_ratio test_size val_fraction "
         "val_ratio val_size val_split valid_size validation_ratio validation_size "
-        "validation_split validation_split_percentage"
+        "validation_split"
     ),
     "here --text_column_name": (
         "input_column sentence_column text_col text_field text_key token_column tokens_column "
@@ -267,6 +267,10 @@ _ANSWERS = {
     "here --no_group_by_length, or --no_packing": (
         "bucket bucketing no_shuffle shuffle sortish_sampler"
     ),
+    "not needed: the fast tokenizer is always taken": ("use_fast_tokenizer use_slow_tokenizer"),
+    "not needed: prepared data is memory-mapped, whatever its size": ("streaming"),
+    "not needed: the weights are read once, on the CPU": ("low_cpu_mem_usage"),
+    "here --config_name, a folder with the changed config.json": ("config_overrides"),
     "here --ignore_mismatched_sizes": ("ignore_mismatch new_head reinit_head reset_head"),
     "here --dataset_config_name": (
         "config_name_dataset data_config dataset_config lang language subset_name"

@@ -18,14 +18,11 @@ from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.data.storage.arrays import Arrays, map_arrays, write_arrays
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.data.storage.store import build_once, source_digest
-from tagloop.errors import InputError
-from tagloop.models.tokenizers import tokenizer_digest
+from tagloop.models.tokenizers import require_known, tokenizer_digest
 
 # Several processes are used from this number of rows on. A process takes 3 s to start, and so many
 # rows take more than 10 s.
 WORTH_PROCESSES = 100_000
-NEARLY_ALL = 0.9  # Of the sub-tokens: so many are unknown to the tokenizer of another language.
-TELLING = 20  # Fewer sub-tokens show nothing.
 ARRAY_TYPES = {
     "input_ids": np.int32,
     "type_ids": np.int8,
@@ -147,13 +144,7 @@ def encode_texts(
             worth_processes=WORTH_PROCESSES,
         )
         counts = {"cut": 0, "unknown": 0, "sub_tokens": 0} | counts
-        total, unknown = counts["sub_tokens"], counts["unknown"]
-        if total >= TELLING and unknown >= NEARLY_ALL * total:
-            raise InputError(
-                f"{unknown:,} of {total:,} sub-tokens stand for something that the tokenizer does "
-                "not know: it is most likely the tokenizer of another model or language, or its "
-                "files are not complete; give the --tokenizer_name of this model"
-            )
+        require_known(counts["unknown"], counts["sub_tokens"], "sub-tokens")
         (folder / "facts.json").write_text(json.dumps(counts), encoding="utf-8")
 
     folder = build_once("texts", key, build)

@@ -8,7 +8,6 @@ The answers are equal to the predictions of the training run.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from tagloop.batches.forward import forward_batches
 from tagloop.batches.plan import plan_evaluation
-from tagloop.data.documents.reading import Content, ContentReader, NamedValues
+from tagloop.data.documents.reading import (
+    Content,
+    ContentReader,
+    NamedValues,
+    reader_of_columns,
+)
 from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
@@ -25,7 +29,6 @@ from tagloop.models.trained import load_trained, read_record
 from tagloop.options.config import Config
 from tagloop.tasks.classification.columns import TEXTS
 from tagloop.tasks.classification.encoding import LabelledRows, TextEncoder
-from tagloop.wording import require_whole, shown
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
 DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
@@ -135,24 +138,7 @@ def content_reader(folder: Path) -> ContentReader:
     """
     record = read_record(folder, RECORD)
     trained = [name for name in (record.get("text_column"), record.get("pair_column")) if name]
-    known = [trained, *(names.split() for names in TEXTS)]
-
-    def content_of(row: dict[str, Any], column: str | None, place: str) -> Content:
-        choices = [[column]] if column else known
-        names = next((names for names in choices if names and {*names} <= row.keys()), None)
-        if names is None:
-            missing = column or next(iter(trained), "text")
-            raise InputError(
-                f"{place}: no column {missing!r}; its columns are {', '.join(row) or 'none'}; name "
-                "one with --text_column_name"
-            )
-        for name in names:
-            if not isinstance(row[name], str):
-                raise InputError(f"{place}: {name} holds {shown(row[name])}, which is no text")
-            require_whole(row[name], place)
-        return row[names[0]] if len(names) == 1 else (row[names[0]], row[names[1]])
-
-    return content_of
+    return reader_of_columns([trained, *(names.split() for names in TEXTS)])
 
 
 def load_predictor(

@@ -3,7 +3,6 @@
 python train_loop.py --task_name classification --train_file train.csv ...  # docs/new_task.md
 """
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +46,14 @@ from tagloop.tasks.classification.labels import (
     choose_classes,
     labels_of_rows,
 )
-from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
+from tagloop.tasks.task import (
+    LOSS,
+    Metric,
+    Scores,
+    TokenizerTask,
+    choose_metric,
+    needed_splits,
+)
 
 USUAL_CLASSES = 100  # a small file may have as many classes as texts
 PREDICTION_FILES = ("predictions.tsv",)
@@ -57,7 +63,7 @@ METRICS_OF_NUMBERS = [Metric("pearson"), Metric("mse", lower_is_better=True), LO
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(TokenizerTask):
     """See `tagloop.tasks.task.Task`. An example is a row; without labels its target is a number.
 
     `unknown` are classes of the data that the model does not know: a row of such a class is missed.
@@ -75,16 +81,8 @@ class Classification:
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
-    def processors(self) -> list[PreTrainedTokenizerFast]:
-        return [self.tokenizer]
-
-    @property
     def fingerprints(self) -> dict[str, str]:
         return self.rows.fingerprints
-
-    @property
-    def identity(self) -> dict:
-        return identify(self.fingerprints, self.examples, self.tokenizer, self.model_config)
 
     def build_model(self) -> nn.Module:
         head, counts = AutoModelForSequenceClassification, None
@@ -101,14 +99,12 @@ class Classification:
             label_counts=counts,
         )
         if "train" in self.examples:  # predict.py reads these values from config.json.
-            # The configuration is copied, because the identity describes the original one.
-            model.config = copy.copy(model.config)
-            model.config.tagloop = {
-                "task": self.config.task_name,
-                "max_length": self.examples["train"].max_length,
-                "text_column": self.rows.columns["text"],
-                "pair_column": self.rows.columns.get("pair"),
-            }
+            self.record(
+                model,
+                max_length=self.examples["train"].max_length,
+                text_column=self.rows.columns["text"],
+                pair_column=self.rows.columns.get("pair"),
+            )
         return model
 
     def losses(self, outputs: SequenceClassifierOutput, batch: MicroBatch) -> Tensor:

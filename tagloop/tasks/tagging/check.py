@@ -14,10 +14,15 @@ from tagloop.data.words.corpus import Variety
 from tagloop.data.words.readers import read_source
 from tagloop.data.words.schemes import SchemeDetector, illegal_transitions, spans, to_iob2
 from tagloop.errors import InputError
-from tagloop.models.tokenizers import WordPieces, longest_input, tokenizer_at_hand
+from tagloop.models.tokenizers import (
+    NEARLY_ALL,
+    TELLING,
+    WordPieces,
+    longest_input,
+    tokenizer_at_hand,
+)
 from tagloop.options.config import Config
 from tagloop.tasks.tagging.alignment import cut_windows, resolve_stride
-from tagloop.tasks.tagging.encoding import NEARLY_ALL, TELLING
 from tagloop.tasks.tagging.kinds import read_choices
 
 NOTHING = "words that are nothing to the tokenizer (they count as unknown ones)"

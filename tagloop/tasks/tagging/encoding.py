@@ -20,7 +20,7 @@ from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.data.storage.arrays import Arrays, write_arrays
 from tagloop.data.words import schemes
 from tagloop.errors import InputError
-from tagloop.models.tokenizers import Template, WordPieces
+from tagloop.models.tokenizers import Template, WordPieces, require_known
 from tagloop.tasks.tagging import alignment
 
 # Several processes are used from this number of sentences on. A process takes 3 s to start, and a
@@ -39,8 +39,6 @@ ARRAY_TYPES = {
 OFFSETS = ("offsets", "word_offsets", "sentence_offsets")
 FACTS = ("words_without_sub_tokens", "words_shortened", "sentences_cut", "words", "words_unknown")
 MOST_LABELS = np.iinfo(ARRAY_TYPES["labels"]).max  # label ids count from 0
-NEARLY_ALL = 0.9  # of the words; so many are unknown only to the tokenizer of another language
-TELLING = 20  # words; fewer show nothing
 
 
 def encode_sentences(
@@ -70,13 +68,7 @@ def encode_sentences(
         worth_processes=WORTH_PROCESSES,
     )
     facts = dict.fromkeys(FACTS, 0) | counts
-    words, unknown = facts["words"], facts["words_unknown"]
-    if words >= TELLING and unknown >= NEARLY_ALL * words:
-        raise InputError(
-            f"{unknown:,} of {words:,} words hold something that the tokenizer does not know: "
-            "it is most likely the tokenizer of another model or language, or its files are not "
-            "complete; give the --tokenizer_name of this model"
-        )
+    require_known(facts["words_unknown"], facts["words"], "words")
     return facts
 
 

@@ -1,6 +1,5 @@
 """Tagging: a tag for every word."""
 
-import copy
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,14 @@ from tagloop.tasks.tagging.decoding import decode
 from tagloop.tasks.tagging.kinds import KINDS, read_choices
 from tagloop.tasks.tagging.predictions import logits_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
-from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, identify, needed_splits
+from tagloop.tasks.task import (
+    LOSS,
+    Metric,
+    Scores,
+    TokenizerTask,
+    choose_metric,
+    needed_splits,
+)
 
 SPAN_METRICS = (
     "f1", "precision", "recall", "accuracy", "strict_f1", "strict_precision", "strict_recall",
@@ -48,7 +54,7 @@ FACTS = {
 
 
 @dataclass(frozen=True)
-class Tagging:
+class Tagging(TokenizerTask):
     """See `tagloop.tasks.task.Task`. An example is a window; each of its own words is predicted.
 
     `unknown` are tags of the data that the model does not know: a word that has one is missed.
@@ -64,20 +70,12 @@ class Tagging:
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
-    def processors(self) -> list[PreTrainedTokenizerFast]:
-        return [self.tokenizer]
-
-    @property
     def warnings(self) -> list[str]:
         return self.corpus.warnings
 
     @property
     def fingerprints(self) -> dict[str, str]:
         return self.corpus.fingerprints
-
-    @property
-    def identity(self) -> dict:
-        return identify(self.fingerprints, self.examples, self.tokenizer, self.model_config)
 
     def build_model(self) -> nn.Module:
         train = self.examples.get("train")
@@ -92,16 +90,13 @@ class Tagging:
             label_counts=train.label_counts(num_labels) if train is not None else None,
         )
         if train is not None:  # predict.py reads these values from config.json.
-            # The configuration is copied, because the identity describes the original one.
-            model.config = copy.copy(model.config)
-            model.config.tagloop = {
-                "task": self.config.task_name,
-                "words": detect_way(self.corpus.splits["train"]["tokens"]),
-                "max_length": train.max_length,
-                "stride": resolve_stride(
-                    self.config.stride, train.max_length - train.template.num_special
-                ),
-            }
+            budget = train.max_length - train.template.num_special
+            self.record(
+                model,
+                words=detect_way(self.corpus.splits["train"]["tokens"]),
+                max_length=train.max_length,
+                stride=resolve_stride(self.config.stride, budget),
+            )
         return model
 
     def losses(self, outputs: TokenClassifierOutput, batch: MicroBatch) -> Tensor:

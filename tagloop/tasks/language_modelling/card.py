@@ -1,0 +1,41 @@
+"""The facts for the model card of a language model."""
+
+from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.language_modelling.options import CAUSAL
+
+METRICS = {"perplexity": "perplexity", "accuracy": "accuracy"}
+PIPELINES = {True: "text-generation", False: "fill-mask"}
+
+
+def describe_card(task_name: str, mask_token: str | None, sizes: dict[str, str]) -> CardFacts:
+    """The facts about a model that continues texts, or that fills gaps.
+
+    Args:
+        mask_token: what stands for a gap; only a model that fills gaps has one.
+        sizes: for every split what was read of it, in words.
+    """
+    is_causal = task_name == CAUSAL
+    pipeline = PIPELINES[is_causal]
+    text = "It rained" if is_causal else f"It rained {mask_token} day."
+    note = (
+        "Perplexity is that of the tokenizer's sub-tokens, each predicted from those before it."
+        if is_causal
+        else "Perplexity and accuracy are those of hidden sub-tokens, predicted from both sides; "
+        "they cannot be compared with those of a model that continues texts."
+    )
+    return CardFacts(
+        title="Continues a text" if is_causal else "Fills the gaps of a text",
+        pipeline_tag=pipeline,
+        usage=[
+            "```python",
+            "from transformers import pipeline",
+            "",
+            f'model = pipeline("{pipeline}", model={{model}})',
+            f'model("{text}")',
+            "```",
+            "",
+        ],
+        metrics=METRICS,
+        sizes=sizes,
+        note=note,
+    )

@@ -1,0 +1,219 @@
+"""Continues new texts, or fills their gaps, with a trained model.
+
+    predictor = load_predictor("runs/mine")
+    predictor(["It rained"])[0].values  # {"generated_text": "It rained all day."}
+
+The answers are those of transformers' pipelines "text-generation", with the most probable sub-token
+at every step, and "fill-mask".
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
+
+from tagloop.data.documents.reading import ContentReader, NamedValues, reader_of_columns
+from tagloop.errors import InputError
+from tagloop.models.model import max_input_length
+from tagloop.models.tokenizers import load_tokenizer
+from tagloop.models.trained import load_trained, read_record
+from tagloop.options.config import Config
+from tagloop.tasks import task_of
+from tagloop.tasks.language_modelling.options import CAUSAL
+
+FORMATS = ("jsonl", "csv", "tsv", "txt")
+NEW_TOKENS = 50  # Sub-tokens that are put behind a text, at most.
+BEST = 5  # Words that are named for a gap.
+DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# The values in config.json that a training run of this task writes.
+RECORD = {
+    "max_length": lambda value: type(value) is int and value > 0,
+    "text_column": lambda value: isinstance(value, str),
+}
+
+
+class Predictor:
+    """Predicts for texts; load_predictor builds a predictor.
+
+    Attributes:
+        max_length: sub-tokens that the model takes at once.
+    """
+
+    kind = None  # The predictions are no tags of words.
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        max_length: int,
+        batch_size: int,
+        mixed_precision: str,
+    ):
+        self.model, self.tokenizer = model, tokenizer
+        self.max_length, self.batch_size = max_length, batch_size
+        self.mixed_precision = mixed_precision
+
+    @torch.inference_mode()
+    def __call__(self, inputs: str | Sequence[str]) -> list[NamedValues]:
+        """Predict for one text or for several. Texts of one length are computed together."""
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        found: list[NamedValues | None] = [None] * len(texts)
+        ids = [self._encode(text) for text in texts]
+        device = self.model.device
+        autocast = torch.autocast(
+            device.type, AUTOCAST.get(self.mixed_precision), self.mixed_precision in AUTOCAST
+        )
+        with autocast:
+            for numbers in batches_of_one_length([len(each) for each in ids], self.batch_size):
+                rows = torch.tensor([ids[number] for number in numbers], device=device)
+                answers = self._answer(rows, [texts[number] for number in numbers])
+                for number, answer in zip(numbers, answers, strict=True):
+                    found[number] = answer
+        return found
+
+    def _encode(self, text: str) -> list[int]:
+        raise NotImplementedError
+
+    def _answer(self, rows: Tensor, texts: list[str]) -> list[NamedValues]:
+        """The answers for rows of sub-tokens, int64 [rows, columns], which no padding is in."""
+        raise NotImplementedError
+
+
+class Continuation(Predictor):
+    """Gives every text with its most probable continuation as `generated_text`."""
+
+    def _encode(self, text: str) -> list[int]:
+        """The last sub-tokens of a text, with room for new ones; without a token for its end."""
+        ids = self.tokenizer(text, verbose=False).input_ids
+        while ids and ids[-1] in (self.tokenizer.sep_token_id, self.tokenizer.eos_token_id):
+            ids.pop()
+        ids = ids[-max(1, self.max_length - NEW_TOKENS) :]
+        begin = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        return ids or [next((token_id for token_id in begin if token_id is not None), 0)]
+
+    def _answer(self, rows: Tensor, texts: list[str]) -> list[NamedValues]:
+        generated = self.model.generate(
+            rows,
+            attention_mask=torch.ones_like(rows),
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=min(NEW_TOKENS, max(1, self.max_length - rows.shape[1])),
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        answers = []
+        for text, before, after in zip(texts, rows, generated, strict=True):
+            start = self.tokenizer.decode(before, skip_special_tokens=True)
+            whole = self.tokenizer.decode(after, skip_special_tokens=True)
+            answers.append(NamedValues({"generated_text": text + whole[len(start) :]}, {}))
+        return answers
+
+
+class Filling(Predictor):
+    """Gives every text with its gaps filled as `sequence`, and `score`, the lowest probability.
+
+    `more` has, for every gap, the most probable sub-tokens as `fillings`.
+    """
+
+    def _encode(self, text: str) -> list[int]:
+        limit = {"truncation": True, "max_length": self.max_length}
+        return self.tokenizer(text, **limit, verbose=False).input_ids
+
+    def _answer(self, rows: Tensor, texts: list[str]) -> list[NamedValues]:
+        logits = self.model(rows, attention_mask=torch.ones_like(rows)).logits
+        answers = []
+        for text, ids, scores in zip(texts, rows, logits, strict=True):
+            gaps = (ids == self.tokenizer.mask_token_id).nonzero().flatten()
+            if not len(gaps):
+                answers.append(NamedValues({"sequence": text, "score": None}, {"fillings": []}))
+                continue
+            best = scores[gaps].float().softmax(-1).topk(BEST)
+            filled = ids.clone()
+            filled[gaps] = best.indices[:, 0]
+            fillings = [
+                [
+                    {"token_str": self.tokenizer.decode([token_id]), "score": round(share, DIGITS)}
+                    for token_id, share in zip(*each, strict=True)
+                ]
+                for each in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            ]
+            sequence = self.tokenizer.decode(filled, skip_special_tokens=True)
+            lowest = round(float(best.values[:, 0].min()), DIGITS)
+            answers.append(
+                NamedValues({"sequence": sequence, "score": lowest}, {"fillings": fillings})
+            )
+        return answers
+
+
+def batches_of_one_length(lengths: list[int], size: int) -> Iterator[list[int]]:
+    """Batches of numbers of texts of one length, so that no text is padded.
+
+    Args:
+        lengths: sub-tokens of every text.
+        size: texts in a batch, at most.
+
+    >>> [*batches_of_one_length([3, 1, 3, 3], 2)]
+    [[1], [0, 2], [3]]
+    """
+    by_length: dict[int, list[int]] = {}
+    for number, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(number)
+    for _, numbers in sorted(by_length.items()):
+        yield from (numbers[start : start + size] for start in range(0, len(numbers), size))
+
+
+def content_reader(folder: Path) -> ContentReader:
+    """The reader of the text of a row: the column of the training data, else `text`.
+
+    Raises:
+        InputError: config.json of the folder cannot be read.
+    """
+    trained = read_record(folder, RECORD).get("text_column")
+    return reader_of_columns([[trained] if trained else [], ["text"]])
+
+
+def load_predictor(
+    folder: str | Path,
+    *,
+    words: str | None = None,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    mixed_precision: str = "no",
+) -> Predictor:
+    """Load a predictor from the folder of a training run, or of another trained model.
+
+    Args:
+        folder: the folder of the model.
+        words: no language model takes this option of taggers.
+        batch_size: texts that go through the model at once, at most.
+        device: None takes a GPU if the machine has one, else the CPU.
+        mixed_precision: "no" (float32), "bf16" or "fp16".
+
+    Raises:
+        InputError: the folder has no saved model, or the model has no trained head.
+    """
+    folder = Path(folder)
+    if words:
+        raise InputError("--words is for taggers; this model predicts for whole texts")
+    task_name, record = task_of(folder), read_record(folder, RECORD)
+    is_causal = task_name == CAUSAL
+    auto_class = AutoModelForCausalLM if is_causal else AutoModelForMaskedLM
+    model = load_trained(folder, auto_class, head="LM", targets="sub-tokens")
+    config = Config(model_name_or_path=str(folder), task_name=task_name)
+    tokenizer = load_tokenizer(config, [], pre_split=False)
+    if not is_causal and tokenizer.mask_token_id is None:
+        raise InputError(f"{folder}: the tokenizer has no mask token, so a text can have no gaps")
+    limit = max_input_length(config, auto_class, model.config, tokenizer)
+    if device is None:
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+    kind = Continuation if is_causal else Filling
+    return kind(
+        model.to(device),
+        tokenizer,
+        max_length=limit if is_causal else min(record.get("max_length") or limit, limit),
+        batch_size=batch_size,
+        mixed_precision=mixed_precision,
+    )
