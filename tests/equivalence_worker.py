@@ -21,6 +21,7 @@ from tagloop.output import run_folder
 from tagloop.processes.agree import on_main
 from tagloop.processes.stop_signal import StopSignal
 from tagloop.tasks.classification import task as classification
+from tagloop.tasks.qa import task as qa
 from tagloop.tasks.tagging import task as tagging
 
 
@@ -29,7 +30,7 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)
-        for module in (tagging, classification):
+        for module in (tagging, classification, qa):
             module.load_model = lambda *a, dtype=dtype, **k: load_model(*a, **k).to(
                 getattr(torch, dtype)
             )
@@ -38,7 +39,8 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
              "--ignore_mismatched_sizes", f"--task_name={task}", f"--output_dir={out}",
              f"--per_device_train_batch_size={batch_size}", "--logging_steps=1",
              f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
-             "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5"]
+             "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5",
+             *(["--version_2_with_negative"] if task == "qa" else [])]
         )  # fmt: skip
         accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
         run = train_loop.build(config, accelerator, out, None)

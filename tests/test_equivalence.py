@@ -15,7 +15,7 @@ CUTS_OF_12 = [(1, 12, 1), (3, 4, 1), (3, 2, 2)]
 NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process of 3 has nothing
 
 
-@pytest.fixture(scope="module", params=["pos", "classification"])
+@pytest.fixture(scope="module", params=["pos", "classification", "qa"])
 def folder(request, tmp_path_factory):
     """Every cut, trained for an epoch in float32 and float64 by one launch per process count."""
     folder, task = tmp_path_factory.mktemp("equivalence"), request.param
@@ -32,6 +32,7 @@ def folder(request, tmp_path_factory):
                 tags = [None] * length
             topic = None if number % 7 == 3 else draw.choice(["news", "sport", "speech"])
             row = {"tokens": tokens, "pos_tags": tags, "text": " ".join(tokens), "label": topic}
+            row |= question_about(tokens, number)
             file.write(json.dumps(row) + "\n")
     for processes in (1, 2, 3):
         cuts = [
@@ -45,6 +46,19 @@ def folder(request, tmp_path_factory):
             task, json.dumps(cuts), script="tests/equivalence_worker.py", processes=processes,
         )  # fmt: skip
     return folder
+
+
+def question_about(tokens: list[str], number: int) -> dict:
+    """A row's question: every third has no answer, and every seventh none that anybody knows."""
+    at = number % len(tokens)
+    start = len(" ".join(tokens[:at])) + (at > 0)
+    answers = {"text": [tokens[at]], "answer_start": [start]}
+    if number % 3 == 1:
+        answers = {"text": [], "answer_start": []}
+    if number % 7 == 3:
+        answers = None
+    question = f"Which word is number {at} ?"
+    return {"question": question, "context": " ".join(tokens), "answers": answers}
 
 
 def load(folder, cut, dtype):

@@ -185,7 +185,7 @@ def finish(
             write_model(into, model, weights, run.task.processors, original_names=True)
 
         model_files = replace_files(run.folder, write, name="model")
-    for split in ("test", "predict"):  # Predictions of --predict_file replace those of the test.
+    for split in run.task.written_splits:  # --predict_file may replace predictions of the test.
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
     if run.config.do_train:

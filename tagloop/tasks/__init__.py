@@ -30,6 +30,7 @@ TASKS = {  # the first is the default of --task_name
     "pos": "tagging",
     "chunk": "tagging",
     "classification": "classification",
+    "qa": "qa",
 }
 
 

@@ -156,6 +156,8 @@ class Task(Protocol):
         prediction_files: names of all files that `write` may write. The file task.py of the task
             also has these names as PREDICTION_FILES, because a run needs them before it loads the
             task.
+        written_splits: the splits that `write` is called for if they were predicted at the end of
+            a run, in this order.
         identity: JSON values that must be equal in a resumed run: data, tokenizer, model.
         fingerprints: for every split that was read, a hash of its rows.
         warnings: sentences for the user; they do not stop a run.
@@ -165,6 +167,7 @@ class Task(Protocol):
     metric: Metric
     processors: list[Any]
     prediction_files: tuple[str, ...]
+    written_splits: tuple[str, ...]
     identity: dict
     fingerprints: dict[str, str]
     warnings: list[str]

@@ -67,6 +67,7 @@ class Classification:
     warnings: list[str]
     unknown: Sequence[str] = ()
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
+    written_splits: ClassVar[tuple[str, ...]] = ("test", "predict")
 
     @property
     def processors(self) -> list[PreTrainedTokenizerFast]:

@@ -61,6 +61,7 @@ class Tagging:
     metric: Metric
     unknown: Sequence[str] = ()
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
+    written_splits: ClassVar[tuple[str, ...]] = ("test", "predict")
 
     @property
     def processors(self) -> list[PreTrainedTokenizerFast]:
