@@ -539,7 +539,7 @@ def test_options_of_another_task_are_reported_with_all_else(tmp_path):
     assert [line.split()[0] for line in lines] == ["--seed", "--stride", "--label_all_tokens"]
     path = tmp_path / "options.yaml"
     path.write_text("task_name: classification\nmisaligned: drop\nstride:\n", encoding="utf-8")
-    assert refused(["--config", str(path)]).startswith("--misaligned is for ner, pos, chunk;")
+    assert refused(["--config", str(path)]).startswith("--misaligned is for ner, pos, chunk, qa;")
 
 
 def test_an_option_has_one_definition():

@@ -30,8 +30,8 @@ def logits_for(windows, context, spans, low=-5.0):
 
 
 def test_logits_of_the_question_do_not_hide_the_context():
-    """More large logits outside of the context than n_best_size."""
-    windows = build_windows(BERT, (" ".join(["who"] * 30), CONTEXT, gold()))
+    """As many large logits outside of the context as the best answers that are kept."""
+    windows = build_windows(BERT, (" ".join(["who"] * 9), CONTEXT, gold()))
     starts, ends = logits_for(windows, CONTEXT, [("berlin", 3.0)])
     starts[windows.begins < 0] = ends[windows.begins < 0] = 100.0
     for options in ({}, {"n_best_size": 1}):
@@ -41,12 +41,12 @@ def test_logits_of_the_question_do_not_hide_the_context():
 
 
 def test_equal_texts_of_several_windows_are_one_answer():
-    windows = build_windows(BERT, ("who", CONTEXT, gold()), max_length=16, doc_stride=10)
+    windows = build_windows(BERT, ("who", CONTEXT, gold()), max_length=18, doc_stride=9)
     assert len(windows) > 2
     starts, ends = logits_for(windows, CONTEXT, [("berlin", 3.0), ("mary", 1.0)])
     [found] = decode(windows, [CONTEXT], starts, ends, version_2_with_negative=False)
     texts = [one.text for one, _ in found.n_best()]
-    assert texts[:2] == ["berlin", "berlin and mary"] or texts[0] == "berlin"
+    assert texts[0] == "berlin"
     assert len(set(texts)) == len(texts) == 20
     assert sum(share for _, share in found.n_best()) == pytest.approx(1, abs=1e-4)
 

@@ -103,7 +103,7 @@ def test_the_null_index_is_where_the_classification_token_is():
     assert windows.begins[part][0] == 0, "the context comes first"
     # The tokenizer names a classification token that its template does not insert.
     bare = with_pairs(tokenizer_like("word_piece"), "$A [SEP] $B [SEP]", "$A [SEP]")
-    assert build_windows(bare, ("who", context, gold())).null_indices.tolist() == [0]
+    assert build_windows(bare, ("who", context, gold())).null_indices.max() == 0
 
 
 @pytest.mark.parametrize("prefix", [True, False])
@@ -145,15 +145,16 @@ def test_blanks_before_a_question_say_nothing():
 
 def test_a_question_that_leaves_no_room_is_named():
     long = " ".join(WORDS * 9)
+    room = 61 - len(BERT("who", add_special_tokens=False)["input_ids"])
     for question, stride, fragments in (
         (long, 4, ["question '0'", "no room is left", "--max_length"]),
-        ("who", 61, ["question '0'", "--doc_stride 61", "give --doc_stride 20"]),
+        ("who", room, ["question '0'", f"--doc_stride {room}", f"give --doc_stride {room // 3}"]),
     ):
         with pytest.raises(InputError) as caught:
             build_windows(BERT, (question, long, gold()), max_length=64, doc_stride=stride)
         assert all(fragment in str(caught.value) for fragment in fragments), str(caught.value)
     # A context that fits into its window needs no neighbours, as in the scripts.
-    assert len(build_windows(BERT, ("who", "john", gold()), max_length=64, doc_stride=61)) == 1
+    assert len(build_windows(BERT, ("who", "john", gold()), max_length=64, doc_stride=room)) == 1
 
 
 @pytest.mark.slow
