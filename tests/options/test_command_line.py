@@ -387,7 +387,8 @@ def test_every_number_has_a_bound():
     "name", [name for name, field in FIELDS.items() if "float" in str(field.type)]
 )
 def test_numbers_are_finite(name, value):
-    assert refused([f"--{name}={value}"]) == f"--{name} {float(value)}: must be a finite number"
+    argv = [f"--task_name={tasks_of(name)[0]}", f"--{name}={value}"]
+    assert refused(argv) == f"--{name} {float(value)}: must be a finite number"
 
 
 @pytest.mark.parametrize(
@@ -521,7 +522,7 @@ def test_all_problems_are_reported_together():
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", [n for n in FIELDS if len(tasks_of(n)) < len(TASKS)])
 def test_an_option_of_another_task_is_refused_and_an_own_one_taken(name, task):
-    value = {bool: "true", int: "3"}.get(FIELDS[name].type, "x")
+    value = {bool: "true", int: "3", float: "3.0"}.get(FIELDS[name].type, "x")
     value = {"label_scheme": "IO", "misaligned": "drop", "stride": "3"}.get(name, value)
     value = {"preprocessing_num_workers": "3"}.get(name, value)
     argv = [f"--task_name={task}", f"--{name}={value}"]

@@ -41,6 +41,7 @@ RENAMED = {
     "model_revision": "download it (hf download NAME --revision R --local-dir DIR) and name DIR",
     "cache_dir": "is HF_HOME for downloads, TAGLOOP_CACHE for prepared data",
     "overwrite_cache": "not needed: prepared data is found by its content",
+    "use_slow_tokenizer": "not needed: only fast tokenizers know words and characters",
     "greater_is_better": "not needed: a loss counts downwards, all else upwards",
     "ddp_find_unused_parameters": "not needed: a dry pass finds them",
     "eval_accumulation_steps": "not needed: evaluation keeps 2 bytes a word",
@@ -104,7 +105,7 @@ _ANSWERS = {
         "max_source_length max_source_positions max_tokens_per_sentence maxlen model_max_length "
         "seq_len seq_length sequence_length tokens_per_sample"
     ),
-    "here --stride": ("doc_stride overlap window_stride"),
+    "here --stride": ("overlap window_stride"),
     "here --dataloader_num_workers": (
         "data_workers dataloader_workers loader_workers n_workers num_workers workers"
     ),

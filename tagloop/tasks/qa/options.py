@@ -33,6 +33,8 @@ class Options(MisalignedOption):
         0.0,
         "A question gets no answer if the score of none exceeds that of the best answer by more.",
         about="training",
+        above=-1e6,
+        below=1e6,
     )
     n_best_size: int = option(
         20, "Answers of a question in *_nbest_predictions.json.", about="report", least=1

@@ -194,8 +194,10 @@ class QuestionAnswering:
             if split != "predict" and facts["unlabelled"]:
                 text = f"{facts['unlabelled']:,} questions have no gold answer"
                 lines.append(("", f"{text}: neither trained nor scored"))
-        first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)
-        return [*lines, ("columns", str(self.rows.columns)), ("first row", visible(first[:200]))]
+        first = next(iter(self.rows.splits.values()))[0]
+        texts = [] if first["answers"] is None else json.loads(first["answers"])["text"]
+        shown = f"{first['question']} | {texts[0] if texts else 'no answer'} | {first['context']}"
+        return [*lines, ("columns", str(self.rows.columns)), ("first row", visible(shown[:200]))]
 
     def card(self) -> CardFacts:
         sizes = {name: text for name, text in self.describe() if name in self.examples}
