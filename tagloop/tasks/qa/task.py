@@ -6,6 +6,7 @@ python train_loop.py --task_name qa --train_file train.json ...  # docs/tasks.md
 import copy
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +21,7 @@ from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.batches.packing import MicroBatch
 from tagloop.data.rows import Rows, load_rows
 from tagloop.errors import InputError
-from tagloop.files import write_text
+from tagloop.files import whole_file
 from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
@@ -135,12 +136,11 @@ class QuestionAnswering:
         known = [row for row, gold in enumerate(golds) if gold is not None]
         if not known:
             return Scores({}, {})
-        decoded = list(self._decode(split, predictions))
-        golds, decoded = [golds[row] for row in known], [decoded[row] for row in known]
-        found = [each.answer.text for each in decoded]
+        rows = [(d.answer.text, d.best.text, d.null_odds) for d in self._decode(split, predictions)]
+        found, best, odds = zip(*(rows[row] for row in known), strict=True)
+        golds = [golds[row] for row in known]
         if self.config.version_2_with_negative:
-            best = [each.best.text for each in decoded]
-            values = scores_v2(golds, found, best, [each.null_odds for each in decoded])
+            values = scores_v2(golds, found, best, odds)
             trivial = [""] * len(golds)
         else:
             values = scores_v1(golds, found)
@@ -151,27 +151,31 @@ class QuestionAnswering:
 
     def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:
         """The answers, the best possible answers and the null odds of all questions, by id."""
-        decoded = dict(zip(self._ids(split), self._decode(split, predictions), strict=True))
-        contents = {
-            "predictions": {id_: each.answer.text for id_, each in decoded.items()},
-            "nbest_predictions": {
-                id_: [
+        kinds = KINDS if self.config.version_2_with_negative else KINDS[:2]
+        ids = ids_of(self.rows, split)
+        with ExitStack() as stack:
+            files = [
+                stack.enter_context(whole_file(folder / f"{PREFIXES[split]}_{kind}.json"))
+                for kind in kinds
+            ]
+            before = "{\n"
+            for id_, decoded in zip(ids, self._decode(split, predictions), strict=True):
+                n_best = [
                     {
                         "text": one.text,
                         "start_logit": one.start_logit,
                         "end_logit": one.end_logit,
                         "probability": probability,
                     }
-                    for one, probability in each.n_best()
+                    for one, probability in decoded.n_best()
                 ]
-                for id_, each in decoded.items()
-            },
-        }
-        if self.config.version_2_with_negative:
-            contents["null_odds"] = {id_: each.null_odds for id_, each in decoded.items()}
-        for kind, values in contents.items():
-            text = json.dumps(values, indent=4, ensure_ascii=False) + "\n"
-            write_text(folder / f"{PREFIXES[split]}_{kind}.json", text)
+                values = (decoded.answer.text, n_best, decoded.null_odds)
+                for file, value in zip(files, values, strict=False):
+                    text = json.dumps(value, indent=4, ensure_ascii=False).replace("\n", "\n    ")
+                    file.write(f"{before}    {json.dumps(id_, ensure_ascii=False)}: {text}")
+                before = ",\n"
+            for file in files:
+                file.write("\n}\n")
 
     def describe(self) -> list[tuple[str, str]]:
         lines = []
@@ -216,9 +220,6 @@ class QuestionAnswering:
         if self.config.version_2_with_negative:
             return golds
         return [gold or None for gold in golds]
-
-    def _ids(self, split: str) -> list[str]:
-        return ids_of(self.rows, split)
 
 
 def ids_of(rows: Rows, split: str) -> list[str]:
