@@ -384,7 +384,9 @@ class QuestionEncoder:
 
 def _span_of(context: str, begin: int, end: int) -> tuple[int, int]:
     """The characters of a sub-token without blanks around them; NOT_CONTEXT if nothing is left."""
-    text = context[begin:end]
-    begin += len(text) - len(text.lstrip())
-    text = text.strip()
+    whole = context[begin:end]
+    text = whole.strip()
+    if len(text) == len(whole) > 0:
+        return begin, end
+    begin += len(whole) - len(whole.lstrip())
     return (begin, begin + len(text)) if text else (NOT_CONTEXT, NOT_CONTEXT)
