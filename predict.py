@@ -12,7 +12,8 @@ and gain a column (CoNLL-U: NER=... in MISC); rows keep their other keys and gai
 these annotation tools import.
 
 A classifier reads a text a line, or rows of JSON or CSV with the columns of its training data. Rows
-gain predicted_label and score, or predicted_number; a line of text becomes a row of JSON.
+gain predicted_label and score, or predicted_number; a line of text becomes a row of JSON. Rows with
+a question and a context gain predicted_answer, its place (answer_start, answer_end) and score.
 """
 
 import argparse

@@ -21,6 +21,7 @@ MODELS = {
     "classification": ([], "hidden_dropout_prob"),
     "clm": (["--task_name=clm"], "resid_pdrop"),
     "mlm": (["--task_name=mlm"], "hidden_dropout_prob"),
+    "qa": ([], "hidden_dropout_prob"),
 }
 
 
@@ -42,6 +43,7 @@ def folder(request, tmp_path_factory):
                 tags = [None] * length
             topic = None if number % 7 == 3 else draw.choice(["news", "sport", "speech"])
             row = {"tokens": tokens, "pos_tags": tags, "text": " ".join(tokens), "label": topic}
+            row |= question_about(tokens, number)
             file.write(json.dumps(row) + "\n")
     for processes in (1, 2, 3):
         cuts = [
@@ -55,6 +57,19 @@ def folder(request, tmp_path_factory):
             task, json.dumps(cuts), script="tests/equivalence_worker.py", processes=processes,
         )  # fmt: skip
     return folder
+
+
+def question_about(tokens: list[str], number: int) -> dict:
+    """A row's question: every third has no answer, and every seventh none that anybody knows."""
+    at = number % len(tokens)
+    start = len(" ".join(tokens[:at])) + (at > 0)
+    answers = {"text": [tokens[at]], "answer_start": [start]}
+    if number % 3 == 1:
+        answers = {"text": [], "answer_start": []}
+    if number % 7 == 3:
+        answers = None
+    question = f"Which word is number {at} ?"
+    return {"question": question, "context": " ".join(tokens), "answers": answers}
 
 
 def load(folder, cut, dtype):

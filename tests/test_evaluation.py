@@ -7,6 +7,7 @@ from launches import launch
 
 import train_loop
 from tagloop.sample.corpus import build_sample_corpus, build_sample_texts
+from tagloop.sample.questions import build_sample_questions
 
 SIZES = (1, 2, 3, 11, 2000)  # with 2 and 3 processes: one, world - 1, world, more, thousands
 BATCH_SIZES = {1: (1, 7, 64), 2: (1, 8), 3: (3, 8)}  # processes -> evaluation batch sizes
@@ -15,7 +16,16 @@ FILES = {
     "classification": ("predictions.tsv", "eval_results.json", "test_results.json"),
     "clm": ("predictions.tsv", "eval_results.json", "test_results.json"),
     "mlm": ("predictions.tsv", "eval_results.json", "test_results.json"),
+    "qa": (
+        "predict_predictions.json",
+        "predict_nbest_predictions.json",
+        "predict_null_odds.json",
+        "eval_results.json",
+        "test_results.json",
+    ),
 }
+
+STRIDES = {"ner": ["--stride=5"], "qa": ["--doc_stride=5", "--version_2_with_negative"]}
 
 
 def content(folder, name, batch_size):
@@ -23,6 +33,8 @@ def content(folder, name, batch_size):
     text = (folder / name).read_text()
     if name.endswith(".tsv") and batch_size != 8:
         return [line.split("\t")[0] for line in text.splitlines()]
+    if name.startswith("predict_nbest") and batch_size != 8:
+        return {id_: [one["text"] for one in best] for id_, best in json.loads(text).items()}
     return text
 
 
@@ -32,7 +44,7 @@ def arguments(task, folder, data, model, batch_size):
         "--do_eval", "--do_predict", f"--validation_file={data}", f"--test_file={data}",
         f"--model_name_or_path={model}", f"--per_device_eval_batch_size={batch_size}",
         "--max_length=24", f"--output_dir={folder}",
-        *(["--stride=5"] if task == "ner" else []),  # so that many sentences are several windows
+        *STRIDES.get(task, []),  # so that many sentences are several windows
         *(["--line_by_line"] if task == "mlm" else []),
     ]  # fmt: skip
 
@@ -45,6 +57,7 @@ def arguments(task, folder, data, model, batch_size):
         ("classification", build_sample_texts, "macro_f1"),
         ("clm", build_sample_texts, "accuracy"),
         ("mlm", build_sample_texts, "accuracy"),
+        ("qa", build_sample_questions, "f1"),
     ],
 )
 def test_evaluation_does_not_depend_on_processes_or_batches(task, build, score, tmp_path):
@@ -59,7 +72,8 @@ def test_evaluation_does_not_depend_on_processes_or_batches(task, build, score, 
         folder = tmp_path / f"expected-{size}"
         results = train_loop.main(arguments(task, folder, data, model, 8))
         expected[size] = folder
-    assert 0 < results[f"test_{score}"] < 1, "else equal predictions say little"
+    best = 100 if task == "qa" else 1
+    assert 0 < results[f"test_{score}"] < best, "else equal predictions say little"
     for processes, batch_sizes in BATCH_SIZES.items():
         runs = {
             (size, batch_size): arguments(

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(
     scope="module",
-    params=[(1, "ner"), (2, "ner"), (1, "classification"), (1, "mlm")],
-    ids=["one process", "two processes", "classification", "masked language model"],
+    params=[(1, "ner"), (2, "ner"), (1, "classification"), (1, "mlm"), (1, "qa")],
+    ids=["one process", "two processes", "classification", "masked language model", "questions"],
 )
 def undisturbed(request, tmp_path_factory):
     """A system and what its run comes to when nobody disturbs it."""

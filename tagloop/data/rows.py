@@ -7,7 +7,7 @@ rows.splits["train"][0]  # {"text": "It rained .", "label": "weather"}
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +23,9 @@ from tagloop.data.storage.store import build_once, source_digest
 from tagloop.data.tables import Table, open_table
 from tagloop.errors import InputError
 from tagloop.options.config import Config
+
+# Makes strings of the chosen cells of a row: (row, chosen name -> column, place) -> cells.
+ReadRow = Callable[[dict, dict[str, str | None], str], list[str | None]]
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def load_rows(
     config: Config,
     choose: Callable[[Table, str], dict[str, str | None]],
     build_sample: Callable[[], dict[str, list[dict]]],
+    read_row: ReadRow | None = None,
+    read_key: Sequence[str] = (),
 ) -> Rows:
     """Load every split, each process for itself; the first one does the work.
 
@@ -163,6 +168,8 @@ def load_rows(
         choose: (table, split) -> chosen name -> column of the table, None where it has none;
             the same chosen names for every split.
         build_sample: what to read where the options name no data.
+        read_row: makes the cells of a row; None: every cell holds one value, see `cell_text`.
+        read_key: all else that decides what `read_row` makes of a row.
 
     Raises:
         InputError: no such data, or a row that cannot be read.
@@ -175,6 +182,7 @@ def load_rows(
         "sources": {split: source_key(source) for split, source in sources.items()},
         "columns": columns,
         "code": source_digest("tagloop.data.rows"),
+        "read": [read_row and source_digest(read_row.__module__), *read_key],
         "versions": [datasets.__version__, pa.__version__],
     }
 
@@ -190,7 +198,9 @@ def load_rows(
             schema = pa.schema({name: pa.string() for name in chosen})
             path = folder / f"{split}.arrow"
             facts["rows"][split] = write_rows(
-                path, _cells(table, split, chosen, classes, digest), schema
+                path,
+                _cells(table, split, chosen, classes, digest, read_row or read_cells),
+                schema,
             )
             facts["fingerprints"][split] = digest.hexdigest()
             if not facts["rows"][split]:
@@ -215,15 +225,25 @@ def _cells(
     chosen: dict[str, str | None],
     classes: dict[str, ClassNames],
     digest: Any,
+    read_row: ReadRow,
 ) -> Iterator[tuple]:
     """Yield the chosen cells of every row as strings; hash them on the way."""
     for place, row in table.rows():
         cells = [
-            classes[name].number(cell_text(row, column, place), split, place)
-            for name, column in chosen.items()
+            classes[name].number(cell, split, place)
+            for name, cell in zip(chosen, read_row(row, chosen, place), strict=True)
         ]
         digest.update(json.dumps(cells, separators=(",", ":")).encode() + b"\n")
         yield tuple(cells)
+
+
+def read_cells(row: dict, chosen: dict[str, str | None], place: str) -> list[str | None]:
+    """The chosen cells of a row as strings.
+
+    Raises:
+        InputError: a cell holds several values.
+    """
+    return [cell_text(row, column, place) for column in chosen.values()]
 
 
 def cell_text(row: dict, column: str | None, place: str) -> str | None:

@@ -1,5 +1,7 @@
 """JSON, CSV, parquet, lines of text and datasets as tables: rows of named columns.
 
+The articles of SQuAD's nested files become a row for every question.
+
 table = open_table(Path("train.csv"))
 table.columns                    # ["sentence1", "sentence2", "label"]
 for place, row in table.rows():  # "train.csv:2", {"sentence1": "...", ...}
@@ -25,6 +27,7 @@ from tagloop.data.parsing import (
     parse_json_lines,
     uses_quotes,
 )
+from tagloop.data.questions import flatten_articles, is_article
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.errors import InputError
 
@@ -146,5 +149,11 @@ def _open_json(path: Path) -> Table:
         items = parse_json_lines(read_lines(path), name) if array is None else array
         return ((place, json_row(item, place)) for place, item in items)
 
+    def questions(_: list[str]) -> Rows:
+        return flatten_articles(rows([]))
+
     place, first = next(rows([]), (name, {}))
+    if is_article(first):
+        place, first = next(questions([]), (place, {}))
+        return Table(place, list(first), False, None, questions)
     return Table(place, list(first), False, None, rows)

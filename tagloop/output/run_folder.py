@@ -200,7 +200,7 @@ def finish(
     Raises:
         WRITE_ERRORS: a file cannot be written.
     """
-    for split in ("test", "predict"):  # Predictions of --predict_file replace those of the test.
+    for split in run.task.written_splits:  # --predict_file may replace predictions of the test.
         if split in predictions:
             run.task.write(run.folder, split, predictions[split])
     if run.config.do_train:

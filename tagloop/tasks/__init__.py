@@ -33,6 +33,7 @@ TASKS = {  # the first is the default of --task_name
     "classification": "classification",
     "clm": "language_modelling",
     "mlm": "language_modelling",
+    "qa": "qa",
 }
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from datasets import Dataset
@@ -157,6 +157,8 @@ class Task(Protocol):
         prediction_files: names of all files that `write` may write. The file task.py of the task
             also has these names as PREDICTION_FILES, because a run needs them before it loads the
             task.
+        written_splits: the splits that `write` is called for if they were predicted at the end of
+            a run, in this order.
         identity: JSON values that must be equal in a resumed run: data, tokenizer, model.
         fingerprints: for every split that was read, a hash of its rows.
         warnings: sentences for the user; they do not stop a run.
@@ -166,6 +168,7 @@ class Task(Protocol):
     metric: Metric
     processors: list[Any]
     prediction_files: tuple[str, ...]
+    written_splits: tuple[str, ...]
     identity: dict
     fingerprints: dict[str, str]
     warnings: list[str]
@@ -253,6 +256,7 @@ class TokenizerTask:
     tokenizer: PreTrainedTokenizerFast
     model_config: PreTrainedConfig
     examples: dict[str, Examples]
+    written_splits: ClassVar[tuple[str, ...]] = ("test", "predict")
 
     @property
     def processors(self) -> list[PreTrainedTokenizerFast]:

@@ -20,9 +20,8 @@ MEASURED = (  # of one session
 
 def contents(folder):
     """What two runs that are the same must have in common, to the byte."""
-    predictions = "predictions.conll"
-    if not (folder / predictions).exists():
-        predictions = "predictions.tsv"
+    written = ("predictions.conll", "predictions.tsv", "predict_nbest_predictions.json")
+    predictions = next(name for name in written if (folder / name).exists())
     names = ("model.safetensors", "metrics.jsonl", predictions)
     results = read_json(folder / "all_results.json")
     scores = {name: value for name, value in results.items() if name not in MEASURED}
@@ -54,7 +53,7 @@ CASES = {
     for task, cut, evaluation in (
         ("ner", "whole", "evaluated"), ("ner", "whole", "not evaluated"),
         ("ner", "accumulated", "evaluated"), ("ner", "accumulated", "not evaluated"),
-        ("classification", "accumulated", "evaluated"),
+        ("classification", "accumulated", "evaluated"), ("qa", "accumulated", "evaluated"),
         ("clm", "accumulated", "evaluated"), ("mlm", "accumulated", "evaluated"),
     )
 }  # fmt: skip

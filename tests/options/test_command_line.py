@@ -529,9 +529,16 @@ def test_all_problems_are_reported_together():
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", [n for n in FIELDS if len(tasks_of(n)) < len(TASKS)])
 def test_an_option_of_another_task_is_refused_and_an_own_one_taken(name, task):
-    kinds = {bool: "true", bool | None: "true", int: "3", int | None: "3", float: "0.5"}
+    kinds = {
+        bool: "true",
+        bool | None: "true",
+        int: "3",
+        int | None: "3",
+        float: "0.5",
+        float | None: "0.5",
+    }
     value = kinds.get(FIELDS[name].type, "x")
-    value = {"label_scheme": "IO", "misaligned": "drop"}.get(name, value)
+    value = {"label_scheme": "IO", "misaligned": "drop", "stride": "3"}.get(name, value)
     argv = [f"--task_name={task}", f"--{name}={value}"]
     if task in tasks_of(name):
         assert str(getattr(parse_config(argv), name)).lower() == value.lower()
@@ -547,7 +554,7 @@ def test_options_of_another_task_are_reported_with_all_else(tmp_path):
     assert [line.split()[0] for line in lines] == ["--seed", "--stride", "--label_all_tokens"]
     path = tmp_path / "options.yaml"
     path.write_text("task_name: classification\nmisaligned: drop\nstride:\n", encoding="utf-8")
-    assert refused(["--config", str(path)]).startswith("--misaligned is for ner, pos, chunk;")
+    assert refused(["--config", str(path)]).startswith("--misaligned is for ner, pos, chunk, qa;")
 
 
 def test_an_option_has_one_definition():

@@ -104,7 +104,7 @@ _ANSWERS = {
         "max_source_length max_source_positions max_tokens_per_sentence maxlen model_max_length "
         "seq_len seq_length sequence_length tokens_per_sample"
     ),
-    "here --stride": ("doc_stride overlap window_stride"),
+    "here --stride": ("overlap window_stride"),
     "here --dataloader_num_workers": (
         "data_workers dataloader_workers loader_workers n_workers num_workers workers"
     ),

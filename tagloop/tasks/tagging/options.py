@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tagloop.options.marks import option
+from tagloop.options.misaligned import MisalignedOption
 
 # The sample is small, and a model from scratch needs a higher learning rate than fine-tuning.
 SAMPLE_DEFAULTS = {
@@ -17,7 +18,7 @@ EXPORT_FORMATS = ("onnx",)
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(MisalignedOption):
     """The options that say how words and tags are read, and how sentences become windows."""
 
     labels_file: str | None = option(
@@ -26,12 +27,6 @@ class Options:
         about="data",
         is_path=True,
         may_change=True,
-    )
-    misaligned: Literal["error", "drop", "widen"] = option(
-        "error",
-        "Spans of characters that cut a word: stop and name them, leave them out (their words "
-        "have no gold tag), or take the whole words.",
-        about="data",
     )
     label_all_tokens: bool = option(
         False, "Label every sub-token of a word instead of the first.", about="data"
@@ -60,6 +55,8 @@ class Options:
 
 def find_problems(config: Any) -> Iterator[str]:
     """Messages about options of this task that contradict each other, one line each."""
+    if config.misaligned == "nearest":
+        yield "--misaligned nearest: is for answers; spans take error, drop or widen"
     longest = max((config.max_length or 0) - 2, 0) // 2
     if config.max_length and config.stride and config.stride > longest:
         yield f"--stride {config.stride}: must be at most half of --max_length {config.max_length}"

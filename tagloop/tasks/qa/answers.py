@@ -1,0 +1,153 @@
+"""Gold and predicted answers of a finished run, for its report. No model is loaded."""
+
+import itertools
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from tagloop.data.questions import stands_there
+from tagloop.data.rows import Rows, load_rows
+from tagloop.models.tokenizers import load_tokenizer
+from tagloop.models.trained import read_record
+from tagloop.options.config import Config
+from tagloop.outcome.record import Outcome
+from tagloop.pages.answers import Answers
+from tagloop.pages.sentences import Sentence, Span
+from tagloop.sample.questions import build_sample_questions
+from tagloop.tasks.qa.columns import QuestionReader, choose_columns
+from tagloop.tasks.qa.decoding import Decoded, choice_of, decode_questions
+from tagloop.tasks.qa.encoding import QuestionWindows, load_windows
+from tagloop.tasks.qa.predictor import RECORD
+from tagloop.tasks.qa.scores import scores_of_answers
+
+ANSWER = "answer"  # the type of all spans
+
+
+@dataclass(kw_only=True)
+class QuestionAnswers(Answers):
+    """Answers to questions. An answer is a span of the words of its context.
+
+    Attributes:
+        questions: the questions.
+        golds: the gold answers of every question; none if it has no answer.
+        found: the predicted answer of every question, "" for none.
+        probabilities: of the predicted answers, float64 [num_questions].
+        exact, f1: the scores of every question, float64 [num_questions], 0 to 1.
+    """
+
+    questions: list[str]
+    golds: list[list[str]]
+    found: list[str]
+    probabilities: np.ndarray
+    exact: np.ndarray
+    f1: np.ndarray
+
+
+def read_answers(outcome: Outcome) -> QuestionAnswers | None:
+    """Read gold answers from the data, which is read again, and logits from predictions.npz.
+
+    Returns:
+        The answers; None if a part is missing or does not fit, and a note of the outcome says why.
+    """
+    if outcome.predictions is None:
+        return None
+    split, fingerprint, outputs = outcome.predictions
+    config = outcome.config
+    try:
+        rows = load_rows(
+            config, choose_columns, build_sample_questions,
+            QuestionReader(config.misaligned), [config.misaligned],
+        )  # fmt: skip
+        if rows.fingerprints.get(split) != fingerprint:
+            outcome.notes.append(
+                f"the {split} data is another one now than what was predicted: there are no scores"
+            )
+            return None
+        windows = _load_windows(outcome, rows, split)
+    except Exception as error:  # The data may have been moved or damaged since the run.
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        outcome.notes.append(f"the data of the run cannot be read again: {reason}")
+        return None
+    logits = [outputs.get(name) for name in ("start_logit", "end_logit")]
+    if any(values is None or len(values) != windows.offsets[-1] for values in logits):
+        outcome.notes.append(f"predictions.npz does not fit the {split} data")
+        return None
+    contexts = rows.splits[split]["context"]
+    decoded = list(decode_questions(windows, contexts, *logits, choice=choice_of(config)))
+    answers = _join(config, rows, split, decoded)
+    if not answers.rows:
+        outcome.notes.append(f"no question of the {split} data has a gold answer")
+        return None
+    return answers
+
+
+def _load_windows(outcome: Outcome, rows: Rows, split: str) -> QuestionWindows:
+    """The windows that the run had; they are made again if they are no longer prepared."""
+    config, record = outcome.config, read_record(outcome.folder, RECORD)
+    saved = Config(model_name_or_path=str(outcome.folder))
+    return load_windows(
+        rows.splits[split], rows.fingerprints[split],
+        load_tokenizer(saved, [], pre_split=False),
+        max_length=record["max_length"], doc_stride=config.doc_stride,
+        learns_null=config.version_2_with_negative, pad_to_max_length=False, pad_to_multiple_of=1,
+    )  # fmt: skip
+
+
+def _join(config: Config, rows: Rows, split: str, decoded: list[Decoded]) -> QuestionAnswers:
+    """Join the questions that have gold answers, or are known to have none, with predictions."""
+    known, sentences, questions, golds = [], [], [], []
+    for number, row in enumerate(rows.splits[split]):
+        gold = None if row["answers"] is None else json.loads(row["answers"])
+        if gold is None or not (gold["text"] or config.version_2_with_negative):
+            continue
+        context = row["context"] or ""
+        spans = [
+            (start, start + len(text))
+            for text, start in zip(gold["text"][:1], gold["answer_start"][:1], strict=True)
+            if text.strip() and stands_there(context, text, start)
+        ]
+        answer = decoded[number].answer
+        predicted = [(answer.start, answer.end)] if answer.text else []
+        sentences.append(
+            Sentence(
+                context.split() or ["_"], _words_of(context, spans), _words_of(context, predicted)
+            )
+        )
+        known.append(number)
+        questions.append(row["question"] or "")
+        golds.append(gold["text"])
+    decoded = [decoded[number] for number in known]
+    found = [one.answer.text for one in decoded]
+    scores = scores_of_answers(golds, found, drop_empty=config.version_2_with_negative)
+    shares = [
+        next((share for one, share in each.n_best() if one == each.answer), 0.0) for each in decoded
+    ]
+    return QuestionAnswers(
+        split=split,
+        sentences=sentences,
+        rows=known,
+        score=None,
+        logged_score="f1",
+        questions=questions,
+        golds=golds,
+        found=found,
+        probabilities=np.array(shares),
+        exact=np.array(scores["exact"]),
+        f1=np.array(scores["f1"]),
+    )
+
+
+def _words_of(context: str, spans: list[tuple[int, int]]) -> list[Span]:
+    """Spans of characters as spans of the words between blanks that they touch.
+
+    >>> _words_of("Ann  left.", [(5, 9)])
+    [(1, 2, 'answer')]
+    """
+    ends = list(itertools.accumulate(len(word) for word in context.split()))
+    found = []
+    for begin, end in spans:  # characters are counted without blanks
+        before, until = (len("".join(context[:at].split())) for at in (begin, end))
+        first = int(np.searchsorted(ends, before, side="right"))
+        found.append((first, int(np.searchsorted(ends, until)) + 1, ANSWER))
+    return found
