@@ -17,7 +17,8 @@ def build_options(**given) -> SimpleNamespace:
         [
             *("dataset_name", "dataset_config_name", "dataset_revision", "hub_token"),
             *("train_file", "validation_file", "test_file", "predict_file", "labels_file"),
-            *("text_column_name", "label_column_name", "label_scheme", "validation_fraction"),
+            *("text_column_name", "label_column_name", "label_scheme"),
+            *("validation_fraction", "validation_split_percentage"),
             *("max_train_samples", "max_eval_samples", "max_predict_samples"),
         ]
     )
