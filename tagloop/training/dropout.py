@@ -7,9 +7,9 @@
         outputs = model(**inputs)
 
 A hash of (seed, step, number of the call, example, coordinates within the example) decides whether
-an element is dropped. So masks, losses and gradients are the same for every cut of a global batch
-and every padded length. The backward pass computes a mask again, so that no mask is kept. This
-needs less memory than torch's own dropout and, on a CPU, less time.
+an element is dropped (hashing.py). So masks, losses and gradients are the same for every cut of a
+global batch and every padded length. On a GPU with Triton a call is one launch forward and one
+backward (kernels/). The backward pass computes a mask again, so that no mask is kept.
 
 The outputs of some models still depend on the cut: these models look across padding, or draw
 random numbers that this file does not replace. dry_pass.py finds out whether a model does so.
@@ -28,10 +28,7 @@ from torch.overrides import TorchFunctionMode
 
 from tagloop.batches.packing import Layout, MicroBatch
 from tagloop.options.config import Config
-
-# Odd constants of the golden ratio and of murmur3's finalizer, as int32.
-GOLDEN, MURMUR_1, MURMUR_2 = 0x9E3779B1 - 2**32, 0x85EBCA6B - 2**32, 0xC2B2AE35 - 2**32
-MAX_CALLS = 4096  # If a forward pass has more calls of dropout, the first masks are used again.
+from tagloop.training.hashing import MAX_CALLS, DropFunction, build_keys, drop_operator
 
 
 class ExampleDropout(TorchFunctionMode):
@@ -85,18 +82,10 @@ class ExampleDropout(TorchFunctionMode):
         self.num_calls = self.num_draws = 0
         self.seed, self.step, self.example_dims = seed, step, example_dims
         self.shapes: list[tuple[int, ...]] = []
-        digest = hashlib.blake2b(f"{seed} {step}".encode(), digest_size=8).digest()
-        update, mask = int.from_bytes(digest[:4]), int.from_bytes(digest[4:])
-        keys = [_signed(int(example) * GOLDEN ^ mask) for example in example_ids]
-        # The keys of examples are even numbers, and those of calls are odd numbers: see _drop.
-        self.keys = _to_device(_mix(torch.tensor(keys or [0], dtype=torch.int32)) & -2, device)
+        self.keys, self.call_keys = build_keys(seed, step, example_ids, device)
         self.positions = None
         if layout:
             self.keys, self.positions = self.keys[layout.owners], layout.positions
-        # The keys are a tensor, because Python numbers would be constants to a compiler: it would
-        # compile the model again for every update.
-        calls = torch.arange(MAX_CALLS, dtype=torch.int32) * GOLDEN + _signed(update)
-        self.call_keys = _to_device(_mix(calls) | 1, device)
         self.unplaced: set[tuple[int, ...]] = set()
         self.answers = {
             F.dropout: self._dropout,
@@ -132,7 +121,7 @@ class ExampleDropout(TorchFunctionMode):
             self.call_keys = self.call_keys.to(input.device)
         call_key = self.call_keys[self.num_calls % MAX_CALLS]
         self.num_calls += 1
-        drop = _compiled_drop if torch.compiler.is_compiling() else _DropFunction.apply
+        drop = drop_operator if torch.compiler.is_compiling() else DropFunction.apply
         output = drop(rows, self.keys, self.positions, call_key, example_dim, p).view(input.shape)
         return input.copy_(output) if inplace else output
 
@@ -216,134 +205,6 @@ def recompute_alike() -> tuple[contextlib.AbstractContextManager, ...]:
             dropout.num_calls, dropout.num_draws = now
 
     return contextlib.nullcontext(), recompute()
-
-
-def _drop(
-    input: Tensor,
-    keys: Tensor,
-    positions: Tensor | None,
-    call_key: Tensor,
-    example_dim: int | None,
-    p: float,
-) -> Tensor:
-    """Set elements to 0 where the hash says so; multiply all other elements by 1 / (1 - p).
-
-    Every element gets the hash rows * entries, of two int32 tensors that broadcast to the input:
-
-        case               rows                                         entries
-        no examples        coordinates                                  last coordinate
-        not packed         example + coordinates                        last coordinate
-        packed, 3 dims     example + position                           last coordinate
-        packed, 4 dims     example + head and position of the query     position of the key
-
-    Args:
-        input: [..., entries]; dimension example_dim holds the examples.
-        keys: int32, even numbers: [num_examples], or in packed rows [rows, columns], the key of
-            every sub-token's example.
-        positions: int64 [rows, columns], number of every sub-token in its example; None if rows
-            are not packed.
-        call_key: int32 scalar, an odd number, so that the product with it is a permutation.
-        example_dim: None if no dimension holds the examples.
-        p: the probability that an element becomes 0.
-    """
-    shape = tuple(1 if dim == example_dim else size for dim, size in enumerate(input.shape))
-    places, entries = _tables(shape, example_dim, input.device)
-    if example_dim is None:
-        rows = places ^ call_key
-    elif positions is None:
-        rows = (keys ^ call_key).view(_along(example_dim, input.ndim)) + places
-    elif input.ndim == 3:
-        rows = ((keys ^ call_key) + places[0, :, 0][positions])[..., None]
-    else:
-        heads = places[0, :, :, 0][:, positions].transpose(0, 1)
-        rows = ((keys ^ call_key)[:, None] + heads)[..., None]
-        entries = entries[positions][:, None, None]
-    hashed = rows * entries  # int32 [*input.shape]; int32 arithmetic is modulo 2**32.
-    # x (2x + 1) is a permutation whose high bits depend on all bits of x (RC6, Rivest 1998).
-    hashed = hashed.addcmul_(hashed, hashed, value=2)
-    kept = torch.empty(input.shape, dtype=input.dtype, device=input.device)
-    # A comparison with a boolean result, and then a conversion, would take twice as long.
-    torch.ge(hashed, int(p * 2**32) - 2**31, out=kept)
-    return kept.mul_(input).mul_(1 / (1 - p))
-
-
-class _DropFunction(torch.autograd.Function):
-    """_drop as a function with a backward pass, which calls _drop on the gradient."""
-
-    @staticmethod
-    def forward(ctx, *inputs):
-        _remember(ctx, inputs, None)
-        return _drop(*inputs)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return _DropFunction.apply(grad, *ctx.saved_tensors, *ctx.constants), *[None] * 5
-
-
-def _remember(ctx, inputs, output):
-    _, keys, positions, call_key, *ctx.constants = inputs
-    ctx.save_for_backward(keys, positions, call_key)
-
-
-def _compiled_backward(ctx, grad: Tensor):
-    return _compiled_drop(grad, *ctx.saved_tensors, *ctx.constants), *[None] * 5
-
-
-# A compiled model calls this operator, into which the compiler does not look, because int32
-# arithmetic of inductor is not modulo 2**32. Other models call _DropFunction, which takes 0.1 ms
-# less per call.
-_compiled_drop = torch.library.custom_op("tagloop::drop", _drop, mutates_args=())
-_compiled_drop.register_fake(
-    lambda input, *_: torch.empty(input.shape, dtype=input.dtype, device=input.device)
-)
-_compiled_drop.register_autograd(_compiled_backward, setup_context=_remember)
-
-
-@functools.lru_cache(maxsize=256)  # An entry has a few kilobytes.
-def _tables(shape: torch.Size, example_dim: int | None, device: torch.device):
-    """The part of the hash that depends only on coordinates within an example.
-
-    Returns:
-        int32 tensors that broadcast to `shape`: even numbers for all dimensions but the last,
-        [..., 1], and odd numbers for the last dimension.
-    """
-    numbers = [
-        _mix(torch.arange(size, dtype=torch.int32) * GOLDEN + _signed((dim + 2) * MURMUR_1))
-        for dim, size in enumerate(shape)
-    ]
-    if example_dim is not None:
-        numbers[example_dim] = torch.zeros(1, dtype=torch.int32)
-    places = sum(n.view(_along(dim, len(shape))) for dim, n in enumerate(numbers[:-1]))
-    return _to_device(places & -2, device), _to_device(numbers[-1] | 1, device)
-
-
-def _to_device(tensor: Tensor, device: torch.device | None) -> Tensor:
-    """Copy a tensor to a device; page-locked memory lets a GPU compute during the copy."""
-    if device is not None and device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
-
-
-def _mix(keys):
-    """The finalizer of murmur3: two rounds of xorshift and multiply.
-
-    Args:
-        keys: an int32 tensor.
-    """
-    for shift, factor in ((16, MURMUR_1), (13, MURMUR_2)):
-        # The operator >> fills with the sign bit, so a mask sets these bits to 0.
-        keys = (keys ^ (keys >> shift & (1 << (32 - shift)) - 1)) * factor
-    return keys ^ (keys >> 16 & 0xFFFF)
-
-
-def _along(dim: int, ndim: int) -> tuple[int, ...]:
-    """The shape [1, ..., -1, ..., 1] that turns a vector into a tensor along dimension `dim`."""
-    return tuple(-1 if at == dim else 1 for at in range(ndim))
-
-
-def _signed(number: int) -> int:
-    """The lowest 32 bits of a number, read as an int32."""
-    return (number + 2**31) % 2**32 - 2**31
 
 
 def dropout_of(
