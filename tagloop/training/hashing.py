@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tagloop.training.kernels.use import uses_kernels
-
 # Odd constants of the golden ratio and of murmur3's finalizer, as int32.
 GOLDEN, MURMUR_1, MURMUR_2 = 0x9E3779B1 - 2**32, 0x85EBCA6B - 2**32, 0xC2B2AE35 - 2**32
 MAX_CALLS = 4096  # If a forward pass has more calls of dropout, the first masks are used again.
@@ -174,54 +172,3 @@ def _mix(keys: Tensor) -> Tensor:
 def _signed(number: int) -> int:
     """The lowest 32 bits of a number, read as an int32."""
     return (number + 2**31) % 2**32 - 2**31
-
-
-class DropFunction(torch.autograd.Function):
-    """`drop` with a backward pass, which calls `drop` on the gradient."""
-
-    @staticmethod
-    def forward(ctx, *inputs):
-        _remember(ctx, inputs, None)
-        on_kernels = uses_kernels(inputs[0].device, inputs[0].dtype)
-        return (drop_operator if on_kernels else drop)(*inputs)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return DropFunction.apply(grad, *ctx.saved_tensors, *ctx.constants), *[None] * 5
-
-
-def _drop_anywhere(input: Tensor, *call) -> Tensor:
-    if uses_kernels(input.device, input.dtype) and input.ndim <= 4:
-        from tagloop.training.kernels.drop import launch_drop
-
-        return launch_drop(input, *call)
-    return drop(input, *call)
-
-
-def _remember(ctx, inputs, output):
-    _, keys, positions, call_key, *ctx.constants = inputs
-    ctx.save_for_backward(keys, positions, call_key)
-
-
-def _operator_backward(ctx, grad: Tensor):
-    return drop_operator(grad, *ctx.saved_tensors, *ctx.constants), *[None] * 5
-
-
-# The operator is one launch where the kernels compute. A compiled model calls the operator, into
-# which the compiler does not look, because int32 arithmetic of inductor is not modulo 2**32. Other
-# models call DropFunction, which takes 0.1 ms less per call than the operator's own backward pass.
-LIBRARY = torch.library.Library("tagloop", "FRAGMENT")
-LIBRARY.define(
-    "drop(Tensor input, Tensor keys, Tensor? positions, Tensor call_key, int? example_dim, float p)"
-    " -> Tensor"
-)
-LIBRARY.impl("drop", _drop_anywhere, "CompositeExplicitAutograd")
-torch.library.register_fake(
-    "tagloop::drop",
-    lambda input, *_: torch.empty(input.shape, dtype=input.dtype, device=input.device),
-    lib=LIBRARY,
-)
-torch.library.register_autograd(
-    "tagloop::drop", _operator_backward, setup_context=_remember, lib=LIBRARY
-)
-drop_operator = torch.ops.tagloop.drop.default

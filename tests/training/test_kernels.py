@@ -14,7 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from tagloop.batches.packing import Layout, Packing
 from tagloop.training.dropout import ExampleDropout, recompute_alike
-from tagloop.training.hashing import DropFunction, build_keys, drop, drop_operator
+from tagloop.training.hashing import build_keys, drop
+from tagloop.training.operators import DropFunction, drop_operator
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 INTERPRETED = HAS_TRITON and os.environ.get("TRITON_INTERPRET") == "1"

@@ -32,7 +32,8 @@ def launch_attend(
     rows, heads, num_queries, width = query.shape
     # In memory [rows, queries, heads, width]: the next layer takes all heads of a query as one.
     output = query.new_empty(rows, num_queries, heads, width).transpose(1, 2)
-    highest, total = query.new_empty(2, rows, heads, num_queries, dtype=torch.float32)
+    highest = query.new_empty(rows, heads, num_queries, dtype=torch.float32)
+    total = torch.empty_like(highest)
     query, key, value = _with_whole_lines(query, key, value)
     sizes = block_sizes(width, query.dtype)
     with torch.cuda.device_of(query):
