@@ -176,7 +176,7 @@ def build(
         lr_scheduler=lr_scheduler,
         equal_lengths=dry.looks_across_padding,
         packing=dry.packing,
-        example_dims=dry.example_dims,
+        dropout_calls=dry.dropout_calls,
         global_batch_size=global_batch_size,
         timetable=timetable,
         identity=build_identity(config, task, accelerator),
@@ -280,7 +280,7 @@ def train_step(run: Run, update: Update) -> UpdateResult:
 def compute_loss(run: Run, micro_batch: MicroBatch) -> Tensor:
     """The summed loss of a micro-batch on the device: a scalar with a gradient, usually float64."""
     # The dropout masks do not depend on how the global batch is cut.
-    with dropout_of(run.config, run.state.step, micro_batch, run.example_dims):
+    with dropout_of(run.config, run.state.step, micro_batch, run.dropout_calls):
         outputs = run.model(**micro_batch.inputs)
     losses = run.task.losses(outputs, micro_batch)
     return losses.sum(dtype=precise_dtype(run.accelerator))

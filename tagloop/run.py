@@ -18,6 +18,7 @@ from tagloop.processes.agree import say
 from tagloop.tasks.task import Task
 from tagloop.training.background import Background
 from tagloop.training.casts import WeightCasts
+from tagloop.training.dropout import DropoutCall
 from tagloop.training.memory import find_micro_batch, smaller_micro_batches
 from tagloop.training.progress import Timetable, TrainState
 from tagloop.training.vocabulary import Vocabulary
@@ -36,7 +37,7 @@ class Run:
         equal_lengths: True if padding changes the outputs of the model, so that a batch may hold
             only examples that do not pad each other.
         packing: how training examples share the rows of a batch; None: a row for each example.
-        example_dims: the dimension of the examples in the tensor of each dropout call.
+        dropout_calls: what is known of every call of dropout in a forward pass.
         global_batch_size: examples that one update learns from, over all processes.
         identity: JSON values that must be equal in this run and in the run that it resumes.
         background: writes checkpoints beside training.
@@ -53,7 +54,7 @@ class Run:
     lr_scheduler: optim.lr_scheduler.LRScheduler
     equal_lengths: bool
     packing: Packing | None
-    example_dims: tuple[int | None, ...]
+    dropout_calls: tuple[DropoutCall, ...]
     global_batch_size: int
     timetable: Timetable
     identity: dict

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tagloop.batches.examples import Examples
 from tagloop.batches.packing import Packing, build_micro_batch
 from tagloop.errors import InputError
-from tagloop.training.dropout import ExampleDropout, find_example_dims
+from tagloop.training.dropout import DropoutCall, ExampleDropout, find_calls
 from tagloop.wording import first_line
 
 # Outputs differ if their difference is larger than this share of the largest output. The order of
@@ -43,7 +43,7 @@ class DryPass:
         has_unused_parameters: True if a backward pass leaves parameters without gradient, as
             Longformer's global attention does, or may leave some, as LayerDrop does. DDP needs to
             know this.
-        example_dims: for every call of dropout the dimension of the examples, or None.
+        dropout_calls: what is known of every call of dropout.
     """
 
     looks_across_padding: bool
@@ -51,7 +51,7 @@ class DryPass:
     packing: Packing | None
     does_not_pack: bool
     has_unused_parameters: bool
-    example_dims: tuple[int | None, ...] = ()
+    dropout_calls: tuple[DropoutCall, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -103,34 +103,32 @@ def dry_pass(
     examples = next((s for s in splits if s.lengths.min() < s.lengths.max()), splits[0])
     ids = _two_lengths(examples.lengths)
     across = _disagree(model.eval(), examples, ids)
-    dims, skips_layers, draws = (), False, False
+    calls, skips_layers, draws = (), False, False
     if dropout:
-        dims = _find_example_dims(model.train(), examples, ids[:1])
+        calls = _find_calls(model.train(), examples, ids[:1])
         skips_layers, draws = _find_draws(model, examples, ids)
-        draws = draws or (not across and _disagree(model, examples, ids, dims=dims))
+        draws = draws or (not across and _disagree(model, examples, ids, calls=calls))
     packs = pack_to_multiple_of and not across and splits[0].packable
     packing = None
     if packs:
         packing = _find_packing(
-            model, splits[0], pack_to_multiple_of, dropout=dropout and not draws, dims=dims
+            model, splits[0], pack_to_multiple_of, dropout=dropout and not draws, calls=calls
         )
     model.eval()
     unused = backward and (skips_layers or _leaves_parameters_out(model, examples, ids[:1]))
-    return DryPass(across, draws, packing, bool(packs) and packing is None, unused, dims)
+    return DryPass(across, draws, packing, bool(packs) and packing is None, unused, calls)
 
 
 @torch.no_grad()
-def _find_example_dims(
-    model: nn.Module, examples: Examples, ids: np.ndarray
-) -> tuple[int | None, ...]:
-    """For every call of dropout the dimension of the examples, as `find_example_dims` finds it."""
-    shapes = []
+def _find_calls(model: nn.Module, examples: Examples, ids: np.ndarray) -> tuple[DropoutCall, ...]:
+    """What is known of every call of dropout, as `find_calls` finds it."""
+    seen = []
     for number in (2, 3):
         batch = build_micro_batch(examples, np.repeat(ids, number)).to(torch.device("cpu"))
         with ExampleDropout(0, 0, batch.example_ids) as mode:
             model(**batch.inputs)
-        shapes.append(mode.shapes)
-    return find_example_dims(*shapes)
+        seen.append(mode.seen)
+    return find_calls(*seen)
 
 
 @torch.no_grad()
@@ -161,7 +159,7 @@ def _find_packing(
     multiple: int,
     *,
     dropout: bool,
-    dims: Sequence[int | None],
+    calls: Sequence[DropoutCall],
 ) -> Packing | None:
     """A packing in which every example has the outputs that it has in a row of its own.
 
@@ -186,7 +184,7 @@ def _find_packing(
         packing = Packing(first_position, multiple, most, causal, sliding_window)
         try:
             differ = _disagree(model.eval(), examples, ids, packing) or (
-                dropout and _disagree(model.train(), examples, few, packing, dims)
+                dropout and _disagree(model.train(), examples, few, packing, calls)
             )
         except InputError:  # The model takes no mask of this kind, or has too few positions.
             continue
@@ -201,12 +199,12 @@ def _disagree(
     examples: Examples,
     ids: np.ndarray,
     packing: Packing | None = None,
-    dims: Sequence[int | None] = (),
+    calls: Sequence[DropoutCall] = (),
 ) -> bool:
     """True if the outputs of examples change when each of them has a batch of its own."""
-    together = _outputs_by_example(model, examples, ids, packing, dims)
+    together = _outputs_by_example(model, examples, ids, packing, calls)
     for number in range(len(ids)):
-        (alone,) = _outputs_by_example(model, examples, ids[number : number + 1], dims=dims)
+        (alone,) = _outputs_by_example(model, examples, ids[number : number + 1], calls=calls)
         for beside_others, by_itself in zip(together[number], alone, strict=True):
             difference = (beside_others - by_itself).abs().max()
             if bool(difference > TOLERANCE * by_itself.abs().max()):
@@ -228,7 +226,7 @@ def _outputs(
     examples: Examples,
     ids: np.ndarray,
     packing: Packing | None = None,
-    dims: Sequence[int | None] = (),
+    calls: Sequence[DropoutCall] = (),
     draw: float | None = None,
 ) -> list[Tensor]:
     """The outputs of the model for a batch whose names end in "logits".
@@ -244,7 +242,7 @@ def _outputs(
     """
     try:
         micro_batch = build_micro_batch(examples, ids, packing).to(torch.device("cpu"))
-        with ExampleDropout(0, 0, ids, micro_batch.layout, example_dims=dims, draw=draw):
+        with ExampleDropout(0, 0, ids, micro_batch.layout, calls=calls, draw=draw):
             outputs = model(**micro_batch.inputs)
         named = [value for name, value in outputs.items() if name.endswith("logits")]
         return [micro_batch.unpack(value) for value in named]
@@ -261,10 +259,10 @@ def _outputs_by_example(
     examples: Examples,
     ids: np.ndarray,
     packing: Packing | None = None,
-    dims: Sequence[int | None] = (),
+    calls: Sequence[DropoutCall] = (),
 ) -> list[list[Tensor]]:
     """For every example its part of each of these outputs, without the rows of padding cells."""
-    outputs = _outputs(model, examples, ids, packing, dims)
+    outputs = _outputs(model, examples, ids, packing, calls)
     # An output has one answer for a whole example, or a row for each of its sub-tokens.
     ends = [int(length) or None for length in examples.output_lengths[ids]]
     return [[output[number][:end] for output in outputs] for number, end in enumerate(ends)]

@@ -176,9 +176,9 @@ def same_length(number, length):
 
 
 @torch.no_grad()
-def logits(model, examples, ids, dims):
+def logits(model, examples, ids, calls):
     batch = build_micro_batch(examples, ids)
-    with ExampleDropout(1, 2, ids, example_dims=dims):
+    with ExampleDropout(1, 2, ids, calls=calls):
         return model.train()(**batch.inputs).logits
 
 
@@ -186,12 +186,12 @@ def test_as_many_rows_as_columns_change_no_mask():
     """XLNet's tensors are [length, batch, channels]."""
     config = XLNetConfig(vocab_size=400, id2label=dict(enumerate(LABELS)), **XLNET)
     model, examples = tiny.build_model(config), same_length(12, 5)
-    dims = dry_pass(model, [windows()], dropout=True, backward=False).example_dims
-    assert 1 in dims
+    calls = dry_pass(model, [windows()], dropout=True, backward=False).dropout_calls
+    assert 1 in [call.example_dim for call in calls]
     columns = int(examples.lengths[0])
-    together = logits(model, examples, np.arange(columns), dims)
+    together = logits(model, examples, np.arange(columns), calls)
     for number in range(columns):
-        alone = logits(model, examples, np.array([number]), dims)
+        alone = logits(model, examples, np.array([number]), calls)
         assert torch.allclose(together[number], alone[0], atol=1e-5)
 
 
@@ -200,11 +200,11 @@ def test_as_many_rows_as_distances_change_no_mask():
     options = {"relative_attention": True, "position_buckets": 4, "pos_att_type": ["p2c", "c2p"]}
     model = build("deberta-v2", hidden_dropout_prob=0.3, **options)
     examples = same_length(8, 6)
-    dims = dry_pass(model, [windows()], dropout=True, backward=False).example_dims
-    assert None in dims
-    together = logits(model, examples, np.arange(8), dims)
+    calls = dry_pass(model, [windows()], dropout=True, backward=False).dropout_calls
+    assert None in [call.example_dim for call in calls]
+    together = logits(model, examples, np.arange(8), calls)
     for number in range(8):
-        alone = logits(model, examples, np.array([number]), dims)
+        alone = logits(model, examples, np.array([number]), calls)
         assert torch.allclose(together[number], alone[0], atol=1e-5)
 
 
