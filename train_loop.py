@@ -90,8 +90,7 @@ def main(argv: list[str] | None = None) -> dict:
             return earlier.results
         run = build(config, accelerator, folder, earlier)
         require_same(accelerator, run.identity)
-        run.fit_micro_batch(compute_loss)
-        run.fix_shapes()
+        run.size_micro_batches(compute_loss)
         if earlier:
             restore(run, earlier)
         with trackers.reporting(run), with_remedy(run):

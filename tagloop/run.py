@@ -78,6 +78,20 @@ class Run:
         patience = self.config.early_stopping_patience
         return patience is not None and self.state.evaluations_without_gain >= patience
 
+    def size_micro_batches(self, compute_loss: Callable[["Run", MicroBatch], Tensor]) -> None:
+        """Choose the sizes of micro-batches as --auto_micro_batch and --static_shapes say.
+
+        Every process must call this.
+
+        Args:
+            compute_loss: the summed loss of a micro-batch on the device, as in training.
+
+        Raises:
+            InputError, RunStopped: as `fit_micro_batch` and `fix_shapes` raise them.
+        """
+        self.fit_micro_batch(compute_loss)
+        self.fix_shapes()
+
     def fit_micro_batch(self, compute_loss: Callable[["Run", MicroBatch], Tensor]) -> None:
         """Choose smaller micro-batches if memory is too small and --auto_micro_batch is given.
 
