@@ -61,7 +61,7 @@ def test_a_benchmark_runs(command, tmp_path):
 
 # Operations of one update of a model with twelve layers; whoever lowers a count lowers it here.
 MOST_LAUNCHES = {
-    "tagloop": {"no": 1350, "bf16": 1548},
+    "tagloop": {"no": 554, "bf16": 692},
     "tagloop, torch's dropout": {"no": 553, "bf16": 703},
 }
 
@@ -69,6 +69,7 @@ MOST_LAUNCHES = {
 @pytest.mark.slow
 def test_an_update_launches_no_more_operations_than_before(tmp_path):
     """Counted on a CPU as a GPU would launch them; the width of a layer does not matter."""
+    pytest.importorskip("triton", reason="without Triton a GPU has no kernels to count")
     file = tmp_path / "launches.json"
     loops = [*MOST_LAUNCHES, "Trainer, tuned"]
     command = [sys.executable, REPO / "benchmarks" / "launches.py", "--encoders", "narrow"]
@@ -80,5 +81,7 @@ def test_an_update_launches_no_more_operations_than_before(tmp_path):
         for precision, number in most.items():
             assert counts[loop][precision] <= number, (loop, precision)
     with_torch, trainer = counts["tagloop, torch's dropout"], counts["Trainer, tuned"]
-    assert with_torch["bf16"] <= 0.7 * trainer["bf16"]
-    assert with_torch["no"] <= 0.95 * trainer["no"]
+    for precision in ("no", "bf16"):
+        assert counts["tagloop"][precision] <= 1.15 * with_torch[precision]
+    assert counts["tagloop"]["bf16"] <= 0.8 * trainer["bf16"]
+    assert counts["tagloop"]["no"] <= 0.95 * trainer["no"]
