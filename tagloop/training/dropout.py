@@ -28,10 +28,10 @@ from torch.overrides import TorchFunctionMode
 
 from tagloop.batches.packing import Layout, MicroBatch
 from tagloop.options.config import Config
-from tagloop.training.hashing import MAX_CALLS, build_keys
-from tagloop.training.kept_masks import KeptMasks, MaskFunction
-from tagloop.training.kernels.use import DTYPES, uses_kernels
-from tagloop.training.operators import DropFunction, attend, drop_operator, fits_kernel
+from tagloop.training.masks.hashing import MAX_CALLS, build_keys
+from tagloop.training.masks.kept import KeptMasks, MaskFunction
+from tagloop.training.masks.kernels.use import DTYPES, uses_kernels
+from tagloop.training.masks.operators import DropFunction, attend, drop_operator, fits_kernel
 
 
 class DropoutCall(NamedTuple):

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from tagloop.batches.packing import Layout, Packing
 from tagloop.training.dropout import ExampleDropout, recompute_alike
-from tagloop.training.hashing import build_keys, drop
-from tagloop.training.operators import DropFunction, drop_operator
+from tagloop.training.masks.hashing import build_keys, drop
+from tagloop.training.masks.operators import DropFunction, drop_operator
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 INTERPRETED = HAS_TRITON and os.environ.get("TRITON_INTERPRET") == "1"
@@ -295,7 +295,7 @@ ARCHITECTURES = [80, 90, 100]
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_kernels_compile_for_gpus(architecture):
     """Down to machine code, which needs no GPU."""
-    from tagloop.training.kernels.drop import _drop_kernel
+    from tagloop.training.masks.kernels.drop import _drop_kernel
 
     sizes = ["num_lines", "size1", "size2", "size3"]
     ints = [*sizes, "stride0", "stride1", "stride2", "stride3", "threshold"]
@@ -329,7 +329,7 @@ def assert_compiles(kernel, types: dict, constants: dict, architecture: int) -> 
 @pytest.mark.parametrize("width", [32, 64, 128])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_attention_compiles_for_gpus(architecture, width):
-    from tagloop.training.kernels import attend
+    from tagloop.training.masks.kernels import attend
 
     names = ("num_queries", "num_keys", "width", "group", "threshold")
     for dtype, letters, mask, packed in (

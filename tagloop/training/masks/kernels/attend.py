@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tagloop.training.hashing import threshold
-from tagloop.training.kernels.hash import INTERPRETED, is_kept, narrowed, number_of
+from tagloop.training.masks.hashing import threshold
+from tagloop.training.masks.kernels.hash import INTERPRETED, is_kept, narrowed, number_of
 
 HIDDEN = tl.constexpr(torch.finfo(torch.float32).min / 2)  # of the scores; infinity makes NaN
 

@@ -7,8 +7,8 @@ of the hash each time. Outputs and gradients have the same bits as those of `has
 import torch
 from torch import Tensor
 
-from tagloop.training.hashing import MAX_CALLS, hash_elements, threshold
-from tagloop.training.kernels.use import uses_kernels
+from tagloop.training.masks.hashing import MAX_CALLS, hash_elements, threshold
+from tagloop.training.masks.kernels.use import uses_kernels
 
 # The masks of one micro-batch have at most so many bytes; other calls hash their masks again.
 MOST_BYTES = 32 * 2**20

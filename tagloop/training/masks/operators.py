@@ -9,8 +9,8 @@ makes for operators.
 import torch
 from torch import Tensor
 
-from tagloop.training.hashing import drop
-from tagloop.training.kernels.use import uses_kernels
+from tagloop.training.masks.hashing import drop
+from tagloop.training.masks.kernels.use import uses_kernels
 
 MOST_WIDTH = 128  # of a head; a wider one does not fit into the shared memory of every GPU
 
@@ -31,7 +31,7 @@ class DropFunction(torch.autograd.Function):
 
 def _drop_anywhere(input: Tensor, *call) -> Tensor:
     if uses_kernels(input.device, input.dtype) and input.ndim <= 4:
-        from tagloop.training.kernels.drop import launch_drop
+        from tagloop.training.masks.kernels.drop import launch_drop
 
         return launch_drop(input, *call)
     return drop(input, *call)
@@ -115,13 +115,13 @@ class AttendFunction(torch.autograd.Function):
 
 
 def _launch(*arguments):
-    from tagloop.training.kernels.attend import launch_attend
+    from tagloop.training.masks.kernels.attend import launch_attend
 
     return launch_attend(*arguments)
 
 
 def _launch_backward(*arguments):
-    from tagloop.training.kernels.attend import launch_attend_backward
+    from tagloop.training.masks.kernels.attend import launch_attend_backward
 
     return launch_attend_backward(*arguments)
 

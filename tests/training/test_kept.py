@@ -1,4 +1,4 @@
-"""kept_masks.py: masks that are hashed together have the bits of masks hashed one by one."""
+"""kept.py: masks that are hashed together have the bits of masks hashed one by one."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import XLNetConfig
 
 from tagloop.batches.packing import Layout, Packing, build_micro_batch
-from tagloop.training import dropout, kept_masks
+from tagloop.training import dropout
 from tagloop.training.dropout import DropoutCall, ExampleDropout, recompute_alike
 from tagloop.training.dry_pass import dry_pass
+from tagloop.training.masks import kept
 
 LABELS = ["O", "B-PER", "I-PER"]
 LAYOUT = Layout(Packing(0, 1, 7), OWNERS, POSITIONS, torch.zeros(5, 4, dtype=torch.int64))
@@ -89,7 +90,7 @@ def test_calls_whose_shapes_turn_out_otherwise():
 def test_masks_that_are_too_large_are_not_kept(monkeypatch):
     inputs = torch.randn(5, 7, 9)
     expected, _ = forward_and_backward(inputs, calls_of(3, 0))
-    monkeypatch.setattr(kept_masks, "MOST_BYTES", 3 * inputs.numel() * 4 - 1)
+    monkeypatch.setattr(kept, "MOST_BYTES", 3 * inputs.numel() * 4 - 1)
     found, mode = forward_and_backward(inputs, calls_of(3, 0))
     assert not mode.kept.made
     assert all(map(same_bits, found, expected))

@@ -5,8 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tagloop.training.hashing import threshold
-from tagloop.training.kernels.hash import is_kept, narrowed, number_of
+from tagloop.training.masks.hashing import threshold
+from tagloop.training.masks.kernels.hash import is_kept, narrowed, number_of
 
 TILE = 1024  # elements that one program computes
 
