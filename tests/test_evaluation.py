@@ -14,7 +14,6 @@ BATCH_SIZES = {1: (1, 7, 64), 2: (1, 8), 3: (3, 8)}  # processes -> evaluation b
 FILES = {
     "ner": ("predictions.conll", "predictions.txt", "eval_results.json", "test_results.json"),
     "classification": ("predictions.tsv", "eval_results.json", "test_results.json"),
-    "clm": ("predictions.tsv", "eval_results.json", "test_results.json"),
     "mlm": ("predictions.tsv", "eval_results.json", "test_results.json"),
     "qa": (
         "predict_predictions.json",
@@ -55,7 +54,6 @@ def arguments(task, folder, data, model, batch_size):
     [
         ("ner", build_sample_corpus, "f1"),
         ("classification", build_sample_texts, "macro_f1"),
-        ("clm", build_sample_texts, "accuracy"),
         ("mlm", build_sample_texts, "accuracy"),
         ("qa", build_sample_questions, "f1"),
     ],
