@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # By file, so that a file's fixtures are made once; two, for many tests launch processes themselves.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: train test test-fast test-corpora check bench clean
 

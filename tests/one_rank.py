@@ -13,7 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
-from tagloop.checkpoints import save as checkpoint_saving
+from tagloop.checkpoints import packed
 from tagloop.data.storage import store
 from tagloop.errors import InputError
 from tagloop.tasks.tagging import task, windows
@@ -82,7 +82,7 @@ if REASON == "other data" and RANK == 1:
     build_identity = train_loop.build_identity
     train_loop.build_identity = lambda *arguments: build_identity(*arguments) | {"data": {}}
 if REASON == "disk":  # the main process alone writes
-    checkpoint_saving.publish = full_disk
+    packed.publish = full_disk
 if REASON == "memory" and RANK == 1:
 
     def check_room(module, inputs):

@@ -59,10 +59,11 @@ def test_a_benchmark_runs(command, tmp_path):
         assert "tagloop: the same update for every cut" in done.stdout
 
 
-# Operations of one update of a model with twelve layers; whoever lowers a count lowers it here.
+# Operations of one update of a model with twelve layers; whoever lowers a count lowers it here. One
+# or two more are left for another processor, on which an operation is taken apart.
 MOST_LAUNCHES = {
-    "tagloop": {"no": 554, "bf16": 692},
-    "tagloop, torch's dropout": {"no": 553, "bf16": 703},
+    "tagloop": {"no": 556, "bf16": 694},
+    "tagloop, torch's dropout": {"no": 555, "bf16": 705},
 }
 
 

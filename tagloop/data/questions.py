@@ -35,7 +35,11 @@ class GoldAnswers(NamedTuple):
 
 def is_article(row: dict) -> bool:
     """True for a row of SQuAD's nested files."""
-    return "paragraphs" in row and not {"question", "context"} & row.keys()
+    paragraphs = row.get("paragraphs")
+    if not isinstance(paragraphs, list) or {"question", "context"} & row.keys():
+        return False
+    # The JSON of spaCy 2 has paragraphs, too, but of sentences.
+    return not paragraphs or not isinstance(paragraphs[0], dict) or "sentences" not in paragraphs[0]
 
 
 def flatten_articles(rows: Iterable[tuple[str, dict]]) -> Iterator[tuple[str, dict]]:

@@ -470,7 +470,9 @@ def test_an_optimizer_that_does_not_fit_is_refused_before_it_is_loaded(run_copy,
     change(training)
     (folder / "optimizer.json").write_text("{}")
     if training:
-        state.Training(**training).write(folder)
+        changed = state.Training(**training)
+        changed.write_moments(folder / "optimizer.safetensors")
+        changed.write_values(folder / "optimizer.json")
     rewrite(folder)
     error = refused(capfd, *TINY, f"--output_dir={run_copy}", AUTO)
     assert str(folder / "optimizer.json") in error
