@@ -15,6 +15,7 @@ CUTS_OF_12 = [(1, 12, 1), (3, 4, 1), (3, 2, 2)]
 NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process of 3 has nothing
 
 
+IN_FLOAT64 = ("pos", "qa")  # The tasks that learn every cut in float64, too; it takes as long.
 # What the starting model is made with, and how its configuration names its dropout.
 MODELS = {
     "pos": ([], "hidden_dropout_prob"),
@@ -50,7 +51,7 @@ def folder(request, tmp_path_factory):
             [batch_size, accumulation, dtype]
             for count, batch_size, accumulation in CUTS_OF_16 + CUTS_OF_12
             for dtype in ("float32", "float64")
-            if count == processes
+            if count == processes and (dtype == "float32" or task in IN_FLOAT64)
         ]
         launch(
             str(folder / str(processes)), str(folder / "data.jsonl"), str(folder / "model"),
@@ -83,6 +84,11 @@ def load(folder, cut, dtype):
     return place, tensors[0]
 
 
+def dtypes_of(folder) -> list[str]:
+    """The dtypes in which the cuts were trained."""
+    return ["float32", *(["float64"] if any(folder.glob("1/*-float64")) else [])]
+
+
 def relative_difference(actual: dict, expected: dict) -> float:
     assert actual.keys() == expected.keys()
     difference = sum((actual[name] - expected[name]).double().norm() ** 2 for name in expected)
@@ -97,7 +103,9 @@ IDS = [" x ".join(map(str, cut)) for _, cut in CASES]
 @pytest.mark.slow
 @pytest.mark.parametrize(("whole", "cut"), CASES, ids=IDS)
 def test_gradients_and_weights_do_not_depend_on_the_cut(folder, whole, cut):
-    for dtype, first_update, whole_epoch in (("float32", 1e-5, 1e-4), ("float64", 1e-10, 1e-9)):
+    bounds = {"float32": (1e-5, 1e-4), "float64": (1e-10, 1e-9)}
+    for dtype in dtypes_of(folder):
+        first_update, whole_epoch = bounds[dtype]
         _, expected = load(folder, whole, dtype)
         _, actual = load(folder, cut, dtype)
         assert relative_difference(actual["gradients"], expected["gradients"]) < first_update
@@ -107,7 +115,7 @@ def test_gradients_and_weights_do_not_depend_on_the_cut(folder, whole, cut):
 @pytest.mark.slow
 @pytest.mark.parametrize(("whole", "cut"), CASES, ids=IDS)
 def test_logged_losses_and_learning_rates_are_the_same(folder, whole, cut):
-    for dtype in ("float32", "float64"):
+    for dtype in dtypes_of(folder):
         place, _ = load(folder, whole, dtype)
         other, _ = load(folder, cut, dtype)
         expected = read_metrics(place)
@@ -141,6 +149,6 @@ def test_every_update_learns_from_the_same_sentences(folder, whole, cut):
 @pytest.mark.slow
 def test_gradients_are_not_trivially_equal(folder):
     """The data is such that a mean of means would show."""
-    _, first = load(folder, (1, 16, 1), "float64")
-    _, other = load(folder, (1, 12, 1), "float64")
+    _, first = load(folder, (1, 16, 1), "float32")
+    _, other = load(folder, (1, 12, 1), "float32")
     assert relative_difference(other["gradients"], first["gradients"]) > 1e-3
