@@ -95,6 +95,8 @@ def main(argv: list[str] | None = None) -> None:
             "train_loop.py --do_predict --predict_file FILE applies it"
         )
     module = task_module(task_name, "predictor")
+    if options.words and not module.SPLITS_WORDS:
+        raise InputError("--words is for taggers; this model predicts for whole texts")
     signal.signal(signal.SIGTERM, stop)
     accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
     with closing_group(), ExitStack() as stack:
@@ -118,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
             accelerator,
             lambda: module.load_predictor(
                 options.model_dir,
-                words=options.words,
+                **({"words": options.words} if module.SPLITS_WORDS else {}),
                 batch_size=options.batch_size,
                 device=accelerator.device,
                 mixed_precision=accelerator.mixed_precision,

@@ -15,7 +15,11 @@ CUTS_OF_12 = [(1, 12, 1), (3, 4, 1), (3, 2, 2)]
 NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process of 3 has nothing
 
 
-IN_FLOAT64 = ("pos", "qa")  # The tasks that learn every cut in float64, too; it takes as long.
+IN_FLOAT64 = (
+    "pos",
+    "classification",
+    "qa",
+)  # The tasks that learn every cut in float64, too; it takes as long.
 # What the starting model is made with, and how its configuration names its dropout.
 MODELS = {
     "pos": ([], "hidden_dropout_prob"),
@@ -149,6 +153,7 @@ def test_every_update_learns_from_the_same_sentences(folder, whole, cut):
 @pytest.mark.slow
 def test_gradients_are_not_trivially_equal(folder):
     """The data is such that a mean of means would show."""
-    _, first = load(folder, (1, 16, 1), "float32")
-    _, other = load(folder, (1, 12, 1), "float32")
+    dtype = dtypes_of(folder)[-1]
+    _, first = load(folder, (1, 16, 1), dtype)
+    _, other = load(folder, (1, 12, 1), dtype)
     assert relative_difference(other["gradients"], first["gradients"]) > 1e-3

@@ -94,8 +94,8 @@ class Updates(Dataset):
 class UpdatesAhead:
     """The updates of an epoch in order; a thread prepares the next one while the loop computes.
 
-    At most one update is prepared ahead. Its thread ends as soon as the update is prepared, or in
-    other words, soon after the loop has ended, for whatever reason it ended.
+    At most one update is prepared ahead. Its thread ends as soon as the update is prepared, so no
+    thread outlives the loop for long, whatever ended the loop.
 
     Args:
         start: the first update.

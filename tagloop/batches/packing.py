@@ -15,6 +15,7 @@ row, so that no example sees another. dry_pass.py tests whether a model respects
 
 import dataclasses
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -224,21 +225,37 @@ def pack_rows(lengths: np.ndarray, packing: Packing) -> tuple[np.ndarray, int, i
     """
     order = longest_first(np.arange(len(lengths)), lengths)
     descending = lengths[order].tolist()
-    best = None
-    for num_rows, columns in packing.shapes or [(rows, None) for rows in numbers_of_rows(lengths)]:
-        places, needed = fill_rows(descending, num_rows)
-        if columns is None:
-            columns = min(-(-needed // packing.multiple) * packing.multiple, packing.max_columns)
-        cost = cost_of(num_rows, columns)
-        if needed <= columns and (best is None or cost < best[0]):
-            best = cost, places, num_rows, columns
-            if packing.shapes:
-                break
-    _, places, num_rows, columns = best
+    if packing.shapes:
+        places, num_rows, columns = _fill_first_shape(descending, packing.shapes)
+    else:
+        places, num_rows, columns = _fill_cheapest(descending, packing)
     starts, rows = np.divmod(places, num_rows)
     first_cells = np.empty(len(lengths), dtype=np.int64)
     first_cells[order] = rows * columns + starts
     return first_cells, num_rows, columns
+
+
+def _fill_cheapest(lengths: list[int], packing: Packing) -> tuple[list[int], int, int]:
+    """The cheapest packing: places as `fill_rows` returns them, number of rows, columns."""
+    best = None
+    for num_rows in numbers_of_rows(np.array(lengths)):
+        places, needed = fill_rows(lengths, num_rows)
+        columns = min(-(-needed // packing.multiple) * packing.multiple, packing.max_columns)
+        cost = cost_of(num_rows, columns)
+        if needed <= columns and (best is None or cost < best[0]):
+            best = cost, places, num_rows, columns
+    return best[1:]
+
+
+def _fill_first_shape(
+    lengths: list[int], shapes: Sequence[tuple[int, int]]
+) -> tuple[list[int], int, int]:
+    """The packing into the first shape that holds the examples; one of the shapes always does."""
+    for num_rows, columns in shapes:
+        places, needed = fill_rows(lengths, num_rows)
+        if needed <= columns:
+            return places, num_rows, columns
+    raise AssertionError("the shapes were chosen so that one of them holds every micro-batch")
 
 
 def cost_of(num_rows: int, columns: int) -> float:

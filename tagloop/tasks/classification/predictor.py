@@ -22,17 +22,22 @@ from tagloop.data.documents.reading import (
     NamedValues,
     reader_of_columns,
 )
-from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
-from tagloop.models.trained import load_trained, read_record
+from tagloop.models.trained import (
+    autocast_of,
+    choose_device,
+    load_trained,
+    padding_multiple,
+    read_record,
+)
 from tagloop.options.config import Config
 from tagloop.tasks.classification.columns import TEXTS
 from tagloop.tasks.classification.encoding import LabelledRows, TextEncoder
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
+SPLITS_WORDS = False
 DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 HEAD = AutoModelForSequenceClassification
 # The values in config.json that a training run of this task writes.
 RECORD = {
@@ -80,11 +85,8 @@ class Predictor:
             return []
         rows, device = self._encode(inputs), self.model.device
         logits = np.zeros((len(inputs), len(self.labels)), np.float32)
-        autocast = torch.autocast(
-            device.type, AUTOCAST.get(self.mixed_precision), self.mixed_precision in AUTOCAST
-        )
         batches = plan_evaluation(rows.padded_lengths, batch_size=self.batch_size)
-        with autocast:
+        with autocast_of(device, self.mixed_precision):
             for batch, outputs in forward_batches(self.model, rows, batches, device):
                 logits[batch.example_ids] = outputs.logits.float().cpu().numpy()
         if len(self.labels) == 1:
@@ -112,7 +114,6 @@ class Predictor:
         if "token_type_ids" not in self.tokenizer.model_input_names:
             arrays["type_ids"] = None
         nothing = np.zeros(len(inputs), dtype=bool)
-        on_gpu = self.model.device.type == "cuda" and self.mixed_precision in AUTOCAST
         return LabelledRows(
             **arrays,
             labels=np.zeros(len(inputs), np.int64),
@@ -121,7 +122,7 @@ class Predictor:
             pad_token_id=self.tokenizer.pad_token_id or 0,
             max_length=self.max_length,
             pad_to_max_length=False,
-            pad_to_multiple_of=8 if on_gpu else 1,
+            pad_to_multiple_of=padding_multiple(self.model.device, self.mixed_precision),
         )
 
 
@@ -144,7 +145,6 @@ def content_reader(folder: Path) -> ContentReader:
 def load_predictor(
     folder: str | Path,
     *,
-    words: str | None = None,
     batch_size: int = 32,
     device: str | torch.device | None = None,
     mixed_precision: str = "no",
@@ -153,7 +153,6 @@ def load_predictor(
 
     Args:
         folder: the folder of the model.
-        words: no classifier takes this option of taggers.
         batch_size: the number of the longest texts that go through the model at once.
         device: None takes a GPU if the machine has one, else the CPU.
         mixed_precision: "no" (float32), "bf16" or "fp16".
@@ -162,17 +161,13 @@ def load_predictor(
         InputError: the folder has no saved model, or the model has no trained head.
     """
     folder = Path(folder)
-    if words:
-        raise InputError("--words is for taggers; this model predicts for whole texts")
     record = read_record(folder, RECORD)
     model = load_trained(folder, HEAD, head="SequenceClass", targets="classes")
     config = Config(model_name_or_path=str(folder), task_name="classification")
     tokenizer = load_tokenizer(config, [], pre_split=False)
     limit = max_input_length(config, HEAD, model.config, tokenizer)
-    if device is None:
-        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     return Predictor(
-        model.to(device),
+        model.to(choose_device(device)),
         tokenizer,
         max_length=min(record.get("max_length") or limit, limit),
         batch_size=batch_size,

@@ -18,16 +18,21 @@ from tagloop.data.documents.reading import ContentReader, NamedValues, reader_of
 from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
-from tagloop.models.trained import load_trained, read_record
+from tagloop.models.trained import (
+    autocast_of,
+    choose_device,
+    load_trained,
+    read_record,
+)
 from tagloop.options.config import Config
 from tagloop.tasks import task_of
 from tagloop.tasks.language_modelling.options import CAUSAL
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
+SPLITS_WORDS = False
 NEW_TOKENS = 50  # Sub-tokens that are put behind a text, at most.
 BEST = 5  # Words that are named for a gap.
 DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The values in config.json that a training run of this task writes.
 RECORD = {
     "max_length": lambda value: type(value) is int and value > 0,
@@ -64,10 +69,7 @@ class Predictor:
         found: list[NamedValues | None] = [None] * len(texts)
         ids = [self._encode(text) for text in texts]
         device = self.model.device
-        autocast = torch.autocast(
-            device.type, AUTOCAST.get(self.mixed_precision), self.mixed_precision in AUTOCAST
-        )
-        with autocast:
+        with autocast_of(device, self.mixed_precision):
             for numbers in batches_of_one_length([len(each) for each in ids], self.batch_size):
                 rows = torch.tensor([ids[number] for number in numbers], device=device)
                 answers = self._answer(rows, [texts[number] for number in numbers])
@@ -178,7 +180,6 @@ def content_reader(folder: Path) -> ContentReader:
 def load_predictor(
     folder: str | Path,
     *,
-    words: str | None = None,
     batch_size: int = 32,
     device: str | torch.device | None = None,
     mixed_precision: str = "no",
@@ -187,7 +188,6 @@ def load_predictor(
 
     Args:
         folder: the folder of the model.
-        words: no language model takes this option of taggers.
         batch_size: texts that go through the model at once, at most.
         device: None takes a GPU if the machine has one, else the CPU.
         mixed_precision: "no" (float32), "bf16" or "fp16".
@@ -196,8 +196,6 @@ def load_predictor(
         InputError: the folder has no saved model, or the model has no trained head.
     """
     folder = Path(folder)
-    if words:
-        raise InputError("--words is for taggers; this model predicts for whole texts")
     task_name, record = task_of(folder), read_record(folder, RECORD)
     is_causal = task_name == CAUSAL
     auto_class = AutoModelForCausalLM if is_causal else AutoModelForMaskedLM
@@ -207,11 +205,9 @@ def load_predictor(
     if not is_causal and tokenizer.mask_token_id is None:
         raise InputError(f"{folder}: the tokenizer has no mask token, so a text can have no gaps")
     limit = max_input_length(config, auto_class, model.config, tokenizer)
-    if device is None:
-        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     kind = Continuation if is_causal else Filling
     return kind(
-        model.to(device),
+        model.to(choose_device(device)),
         tokenizer,
         max_length=limit if is_causal else min(record.get("max_length") or limit, limit),
         batch_size=batch_size,

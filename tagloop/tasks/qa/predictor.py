@@ -24,7 +24,13 @@ from tagloop.data.documents.reading import Content, ContentReader, NamedValues
 from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
-from tagloop.models.trained import load_trained, read_record
+from tagloop.models.trained import (
+    autocast_of,
+    choose_device,
+    load_trained,
+    padding_multiple,
+    read_record,
+)
 from tagloop.options.config import FIELDS, Config
 from tagloop.tasks.qa.decoding import Choice, Decoded, decode_questions
 from tagloop.tasks.qa.encoding import (
@@ -37,8 +43,8 @@ from tagloop.tasks.qa.encoding import (
 from tagloop.wording import require_whole, shown
 
 FORMATS = ("jsonl", "csv", "tsv")
+SPLITS_WORDS = False
 DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 HEAD = AutoModelForQuestionAnswering
 
 
@@ -106,11 +112,8 @@ class Predictor:
             )
         windows, device = self._encode(inputs), self.model.device
         logits = np.zeros((2, int(windows.offsets[-1])), np.float32)
-        autocast = torch.autocast(
-            device.type, AUTOCAST.get(self.mixed_precision), self.mixed_precision in AUTOCAST
-        )
         batches = plan_evaluation(windows.padded_lengths, batch_size=self.batch_size)
-        with autocast:
+        with autocast_of(device, self.mixed_precision):
             for batch, outputs in forward_batches(self.model, windows, batches, device):
                 is_own, places = batch.labels != IGNORE_INDEX, places_of(windows, batch.example_ids)
                 for row, name in enumerate(("start_logits", "end_logits")):
@@ -135,14 +138,13 @@ class Predictor:
         arrays, facts = encoder.encode(table)
         for name in ("offsets", "row_offsets"):
             arrays[name] = np.concatenate([[0], arrays[name].cumsum()])
-        on_gpu = self.model.device.type == "cuda" and self.mixed_precision in AUTOCAST
         return windows_of_arrays(
             arrays,
             dict.fromkeys(FACTS, 0) | facts,
             self.tokenizer,
             max_length=self.max_length,
             pad_to_max_length=False,
-            pad_to_multiple_of=8 if on_gpu else 1,
+            pad_to_multiple_of=padding_multiple(self.model.device, self.mixed_precision),
         )
 
 
@@ -190,7 +192,6 @@ def content_reader(folder: Path) -> ContentReader:
 def load_predictor(
     folder: str | Path,
     *,
-    words: str | None = None,
     batch_size: int = 32,
     device: str | torch.device | None = None,
     mixed_precision: str = "no",
@@ -199,7 +200,6 @@ def load_predictor(
 
     Args:
         folder: the folder of the model.
-        words: no model that answers questions takes this option of taggers.
         batch_size: the number of the longest windows that go through the model at once.
         device: None takes a GPU if the machine has one, else the CPU.
         mixed_precision: "no" (float32), "bf16" or "fp16".
@@ -208,8 +208,6 @@ def load_predictor(
         InputError: the folder has no saved model, or the model has no trained head.
     """
     folder = Path(folder)
-    if words:
-        raise InputError("--words is for taggers; this model answers questions")
     record = read_record(folder, RECORD)
     model = load_trained(folder, HEAD, head="QuestionAnswering", targets="answers")
     config = Config(model_name_or_path=str(folder))
@@ -223,10 +221,8 @@ def load_predictor(
         version_2_with_negative=threshold is not None,
         null_score_diff_threshold=float(threshold or 0),
     )
-    if device is None:
-        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     return Predictor(
-        model.to(device),
+        model.to(choose_device(device)),
         tokenizer,
         choice,
         max_length=min(record.get("max_length") or USUAL_LENGTH, limit),

@@ -6,6 +6,7 @@ from tagloop.data.documents.reading import ContentReader
 from tagloop.tasks.tagging.tagger import load_tagger
 
 FORMATS = None  # A tagger reads and writes all formats.
+SPLITS_WORDS = True
 load_predictor = load_tagger
 
 

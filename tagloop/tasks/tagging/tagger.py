@@ -26,7 +26,15 @@ from tagloop.errors import InputError
 from tagloop.models import onnx_model
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer, probe_template
-from tagloop.models.trained import load_trained, read_record, require_finite_weights, require_texts
+from tagloop.models.trained import (
+    autocast_of,
+    choose_device,
+    load_trained,
+    padding_multiple,
+    read_record,
+    require_finite_weights,
+    require_texts,
+)
 from tagloop.options.config import Config
 from tagloop.tasks import TASKS
 from tagloop.tasks.tagging.alignment import resolve_stride
@@ -44,7 +52,6 @@ RECORD: dict[str, Callable[[Any], bool]] = {
     "max_length": lambda value: type(value) is int and value > 0,
     "stride": lambda value: value is None or (type(value) is int and value >= 0),
 }
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Tagger:
@@ -133,11 +140,8 @@ class Tagger:
         if num_words == 0:
             return label_ids, scores
         windows, device = self._windows(sentences), self.model.device
-        autocast = torch.autocast(
-            device.type, AUTOCAST.get(self.mixed_precision), self.mixed_precision in AUTOCAST
-        )
         batches = plan_evaluation(windows.padded_lengths, batch_size=self.batch_size)
-        with autocast:
+        with autocast_of(device, self.mixed_precision):
             for batch, outputs in forward_batches(self.model, windows, batches, device):
                 places = places_of(windows, batch.example_ids)
                 logits = logits_of_words(windows, batch, outputs.logits)
@@ -155,7 +159,6 @@ class Tagger:
                 f"the tokenizer gives the id {highest:,}, and the model has {rows:,} embeddings: "
                 "they belong to two models; put back the files that were saved together"
             )
-        on_gpu = self.model.device.type == "cuda" and self.mixed_precision in AUTOCAST
         return Windows(
             **arrays,
             facts=facts,
@@ -163,7 +166,7 @@ class Tagger:
             pad_token_id=self.tokenizer.pad_token_id or 0,
             max_length=self.max_length,
             pad_to_max_length=False,
-            pad_to_multiple_of=8 if on_gpu else 1,
+            pad_to_multiple_of=padding_multiple(self.model.device, self.mixed_precision),
         )
 
     def _entities(
@@ -227,10 +230,7 @@ def load_tagger(
             f"{folder / 'config.json'}: tagloop.max_length {record['max_length']} leaves no room "
             f"for a word beside {shortest - 1} special tokens; put back the number of the training"
         )
-    if device is None:
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        device = accelerator or "cpu"
-    model.to(device).eval()
+    model.to(choose_device(device)).eval()
     tags = list(model.config.id2label.values())
     marks_spans = all(tag == "O" or schemes.is_span_tag(tag) for tag in tags)
     return Tagger(
