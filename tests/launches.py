@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm
 
 REPO = Path(__file__).resolve().parent.parent
 ON_CPU = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -59,18 +60,20 @@ def start(
         options += ["--main_process_port", "0"]  # a free one
     if script == "train_loop.py":
         arguments = ("--no_report", *arguments)  # it takes seconds; tests of it say --report
-    command = [sys.executable, "-m", "accelerate.commands.launch", *options, script, *arguments]
+    options = [*options, script, *arguments]
+    environment = {
+        **os.environ,
+        **ON_CPU,
+        # So long may a process take that is asked to end; the launcher kills after 30 s.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(HANG),
+        **(environment or {}),
+    }
+    if started := warm.start(options, environment):
+        return started
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "accelerate.commands.launch", *options],
         cwd=REPO,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-            # So long may a process take that is asked to end; the launcher kills after 30 s.
-            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(HANG),
-            **(environment or {}),
-        },
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
