@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 import traceback
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -33,6 +33,8 @@ READ_BY_IMPORTS = (
     "HF_", "TRANSFORMERS_", "TOKENIZERS_", "TORCH", "OMP_", "MKL_", "PYTHON", "PATH", "LD_", "LC_",
     "LANG", "TRITON", "CUDA", "TZ", "ACCELERATE", "MPL",
 )  # fmt: skip
+READ_LATER = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT"}
+WITHOUT_GPU = ("", "none")  # values of CUDA_VISIBLE_DEVICES
 PRELOADED = (
     "accelerate.commands.launch", "torch.distributed.run", "torch.distributed.elastic.agent",
     "transformers.models.bert.modeling_bert", "evaluate", "seqeval.metrics", "sklearn.metrics",
@@ -185,9 +187,9 @@ def start(args: list[str], environment: dict[str, str]) -> ChildOfServer | None:
         return None
     known = _server().environment
     changed = {name for name in {*known, *environment} if known.get(name) != environment.get(name)}
-    if any(
-        name.startswith(READ_BY_IMPORTS) for name in changed - {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT"}
-    ):
+    if environment.get("CUDA_VISIBLE_DEVICES") in WITHOUT_GPU:
+        changed.discard("CUDA_VISIBLE_DEVICES")
+    if any(name.startswith(READ_BY_IMPORTS) for name in changed - READ_LATER):
         return None
     return _server().start(args, environment)
 
@@ -227,7 +229,7 @@ def serve(fd: int) -> None:
                 os.dup2(fds[0], 1)
                 os.dup2(fds[0], 2)
                 os.close(fds[0])
-                finish(lambda: launch(request["args"], kept))
+                finish(partial(launch, request["args"], kept))
             os.close(fds[0])
             running[os.pidfd_open(pid)] = pid
             control.send(json.dumps({"pid": pid}).encode())
