@@ -142,7 +142,9 @@ class Server:
         request = json.dumps({"args": args, "env": environment}).encode()
         socket.send_fds(self.socket, [request], [writer])
         os.close(writer)
-        pid = self._receive(None)["pid"]
+        pid = None
+        while pid is None:
+            pid = self._receive(None).get("pid")
         return ChildOfServer(self, pid, args, os.fdopen(reader, encoding="utf-8"))
 
     def code_of(self, pid: int, seconds: float | None) -> int | None:
@@ -155,18 +157,16 @@ class Server:
         return self.codes[pid]
 
     def _receive(self, seconds: float | None) -> dict | None:
-        """The next answer to a request; on the way, return codes are noted."""
-        while select.select([self.socket], [], [], seconds)[0]:
-            message = self.socket.recv(1 << 16)
-            if not message:
-                raise RuntimeError("the server of warm processes has ended; its error is above")
-            message = json.loads(message)
-            if "pid" in message:
-                return message
+        """The next message within so many seconds; a return code is noted."""
+        if not select.select([self.socket], [], [], seconds)[0]:
+            return None
+        message = self.socket.recv(1 << 16)
+        if not message:
+            raise RuntimeError("the server of warm processes has ended; its error is above")
+        message = json.loads(message)
+        if "ended" in message:
             self.codes[message["ended"]] = message["code"]
-            if seconds is not None:
-                return message
-        return None
+        return message
 
 
 @cache
