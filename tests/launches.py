@@ -50,8 +50,9 @@ def start(
     environment: dict[str, str] | None = None,
     launcher: list[str] | None = None,
     script: str = "train_loop.py",
+    cold: bool = False,
 ) -> subprocess.Popen:
-    """Begin such a launch and return at once."""
+    """Begin such a launch and return at once; `cold` with interpreters of its own (warm.py)."""
     file = "cpu.yaml" if processes == 1 else "cpu_2proc.yaml"
     options = launcher or [
         "--config_file", str(REPO / "accelerate_configs" / file), "--num_processes", str(processes)
@@ -68,7 +69,7 @@ def start(
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(HANG),
         **(environment or {}),
     }
-    if started := warm.start(options, environment):
+    if not cold and (started := warm.start(options, environment)):
         return started
     return subprocess.Popen(
         [sys.executable, "-m", "accelerate.commands.launch", *options],

@@ -172,7 +172,7 @@ def test_a_killed_launcher_takes_its_processes_along(tmp_path, processes):
     folder = tmp_path / "run"
     launcher = start(
         *SMALL, "--max_train_steps=9999999", "--logging_steps=1", f"--output_dir={folder}",
-        processes=processes,
+        processes=processes, cold=True,
     )  # fmt: skip
     wait_for_updates(folder, 1, launcher, output=launcher.stdout.read)
     running = [path for path in Path("/proc").glob("[0-9]*") if is_of(folder, path)]
