@@ -7,6 +7,7 @@ from pathlib import Path
 from tagloop.pages.sentences import Sentence, Span
 
 LONGEST = 150  # A page shows so many words of a sentence, at most.
+NUM_COLOURS = 8  # the colours of types in page.html
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,16 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Piece:
-    """The words of a span, or neighbouring words outside of any span, which have no type."""
+    """The words of a span, or neighbouring words outside of any span, which have no type.
+
+    Attributes:
+        note: a few characters that stand behind the type.
+    """
 
     text: str
     type: str = ""
     is_right: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,32 @@ class MarkedSentences:
 
     sentences: Sequence[tuple[str, Sequence[tuple[str, Sequence[Piece]]]]]
     kind: str = "marked"
+
+
+@dataclass(frozen=True)
+class Colour:
+    """A type that has a colour of its own on the page, and a text about it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ColouredTexts:
+    """Texts with marked pieces; every type has a colour, which comes again after NUM_COLOURS types.
+
+    Each text is (title, [pieces of a part]). The pieces of a part joined are the part, to the
+    character.
+    """
+
+    colours: Sequence[Colour]
+    texts: Sequence[tuple[str, Sequence[Sequence[Piece]]]]
+    kind: str = "coloured"
+
+    @property
+    def places(self) -> dict[str, int]:
+        """For every type the number of its colour, from 1."""
+        return {one.name: at % NUM_COLOURS + 1 for at, one in enumerate(self.colours)}
 
 
 @dataclass(frozen=True)
