@@ -65,9 +65,15 @@ class Piece:
 
 @dataclass(frozen=True)
 class MarkedSentences:
-    """Sentences with marked spans; each one is (title, [(name of a line, pieces of the line)])."""
+    """Sentences with marked spans; each one is (title, [(name of a line, pieces of the line)]).
+
+    Attributes:
+        places: where every sentence stands in the data, as "path/test.conll:17"; [] if no place is
+            known.
+    """
 
     sentences: Sequence[tuple[str, Sequence[tuple[str, Sequence[Piece]]]]]
+    places: Sequence[str] = ()
     kind: str = "marked"
 
 
@@ -132,6 +138,17 @@ def mark(sentence: Sentence, spans: Sequence[Span], others: Sequence[Span]) -> l
     return pieces
 
 
+def link_of(place: str) -> tuple[str, str]:
+    """The short name of a place in a file, and the address of the file.
+
+    >>> link_of("/data/test.conll:17")
+    ('test.conll:17', 'file:///data/test.conll#L17')
+    """
+    name, _, line = place.rpartition(":")
+    path = Path(name).absolute()
+    return f"{path.name}:{line}", f"{path.as_uri()}#L{line}"
+
+
 def render(
     title: str,
     subtitle: str,
@@ -155,7 +172,14 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["link"] = link_of
     template = environment.get_template("page.html")
+    blocks = [block for section in sections for block in section.blocks]
     return template.render(
-        title=title, subtitle=subtitle, sections=sections, notes=notes, warnings=warnings
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        notes=notes,
+        warnings=warnings,
+        has_tables=any(isinstance(block, Table | Matrix) for block in blocks),
     )

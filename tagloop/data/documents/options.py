@@ -1,6 +1,7 @@
 """The command line of predict.py."""
 
 import argparse
+import os
 
 from tagloop.data.formats import INPUT_FORMATS, OUTPUT_FORMATS
 from tagloop.data.splitting import WAYS
@@ -30,6 +31,9 @@ def parse_options(argv: list[str] | None, description: str | None) -> argparse.N
         raise InputError(f"--min_score {options.min_score:g}: must be between 0 and 1")
     if options.top is not None and options.sort_by is None:
         raise InputError(f"--top {options.top}: of which order? Give --sort_by uncertainty, too")
+    named = [os.path.realpath(name) for name in (options.output, options.html) if name]
+    if len({*named}) < len(named):
+        raise InputError(f"--html {options.html}: the same file as --output; name another one")
     if options.output is None and options.html is None:
         options.output = "-"
     return options
