@@ -60,7 +60,7 @@ class Piece:
     text: str
     type: str = ""
     is_right: bool = True
-    note: str = ""
+    note: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
