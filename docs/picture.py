@@ -15,7 +15,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, HEIGHT = 1100, 1250  # pixels; the height ends below the section Errors
+WIDTH, HEIGHT = 1100, 1200  # pixels; the height ends below the section Errors
 
 
 def main(argv: list[str] | None = None) -> Path:

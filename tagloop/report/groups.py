@@ -94,7 +94,7 @@ def _table(
     caption = ""
     if has_seeds:
         least = least_p(*sizes)
-        caption = f"{sizes[0]} and {sizes[1]} seeds cannot give a p of the seeds below {least:.2g}."
+        caption = f"With {sizes[0]} and {sizes[1]} seeds no p of the seeds is below {least:.2g}."
     header = ("", names[0], names[number], "difference", "p, sentences")
     return Table((*header, *(["p, seeds"] if has_seeds else [])), cells, caption)
 
@@ -102,12 +102,14 @@ def _table(
 def _mean(scores: np.ndarray) -> str:
     """The mean of the scores of runs, float [num_runs], and their standard deviation.
 
+    A narrow page breaks the line before ±, and not behind it.
+
     >>> _mean(np.array([0.5])), _mean(np.array([0.4, 0.6]))
-    ('0.5000', '0.5000 ± 0.1414')
+    ('0.5000', '0.5000 ±\\xa00.1414')
     """
     if len(scores) == 1:
         return f"{scores[0]:.4f}"
-    return f"{scores.mean():.4f} ± {scores.std(ddof=1):.4f}"
+    return f"{scores.mean():.4f} ±\N{NO-BREAK SPACE}{scores.std(ddof=1):.4f}"
 
 
 def _p_text(value: float) -> str:
