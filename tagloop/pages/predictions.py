@@ -69,8 +69,9 @@ class PageWriter:
                 f"The page shows the first {MOST_TEXTS:,} of {self.number:,} texts; --sort_by "
                 "uncertainty --top N chooses others."
             )
-        subtitle = f"{self.number:,} text{'s' * (self.number != 1)}, "
-        subtitle += f"{self.types.total():,} marked place{'s' * (self.types.total() != 1)}"
+        subtitle = f"{self.number:,} text{'s' * (self.number != 1)}"
+        if marks := self.types.total():
+            subtitle += f", {marks:,} marked place{'s' * (marks > 1)}"
         section = Section("Texts", "", [ColouredTexts(colours, self.texts)])
         self.output.write(render(self.title, subtitle, [section], notes=notes))
 
