@@ -3,7 +3,7 @@
     python docs/picture.py                    # trains the default run, which takes minutes
     python docs/picture.py --run runs/sample  # takes the page of a run that has ended
 
-It needs chromium, and requirements-report.txt (matplotlib brings pillow).
+It needs chromium, and requirements-report.txt.
 """
 
 import argparse
@@ -12,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-from PIL import Image
 
 REPO = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -43,9 +41,6 @@ def main(argv: list[str] | None = None) -> Path:
             ],
             check=True, capture_output=True, timeout=600,
         )  # fmt: skip
-    with Image.open(options.output) as picture:  # 256 colours need a third of the space
-        smaller = picture.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
-    smaller.save(options.output, optimize=True)
     return options.output
 
 
