@@ -95,7 +95,7 @@ def _table(
     if has_seeds:
         least = least_p(*sizes)
         caption = f"With {sizes[0]} and {sizes[1]} seeds no p of the seeds is below {least:.2g}."
-    header = ("", names[0], names[number], "difference", "p, sentences")
+    header = ("type", names[0], names[number], "difference", "p, sentences")
     return Table((*header, *(["p, seeds"] if has_seeds else [])), cells, caption)
 
 

@@ -697,7 +697,7 @@ def test_runs_that_differ_in_their_seed_are_tested_as_a_group(run, tmp_path):
     assert rows[1][2].startswith(f"{means['fast'] - means['slow']:+.4f}")
     assert rows[1][3] == "< 0.001"
     assert "Runs that differ only in their seed are one group" in page.text
-    header, tests = section_rows(page, ["", "slow1, slow2, slow3", "fast1, fast2, fast3"])
+    header, tests = section_rows(page, ["type", "slow1, slow2, slow3", "fast1, fast2, fast3"])
     assert header[3:] == ["difference", "p, sentences", "p, seeds"]
     assert tests[0][0] == "all"
     assert {row[0] for row in tests[1:]} == {"PER", "ORG", "LOC", "MISC"}
