@@ -699,6 +699,7 @@ def test_runs_that_differ_in_their_seed_are_tested_as_a_group(run, tmp_path):
     assert "Runs that differ only in their seed are one group" in page.text
     header, tests = section_rows(page, ["type", "slow1, slow2, slow3", "fast1, fast2, fast3"])
     assert header[3:] == ["difference", "p, sentences", "p, seeds"]
+    tests = tests[:5]  # the next table on the page has as many columns
     assert tests[0][0] == "all"
     assert {row[0] for row in tests[1:]} == {"PER", "ORG", "LOC", "MISC"}
     spread = statistics.stdev(f1["slow"])
