@@ -14,79 +14,39 @@ these annotation tools import.
 A classifier reads a text a line, or rows of JSON or CSV with the columns of its training data. Rows
 gain predicted_label and score, or predicted_number; a line of text becomes a row of JSON. Rows with
 a question and a context gain predicted_answer, its place (answer_start, answer_end) and score.
+
+    python predict.py runs/mine --file in.txt --html page.html           # what was found, in colour
+    python predict.py runs/mine --file in.txt --sort_by uncertainty --top 100 \\
+        --output_format doccano --output next.jsonl                      # what to annotate next
 """
 
-import argparse
 import signal
 import sys
 from contextlib import ExitStack
 from functools import partial
 from types import FrameType
 
+from tagloop.data.documents.choosing import Ranking
 from tagloop.data.documents.files import DocumentFiles
-from tagloop.data.formats import INPUT_FORMATS, OUTPUT_FORMATS
-from tagloop.data.splitting import WAYS
+from tagloop.data.documents.options import parse_options
 from tagloop.errors import InputError
-from tagloop.options.scripts import ScriptParser, input_file, place, run_script, saved_folder
+from tagloop.options.scripts import run_script
 from tagloop.streams import leave
 from tagloop.tasks import has_module, task_module, task_of
 
 
-def parse_options(argv: list[str] | None) -> argparse.Namespace:
-    """Command line -> options. Raises InputError."""
-    parser = ScriptParser("predict.py", __doc__)
-    parser.add_argument("model_dir", type=saved_folder, help="output folder of a training run")
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument(
-        "--text", nargs="+", help="a text to predict for (each one, if there are several)"
-    )
-    given.add_argument(
-        "--file",
-        type=input_file,
-        default="-",
-        help="predict for this file (default: -, standard input)",
-    )
-    parser.add_argument(
-        "--output", type=place, default="-", help="file to write (default: -, standard output)"
-    )
-    parser.add_argument(
-        "--input_format", choices=INPUT_FORMATS, help="default: by the file's name; - is txt"
-    )
-    parser.add_argument(
-        "--output_format",
-        choices=OUTPUT_FORMATS,
-        help="default: by the file's name; for - the input's, jsonl for txt",
-    )
-    parser.add_argument(
-        "--text_column_name", help="of the words or text: a name, in conll the column's number"
-    )
-    parser.add_argument(
-        "--words",
-        choices=WAYS,
-        help="how text is split into words (default: as the training words looked)",
-    )
-    parser.add_argument(
-        "--scores",
-        action="store_true",
-        help="rows gain the probabilities of the words' tags, or of all classes",
-    )
-    parser.add_argument(
-        "--batch_size", type=int, default=32, help="windows or texts at once (default: 32)"
-    )
-    parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), help="default: no")
-    options = parser.parse_args(argv)
-    if options.batch_size < 1:
-        raise InputError(f"--batch_size {options.batch_size}: must be at least 1")
-    return options
-
-
 def main(argv: list[str] | None = None) -> None:
     """Predict for everything, a bounded unit of documents per process at a time."""
-    options = parse_options(argv)
+    options = parse_options(argv, __doc__)
     from accelerate.utils import gather_object  # imports that take seconds come after --help
 
+    from tagloop.models.trained import check_device, use_threads
+    from tagloop.pages.charts import require_jinja
+    from tagloop.pages.predictions import PageWriter
     from tagloop.processes.agree import on_all, on_main
     from tagloop.processes.launch import build_accelerator, closing_group
+
+    use_threads(options.threads)
 
     task_name = task_of(options.model_dir)
     if not has_module(task_name, "predictor"):
@@ -107,13 +67,25 @@ def main(argv: list[str] | None = None) -> None:
             progress=accelerator.is_main_process,
             content_of=content_of,
             formats=module.FORMATS,
+            min_score=options.min_score,
+            ranking=Ranking(options.top) if options.sort_by else None,
         )
 
         def open_files() -> None:  # before the model loads: mistakes show at once
+            check_device(options.device, accelerator.num_processes)
             files.open_input(
                 options.text or options.file, options.input_format, options.text_column_name
             )
-            files.open_output(options.output, options.output_format)
+            if options.output is not None:
+                files.open_output(options.output, options.output_format)
+            if options.html is not None:
+                require_jinja("the page")
+                title = f"What {options.model_dir.resolve().name} finds"
+                files.writers.append(PageWriter(files.open_page(options.html), title))
+
+        def close_files() -> None:  # now the output is there, whole
+            files.finish()
+            stack.close()
 
         on_main(accelerator, open_files)
         predictor = on_all(
@@ -122,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
                 options.model_dir,
                 **({"words": options.words} if module.SPLITS_WORDS else {}),
                 batch_size=options.batch_size,
-                device=accelerator.device,
+                device=options.device or accelerator.device,
                 mixed_precision=accelerator.mixed_precision,
             ),
         )
@@ -133,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
             predicted = gather_object([predictor(units[accelerator.process_index])])
             shape = {"kind": predictor.kind, "with_scores": options.scores}
             on_main(accelerator, partial(files.write, predicted, **shape))
-        on_main(accelerator, stack.close)  # now the output is there, whole
+        on_main(accelerator, close_files)
 
 
 def stop(number: int, frame: FrameType | None) -> None:

@@ -1,8 +1,10 @@
 """predict.py: every format in and out, order and bytes kept, one clear line for each mistake."""
 
+import html
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -140,6 +142,94 @@ def test_csv_rows_gain_columns(tag, tagger):
     assert [json.loads(line)["tokens"] for line in words.splitlines()] == [
         ["Ann", "Lee"], ["Ann", "a b"],
     ]  # fmt: skip
+
+
+LONG = "Ann Lee of Siemens AG left Oslo, and Bob won the Alder Cup in Berlin."
+
+
+def test_entities_with_a_low_score_are_left_out_with_their_tags(tag, tagger):
+    (result,) = tagger([LONG])
+    scores = sorted(entity["score"] for entity in result.entities)
+    least = scores[len(scores) // 2]
+    assert scores[0] < least, "some stay, and some go"
+    row = json.loads(tag("a.txt", LONG, "b.jsonl", "--scores", "--min_score", least))
+    assert row["entities"] == [one for one in result.entities if one["score"] >= least]
+    kept = {at for one in row["entities"] for at in range(one["start"], one["end"])}
+    position = 0
+    for word, before, after in zip(result.tokens, result.tags, row["tags"], strict=True):
+        position = LONG.index(word, position)
+        assert after == (before if position in kept else "O"), word
+    assert row["scores"] == result.scores
+    columns = tag(
+        "a.conll", "".join(f"{w}\n" for w in result.tokens), "b.conll", "--min_score", 1.0
+    )
+    assert [line.split()[1] for line in columns.splitlines()] == ["O"] * len(result.tokens)
+
+
+@pytest.mark.slow
+def test_the_most_uncertain_sentences_come_first_and_stay_apart(tag, tagger, tmp_path):
+    texts = [*TEXTS, LONG, "Ann", "in", LONG]
+    doubt = [round(1 - min(result.scores, default=1), 4) for result in tagger(texts)]
+    order = sorted(range(len(texts)), key=lambda at: -doubt[at])
+    assert order != sorted(order)
+    options = ("--sort_by", "uncertainty")
+    whole = tag("a.txt", "\n".join(texts), "b.jsonl", *options)
+    rows = [json.loads(line) for line in whole.split("\n")[:-1]]
+    assert [row["text"] for row in rows] == [texts[at] for at in order]
+    assert [row["uncertainty"] for row in rows] == [doubt[at] for at in order]
+    assert tag("a.txt", "\n".join(texts), "b.jsonl", *options, "--top", 3) == "".join(
+        f"{line}\n" for line in whole.split("\n")[:3]
+    )
+    for name in ("doccano", "label_studio", "prodigy"):
+        tag("a.txt", "\n".join(texts), "c.json", *options, "--output_format", name)
+        found, _ = read_back(tmp_path / "c.json")
+        words = [result.tokens for result in tagger([texts[at] for at in order])]
+        assert [tokens for tokens, _ in found] == words
+    # The last sentence of the file has no blank line behind it, and not even the end of its line.
+    sentences = [["Ann", "left"], ["in", "Oslo"], ["Bob", "won", "Berlin"]]
+    columns = "\n\n".join("\n".join(f"{word} O" for word in words) for words in sentences)
+    doubt = [1 - min(result.scores) for result in tagger(sentences)]
+    blocks = tag("a.conll", f"# first\n{columns}", "b.conll", *options).split("\n\n")
+    found = [[line.split()[0] for line in block.splitlines() if line[0] != "#"] for block in blocks]
+    order = sorted(range(3), key=lambda at: -doubt[at])
+    assert order[-1] != 2, "the last sentence of the input has to move"
+    assert found == [*(sentences[at] for at in order), []]
+
+
+def test_a_page_shows_the_entities_in_their_text(trained, tagger, tmp_path, capsys):
+    texts = [LONG, "<b>&amp; Ann  Lee", "a\tb"]
+    page, output = tmp_path / "a.html", tmp_path / "a.jsonl"
+    assert run(trained, "--text", *texts, "--html", page) == 0
+    assert capsys.readouterr().out == "", "the page alone is asked for"
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"<script|<link|<img|@import|url\(|https?:", text), "it fetches nothing"
+    shown = re.findall(r'<div class="coloured" dir="auto">(.*?)</div>', text, re.DOTALL)
+    bare = [html.unescape(re.sub(r"<small>.*?</small>|<[^>]*>", "", each)) for each in shown]
+    assert bare == texts, "to the character"
+    found = re.findall(r"<mark[^>]*>([^<]*)<small>(\S+) ([\d.]+)</small>", "".join(shown))
+    expected = [entity for result in tagger(texts) for entity in result.entities]
+    assert [(html.unescape(a), b, float(c)) for a, b, c in found] == [
+        (one["text"], one["label"], pytest.approx(one["score"], abs=0.006)) for one in expected
+    ]
+    colours = dict(re.findall(r"--shade:var\((--type-\d)\)\">[^<]*<small>(\S+)", text))
+    assert len({*colours.values()}) == len({one["label"] for one in expected}) > 1
+    assert run(trained, "--text", *texts, "--html", page, "--output", output) == 0
+    assert [json.loads(line)["text"] for line in output.read_text().splitlines()] == texts
+
+
+@pytest.mark.slow
+def test_the_device_and_the_threads_are_the_users(trained, capsys):
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        assert run(trained, "--text", LONG, "--device", "cpu", "--threads", before + 1) == 0
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    computed = capsys.readouterr().out
+    assert run(trained, "--text", LONG) == 0
+    assert capsys.readouterr().out == computed
 
 
 def test_other_input_becomes_conll_columns(tag, tagger):
@@ -301,6 +391,16 @@ def test_mistakes_on_the_command_line(trained, tmp_path, capsys):
         ([trained, "--file", source, "--output", tmp_path / "b.doc"], "unknown format"),
         ([trained, "--text", "a", "--batch_size", "0"], "--batch_size 0"),
         ([trained, "--text", "a", "--words", "syllables"], "--words"),
+        ([trained, "--text", "a", "--threads", "0"], "--threads 0"),
+        ([trained, "--text", "a", "--device", "abacus"], "--device abacus: torch cannot use it"),
+        ([trained, "--text", "a", "--min_score", "nan"], "--min_score nan: must be between 0 and"),
+        ([trained, "--text", "a", "--top", "3"], "Give --sort_by uncertainty, too"),
+        ([trained, "--text", "a", "--top", "0", "--sort_by", "uncertainty"], "--top 0"),
+        ([trained, "--file", source, "--html", source], "give the name of a new file"),
+        ([trained, "--text", "a", "--html", tmp_path], "Is a directory"),
+        ([trained, "--text", "a", "--html", "b.jsonl", "--output", "./b.jsonl"], "same file"),
+        ([trained, "--file", source, "--output", tmp_path / "a.ann", "--sort_by", "uncertainty"],
+         "another order"),
         ([], "model_dir"),
     ]:  # fmt: skip
         assert run(*arguments) == 2, arguments

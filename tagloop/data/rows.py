@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from tagloop.data.sources import find_sources, source_key
@@ -39,6 +40,7 @@ class Rows:
         class_names: chosen name -> names of its integers, for a ClassLabel column.
         fingerprints: per split, a hash of its rows; paths and formats have no part in it.
         warnings: for the user; nothing in them stops a run.
+        stored: per split, the split that its rows are stored in, and their numbers there.
     """
 
     splits: dict[str, datasets.Dataset]
@@ -47,6 +49,7 @@ class Rows:
     class_names: dict[str, list[str]]
     fingerprints: dict[str, str]
     warnings: list[str]
+    stored: dict[str, tuple[str, np.ndarray]]
 
     def class_of(self, cell: str | None, name: str) -> str | None:
         """The class that a cell names; None for none (empty, or -1 of a ClassLabel, as in GLUE)."""
@@ -211,12 +214,15 @@ def load_rows(
     folder = build_once("rows", key, build)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     splits, fingerprints = {}, {}
-    for split, (source, numbers) in select_rows(facts["rows"], config).items():
+    stored = select_rows(facts["rows"], config)
+    for split, (source, numbers) in stored.items():
         splits[split], fingerprints[split] = take_rows(
             folder / f"{source}.arrow", facts["fingerprints"][source], numbers
         )
     whole = {split: datasets.Dataset.from_file(str(folder / f"{split}.arrow")) for split in sources}
-    return Rows(splits, whole, facts["columns"], facts["class_names"], fingerprints, warnings)
+    return Rows(
+        splits, whole, facts["columns"], facts["class_names"], fingerprints, warnings, stored
+    )
 
 
 def _cells(

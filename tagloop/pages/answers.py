@@ -1,5 +1,6 @@
 """Gold and predicted answers of a split, in a form that the pages of all tasks share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tagloop.pages.sentences import Sentence
@@ -14,6 +15,8 @@ class Answers:
 
     Attributes:
         split: "test" or "validation".
+        places: for every sentence where it stands in the data, as "path/test.conll:17"; [] if no
+            place is known.
         sentences: words, gold and predicted spans of every sentence or row with a gold answer.
         rows: for every sentence the number of its row in the split, from 0.
         score: the name of the score that F1 of the spans is; None if the task has no spans.
@@ -25,6 +28,7 @@ class Answers:
     """
 
     split: str
+    places: list[str] = field(default_factory=list)
     sentences: list[Sentence]
     rows: list[int]
     score: str | None
@@ -32,6 +36,10 @@ class Answers:
     spans_are_parts: bool = True
     guessing_loss: float | None = None
     warnings: list[str] = field(default_factory=list)
+
+    def places_of(self, numbers: Sequence[int]) -> list[str]:
+        """The places of some sentences, given by their numbers among `sentences`."""
+        return [self.places[number] for number in numbers] if self.places else []
 
     @property
     def where(self) -> str:

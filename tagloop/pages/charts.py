@@ -56,15 +56,31 @@ class Series:
 
 def require_packages() -> None:
     """Raise InputError if matplotlib or jinja2 is not installed; the message has the remedy."""
+    require_jinja("the report")
     try:
-        import jinja2  # noqa: F401
         import matplotlib
     except ImportError as error:
-        raise InputError(
-            f"{error.name} is not installed, and the report is made with it: "
-            "pip install -r requirements-report.txt"
-        ) from None
+        raise _missing(error, "the report") from None
     matplotlib.set_loglevel("error")
+
+
+def require_jinja(what: str) -> None:
+    """Raise InputError if jinja2 is not installed; the message has the remedy.
+
+    Args:
+        what: is made with it: "the page".
+    """
+    try:
+        import jinja2  # noqa: F401
+    except ImportError as error:
+        raise _missing(error, what) from None
+
+
+def _missing(error: ImportError, what: str) -> InputError:
+    return InputError(
+        f"{error.name} is not installed, and {what} is made with it: "
+        "pip install -r requirements-report.txt"
+    )
 
 
 def _styled(draw: Callable[..., str]) -> Callable[..., str]:

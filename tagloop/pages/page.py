@@ -7,6 +7,7 @@ from pathlib import Path
 from tagloop.pages.sentences import Sentence, Span
 
 LONGEST = 150  # A page shows so many words of a sentence, at most.
+NUM_COLOURS = 8  # the colours of types in page.html
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,56 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Piece:
-    """The words of a span, or neighbouring words outside of any span, which have no type."""
+    """The words of a span, or neighbouring words outside of any span, which have no type.
+
+    Attributes:
+        note: a few characters that stand behind the type.
+    """
 
     text: str
     type: str = ""
     is_right: bool = True
+    note: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class MarkedSentences:
-    """Sentences with marked spans; each one is (title, [(name of a line, pieces of the line)])."""
+    """Sentences with marked spans; each one is (title, [(name of a line, pieces of the line)]).
+
+    Attributes:
+        places: where every sentence stands in the data, as "path/test.conll:17"; [] if no place is
+            known.
+    """
 
     sentences: Sequence[tuple[str, Sequence[tuple[str, Sequence[Piece]]]]]
+    places: Sequence[str] = ()
     kind: str = "marked"
+
+
+@dataclass(frozen=True)
+class Colour:
+    """A type that has a colour of its own on the page, and a text about it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ColouredTexts:
+    """Texts with marked pieces; every type has a colour, which comes again after NUM_COLOURS types.
+
+    Each text is (title, [pieces of a part]). The pieces of a part joined are the part, to the
+    character.
+    """
+
+    colours: Sequence[Colour]
+    texts: Sequence[tuple[str, Sequence[Sequence[Piece]]]]
+    kind: str = "coloured"
+
+    @property
+    def places(self) -> dict[str, int]:
+        """For every type the number of its colour, from 1."""
+        return {one.name: at % NUM_COLOURS + 1 for at, one in enumerate(self.colours)}
 
 
 @dataclass(frozen=True)
@@ -100,6 +138,17 @@ def mark(sentence: Sentence, spans: Sequence[Span], others: Sequence[Span]) -> l
     return pieces
 
 
+def link_of(place: str) -> tuple[str, str]:
+    """The short name of a place in a file, and the address of the file.
+
+    >>> link_of("/data/test.conll:17")
+    ('test.conll:17', 'file:///data/test.conll#L17')
+    """
+    name, _, line = place.rpartition(":")
+    path = Path(name).absolute()
+    return f"{path.name}:{line}", f"{path.as_uri()}#L{line}"
+
+
 def render(
     title: str,
     subtitle: str,
@@ -123,7 +172,14 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["link"] = link_of
     template = environment.get_template("page.html")
+    blocks = [block for section in sections for block in section.blocks]
     return template.render(
-        title=title, subtitle=subtitle, sections=sections, notes=notes, warnings=warnings
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        notes=notes,
+        warnings=warnings,
+        has_tables=any(isinstance(block, Table | Matrix) for block in blocks),
     )

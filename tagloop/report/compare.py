@@ -24,6 +24,7 @@ from tagloop.pages.statistics import (
     scores_of,
 )
 from tagloop.report.curves import series_of
+from tagloop.report.groups import group_tests
 
 MOST_SENTENCES, MOST_TYPES = 25, 40
 
@@ -73,6 +74,10 @@ def comparison_sections(runs: Sequence[ComparedRun]) -> list[Section]:
         scores,
         _seeds(runs),
         _types(groups),
+        group_tests(
+            [group.name for group in groups],
+            [[run.answers for run in group.runs] for group in groups],
+        ),
         _curves(runs),
         _changed(runs),
         _options(runs),
@@ -281,7 +286,8 @@ def _changed(runs: Sequence[ComparedRun]) -> Section:
     gain = wrong[0] - wrong[1]
     order = np.argsort(-abs(gain), kind="stable")[:MOST_SENTENCES]
     shown = []
-    for row in order[gain[order] != 0].tolist():
+    order = order[gain[order] != 0].tolist()
+    for row in order:
         gold, ours, theirs = first.sentences[row], first.sentences[row], second.sentences[row]
         lines = [
             ("gold", mark(gold, gold.gold, gold.gold)),
@@ -294,7 +300,8 @@ def _changed(runs: Sequence[ComparedRun]) -> Section:
         f"{names[1]} has fewer errors in {int((gain > 0).sum()):,} sentences and more in "
         f"{int((gain < 0).sum()):,}. Those that differ most:"
     )
-    return Section("Where they differ", text, [MarkedSentences(shown)] if shown else [])
+    blocks = [MarkedSentences(shown, first.places_of(order))] if shown else []
+    return Section("Where they differ", text, blocks)
 
 
 def _options(runs: Sequence[ComparedRun]) -> Section:

@@ -5,13 +5,16 @@ import doctest
 import numpy as np
 import pytest
 
-from tagloop.pages import blocks, page, sentences, statistics
+from tagloop.pages import blocks, page, seed_tests, sentences, statistics
+from tagloop.pages.seed_tests import holm, permutation_p
 from tagloop.pages.statistics import compare, resample, score_interval, scores_of, wilson
 from tagloop.report import compare as comparing
+from tagloop.report import groups
 from tagloop.tasks.classification import report as classification
 from tagloop.tasks.tagging import answers as tagging
 
-MODULES = [blocks, page, sentences, statistics, comparing, classification, tagging]
+MODULES = [blocks, page, sentences, statistics, seed_tests, comparing, groups]
+MODULES += [classification, tagging]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -68,3 +71,21 @@ def test_groups_are_compared_by_the_means_over_their_seeds():
     same = compare(first, first[:, ::-1])
     assert same.p_value == 1
     assert same.value == pytest.approx(0)
+
+
+def test_seeds_of_the_same_experiment_are_rarely_told_apart():
+    """p is at most 0.1 in a tenth of the cases where nothing differs, counted out or drawn."""
+    rng = np.random.default_rng(0)
+    small = sum(permutation_p(rng.random(5), rng.random(5)) <= 0.1 for _ in range(200))
+    assert 8 <= small <= 34
+    drawn = [permutation_p(rng.random(9), rng.random(9), seed=at) for at in range(5)]
+    assert min(drawn) > 0.001
+    assert permutation_p([0.5, 0.5], [0.5, 0.5]) == 1
+    assert permutation_p(rng.random(10), 2 + rng.random(10)) < 0.001
+    assert permutation_p([0.1, 0.2], [0.8, 0.9]) == pytest.approx(1 / 3)
+
+
+def test_holms_p_values_are_raised_by_the_number_of_tests_that_are_left():
+    assert holm([0.0121, 0.0142, 0.1986]) == pytest.approx([0.0363, 0.0363, 0.1986])
+    assert holm([0.5, 0.9, 0.8]) == [1.0, 1.0, 1.0]
+    assert holm([]) == []

@@ -1,6 +1,8 @@
 """report.py as a person uses it: the page of a run, and of several beside each other."""
 
+import csv
 import errno
+import html
 import html.parser
 import itertools
 import json
@@ -13,7 +15,7 @@ import sys
 
 import numpy as np
 import pytest
-from launches import SMALL, read_json
+from launches import HANG, REPO, SMALL, read_json
 from seqeval.metrics import f1_score
 
 import report
@@ -123,7 +125,10 @@ def test_the_page_has_the_scores_of_the_run(run, page):
 def test_the_page_is_one_file_that_fetches_nothing_and_has_both_colour_schemes(run, page):
     text = (run / "report.html").read_text(encoding="utf-8")
     assert page.fetched == []
-    assert not re.search(r"url\((?!#)|@import|<script|<link", text)
+    assert not re.search(r"url\((?!#)|@import|<script\b(?!>)|<link", text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)  # it copies tables
+    assert not re.search(r"fetch|XMLHttp|WebSocket|import|http|innerHTML|eval", script)
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline';" in text, "browsers hold it"
     assert "prefers-color-scheme: dark" in text
     assert not re.search(r"fill: #|stroke: #", text), "a picture would not follow the scheme"
 
@@ -382,6 +387,89 @@ def test_sentences_have_the_numbers_of_the_data_and_other_data_is_not_scored(run
         assert {*splits["test"][number - 1]["tokens"]} <= words
 
 
+@pytest.mark.slow
+def test_sentences_link_to_their_line_in_the_data(run, page, tmp_path):
+    assert page.fetched == [], "the built-in sample is in no file"
+    copy = shutil.copytree(run, tmp_path / "copy")
+    record = read_json(copy / "run.json")
+    for split, rows in build_sample_corpus().items():
+        path = tmp_path / f"{split} #1.conll"
+        sentences = [zip(row["tokens"], row["ner_tags"], strict=True) for row in rows]
+        blocks = ["".join(f"{word} {tag}\n" for word, tag in pairs) for pairs in sentences]
+        path.write_text("\n".join(blocks), encoding="utf-8")
+        record["options"][f"{split}_file"] = str(path)
+    (copy / "run.json").write_text(json.dumps(record))
+    linked = page_of(copy)
+    found = re.findall(r"sentence (\d+): \d+ errors?\s+test #1\.conll:(\d+)", linked.text)
+    assert len(found) == len(linked.fetched) > 2
+    lines = (tmp_path / "test #1.conll").read_text(encoding="utf-8").split("\n")
+    splits = build_sample_corpus()["test"]
+    address = (tmp_path / "test #1.conll").as_uri()
+    assert linked.fetched == [f"{address}#L{line}" for _, line in found]
+    for number, line in found:
+        words = splits[int(number) - 1]["tokens"]
+        shown = [text.split(" ")[0] for text in lines[int(line) - 1 :][: len(words)]]
+        assert shown == words
+
+
+COPYING = """<script>
+const texts = [];
+const value = { writeText: text => { texts.push(text); } };
+Object.defineProperty(navigator, "clipboard", { value });
+for (const button of document.querySelectorAll("#s2 .copy button")) button.click();
+const bars = document.querySelectorAll(".copy").length - document.querySelectorAll("table").length;
+document.title = JSON.stringify({ texts, bars });
+</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_table_is_copied_in_three_formats_by_a_page_that_is_a_file(run, page, tmp_path):
+    text = (run / "report.html").read_text(encoding="utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text(text.replace("</body>", COPYING + "</body>"), encoding="utf-8")
+    done = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+            "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
+            frame.as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)[1]
+    found = json.loads(html.unescape(title))
+    assert found["bars"] == 0, "each table has its buttons"
+    header, rows = section_rows(page, ["type", "precision"])
+    table = [[cell.replace("\u2060", "") for cell in row] for row in (header, *rows)]
+    markdown, latex, comma = found["texts"]
+    lines = markdown.splitlines()
+    assert lines.pop(1) == "|:---|---:|---:|---:|---:|---:|"
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] == table
+    assert [*csv.reader(comma.splitlines())] == table
+    assert latex.startswith(
+        "\\begin{tabular}{lrrrrr}\n\\hline\n" + " & ".join(table[0]) + r" \\ \hline"
+    )
+    assert [cell.strip() for cell in latex.splitlines()[3].removesuffix(r" \\").split("&")] == [
+        cell.replace("–", "--") for cell in table[1]
+    ]
+    assert re.search(r"@media print \{ \.copy \{ display: none", text)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_the_picture_of_the_readme_is_made_by_its_command(run, tmp_path):
+    command = "python docs/picture.py"
+    assert command in (REPO / "docs" / "report.md").read_text(encoding="utf-8")
+    picture = tmp_path / "report.png"
+    subprocess.run(
+        [sys.executable, *command.split()[1:], "--run", run, "--output", picture],
+        cwd=REPO, check=True, timeout=HANG,
+    )  # fmt: skip
+    made, shown = (path.read_bytes()[:24] for path in (picture, REPO / "docs" / "report.png"))
+    assert made == shown, "a PNG of the same width and height"
+    assert picture.stat().st_size > 20_000, "it is no empty page"
+
+
 def test_mistakes_are_one_line(run, tmp_path, capfd):
     other = shutil.copytree(run, tmp_path / "other")
     path = other / "predictions.conll"
@@ -609,6 +697,17 @@ def test_runs_that_differ_in_their_seed_are_tested_as_a_group(run, tmp_path):
     assert rows[1][2].startswith(f"{means['fast'] - means['slow']:+.4f}")
     assert rows[1][3] == "< 0.001"
     assert "Runs that differ only in their seed are one group" in page.text
+    header, tests = section_rows(page, ["type", "slow1, slow2, slow3", "fast1, fast2, fast3"])
+    assert header[3:] == ["difference", "p, sentences", "p, seeds"]
+    tests = tests[:5]  # the next table on the page has as many columns
+    assert tests[0][0] == "all"
+    assert {row[0] for row in tests[1:]} == {"PER", "ORG", "LOC", "MISC"}
+    spread = statistics.stdev(f1["slow"])
+    assert tests[0][1:3] == [f"{means['slow']:.4f} ±\xa0{spread:.4f}", "1.0000 ±\xa00.0000"]
+    assert tests[0][3].startswith(f"{means['fast'] - means['slow']:+.4f}")
+    assert tests[0][4:] == ["< 0.001", "0.100"], "three seeds against three"
+    assert all(float(row[5]) >= 0.1 for row in tests)
+    assert "With 3 and 3 seeds no p of the seeds is below 0.1." in page.text
 
 
 @pytest.mark.slow

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
+from tagloop.data.documents.choosing import Ranking, without_low_scores
 from tagloop.data.documents.reading import (
     Content,
     ContentReader,
@@ -39,6 +40,25 @@ def _refuse_columns(path: Path) -> None:
         )
 
 
+class DocumentWriter(Protocol):
+    """Writes documents with their predictions, one after the other."""
+
+    def write(
+        self,
+        document: Document,
+        predicted: Tagged | NamedValues,
+        *,
+        kind: TagKind | None,
+        with_scores: bool,
+    ) -> None:
+        """Write a document; arguments as in DocumentFiles.write."""
+        ...
+
+    def close(self) -> None:
+        """Write what comes after the last document."""
+        ...
+
+
 class DocumentFiles:
     """Input and output of predict.py. One process alone opens, reads and writes.
 
@@ -47,6 +67,11 @@ class DocumentFiles:
         progress: show a bar, if the standard error stream is a terminal.
         content_of: reads the part of a row that the model gets; None: words or a text to tag.
         formats: the formats that the task reads and writes; None: all.
+        min_score: the lowest score of what is written; None: everything is.
+        ranking: puts the documents into another order, at the end; None: the order of the input.
+
+    Attributes:
+        writers: what writes each document; `open_output` and the caller add one each.
     """
 
     def __init__(
@@ -56,10 +81,16 @@ class DocumentFiles:
         progress: bool,
         content_of: ContentReader | None = None,
         formats: Sequence[str] | None = None,
+        min_score: float | None = None,
+        ranking: Ranking | None = None,
     ):
         self.stack, self.progress = stack, progress
         self.content_of, self.formats = content_of, formats
+        self.min_score, self.ranking = min_score, ranking
         self.units: list[list[Document]] = []
+        self.writers: list[DocumentWriter] = []
+        self.output: TextIO | None = None
+        self.shape: dict[str, Any] = {}  # the arguments of a writer, as `write` got them last
 
     def open_input(self, source: list[str] | str, kind: str | None, column: str | None) -> None:
         """Open texts, a file, or standard input ("-").
@@ -115,6 +146,19 @@ class DocumentFiles:
         except OSError as error:  # a name that is too long, or links that lead in a circle
             raise InputError(f"--output {name}: {error.strerror}") from None
 
+    def open_page(self, name: str) -> TextIO:
+        """Open the file of a page, after the input. The caller gives it to one of the writers.
+
+        Raises:
+            InputError: the file cannot be written, or is the input.
+        """
+        try:
+            if name == "-" or self._is_input(Path(name)):
+                raise InputError(f"--html {name}: give the name of a new file, such as page.html")
+            return self._opened("--html", whole_file, Path(name))
+        except OSError as error:
+            raise InputError(f"--html {name}: {error.strerror}") from None
+
     def _open_output(self, name: str, kind: str | None) -> None:
         default = "jsonl" if self.source == "txt" else self.source
         target = kind or (default if name == "-" else format_by_name(name, is_output=True))
@@ -149,13 +193,17 @@ class DocumentFiles:
         elif target == "brat" and self._is_input(path):
             if self.source != "txt":
                 raise InputError(f"--output {name}: its text would replace {path}, the input")
+            if self.ranking:
+                raise InputError(
+                    f"--output {name}: the text in {path} stays, and would have another order than "
+                    "--sort_by gives; name another file"
+                )
             has_bom = self.file.peek(3).startswith(BOM_UTF8)  # counts where the text stays
             nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (the text is there)
             self.output = self.stack.enter_context(nothing)
         else:
             self.output = self._opened("--output", whole_file, path)
-        self.writer = Writer(self.output, target, marks, length=int(has_bom))
-        self.stack.push(self._finish)
+        self.writers.append(Writer(self.output, target, marks, length=int(has_bom)))
 
     def _require_format(self, option: str, kind: str) -> None:
         if self.formats is not None and kind not in self.formats:
@@ -167,10 +215,18 @@ class DocumentFiles:
     def _is_input(self, path: Path) -> bool:
         return self.name is not None and path.exists() and path.samefile(self.name)
 
-    def _finish(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is None:
-            with self._naming_a_closed_pipe():
-                self.writer.close()
+    def finish(self) -> None:
+        """Write what comes after the last document. The files are there when the stack closes.
+
+        Raises:
+            RunStopped: nobody reads the standard output any more.
+        """
+        with self._naming_a_closed_pipe():
+            for document, predicted in self.ranking.ranked() if self.ranking else ():
+                self._write_one(document, predicted)
+            for writer in self.writers:
+                writer.close()
+            if self.output:
                 self.output.flush()
 
     def _opened(
@@ -211,13 +267,24 @@ class DocumentFiles:
         Raises:
             RunStopped: nobody reads the standard output any more.
         """
+        self.shape = {"kind": kind, "with_scores": with_scores}
         with self._naming_a_closed_pipe():
             for unit, results in zip(self.units, predicted, strict=True):
                 for document, result in zip(unit, results, strict=True):
-                    self.writer.write(document, result, kind=kind, with_scores=with_scores)
-            self.output.flush()
+                    if self.ranking:
+                        self.ranking.add(document, result)
+                    else:
+                        self._write_one(document, result)
+            if self.output:
+                self.output.flush()
         if self.bar.total:
             self.bar.update(self.file.tell() - self.bar.n)
+
+    def _write_one(self, document: Document, predicted: Tagged | NamedValues) -> None:
+        if self.min_score is not None:
+            predicted = without_low_scores(predicted, self.min_score, self.shape["kind"])
+        for writer in self.writers:
+            writer.write(document, predicted, **self.shape)
 
     @contextmanager
     def _naming_a_closed_pipe(self) -> Iterator[None]:

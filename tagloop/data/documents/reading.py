@@ -6,7 +6,7 @@ for document in read_documents(file, "in.conll", "conll"):
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
@@ -60,6 +60,7 @@ class Tagged:
         text: as it was given; of words without text: the words, joined by blanks.
         tokens, tags, scores: of every word; a score is the probability of the tag, 0 to 1.
         entities: in order; none for tags that mark no spans (parts of speech).
+        spans: the words of every entity: the first one, and the end, which is exclusive.
     """
 
     text: str
@@ -67,6 +68,7 @@ class Tagged:
     tags: list[str]
     scores: list[float]
     entities: list[Entity]
+    spans: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,15 @@ class NamedValues:
     """The prediction for one document if it is no tags of words.
 
     Attributes:
-        values: what a row gains, by name. The first value alone is the line of a text file.
+        values: what a row gains, by name. The first value alone is the line of a text file; it is
+            None if its score is too low for the user. `score` is the probability of the answer.
         more: what a row gains with --scores.
+        marks: characters (start, end) of the document's last text that a page marks.
     """
 
     values: dict[str, Any]
     more: dict[str, Any]
+    marks: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

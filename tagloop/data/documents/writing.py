@@ -68,8 +68,9 @@ class Writer:
                 self.output.write(_csv_line(row.keys(), delimiter))
             self.output.write(_csv_line(_cells(row), delimiter))
         elif self.target == "txt":
-            first = str(next(iter(predicted.values.values())))
-            self.output.write(" ".join(first.splitlines()) + "\n")  # A document stays one line.
+            first = next(iter(predicted.values.values()))
+            text = "" if first is None else str(first)
+            self.output.write(" ".join(text.splitlines()) + "\n")  # A document stays one line.
         else:
             self.output.write(json.dumps(row, ensure_ascii=False) + "\n")
         self.is_empty = False

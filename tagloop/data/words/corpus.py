@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 
 from tagloop.data.labels import labels_alike
@@ -48,6 +49,7 @@ class Corpus:
         fingerprints: per split, a hash of its rows; paths and formats have no part in it.
         columns: what was taken for words and tags, by split ("words from column 0, tags ...").
         warnings: for the user; nothing in them stops a run.
+        stored: per split, the split that its rows are stored in, and their numbers there.
     """
 
     splits: dict[str, datasets.Dataset]
@@ -56,6 +58,7 @@ class Corpus:
     fingerprints: dict[str, str]
     columns: dict[str, str]
     warnings: list[str]
+    stored: dict[str, tuple[str, np.ndarray]]
 
 
 def load_corpus(config: Config, choices: Choices, splits: Sequence[str]) -> Corpus:
@@ -82,7 +85,8 @@ def load_corpus(config: Config, choices: Choices, splits: Sequence[str]) -> Corp
     warnings += facts["warnings"] + _label_warnings(facts["labels"])
 
     loaded, fingerprints, columns = {}, {}, {}
-    for split, (source, rows) in select_rows(facts["rows"], config).items():
+    stored = select_rows(facts["rows"], config)
+    for split, (source, rows) in stored.items():
         if split in splits:
             columns[split] = facts["columns"][source]
             loaded[split], fingerprints[split] = take_rows(
@@ -90,7 +94,7 @@ def load_corpus(config: Config, choices: Choices, splits: Sequence[str]) -> Corp
             )
     # Words to tag may have gold tags of another kind; nobody learns or scores them.
     labels = sorted(set().union(*(of for s, of in facts["labels"].items() if s != "predict")))
-    return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings)
+    return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings, stored)
 
 
 def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str | None) -> None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tagloop.data.places import places_of_rows
 from tagloop.data.rows import Rows, load_rows
+from tagloop.options.config import Config
 from tagloop.outcome.predictions_file import Predictions
 from tagloop.outcome.record import Outcome
 from tagloop.pages.answers import Answers
@@ -60,7 +62,7 @@ def read_answers(outcome: Outcome) -> RowAnswers | None:
             f"predictions.npz does not fit the {split} data and the model's labels"
         )
         return None
-    answers = _join(rows, split, outputs, outcome.labels)
+    answers = _join(config, rows, split, outputs, outcome.labels)
     if not answers.rows:
         outcome.notes.append(f"no row of the {split} data has a gold answer")
         return None
@@ -75,7 +77,9 @@ def _fits(predictions: Predictions, num_rows: int, num_labels: int) -> bool:
     return predictions.fit("class", number=num_rows, num_labels=num_labels)
 
 
-def _join(rows: Rows, split: str, outputs: dict[str, np.ndarray], labels: list[str]) -> RowAnswers:
+def _join(
+    config: Config, rows: Rows, split: str, outputs: dict[str, np.ndarray], labels: list[str]
+) -> RowAnswers:
     """Join the rows of a split with their predictions."""
     has_classes = "class" in outputs
     label2id = {name: number for number, name in enumerate(labels)} if has_classes else None
@@ -90,6 +94,7 @@ def _join(rows: Rows, split: str, outputs: dict[str, np.ndarray], labels: list[s
         logged_score="accuracy" if has_classes else "pearson",
         spans_are_parts=False,
     )
+    answers.places = places_of_rows(config, rows.stored[split], known)
     for row in rows.splits[split].select(known):
         words = " ".join(filter(None, (row["text"], row["pair"]))).split() or ["_"]
         answers.sentences.append(Sentence(words, [], []))

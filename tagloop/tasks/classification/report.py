@@ -69,7 +69,8 @@ def _worst(answers: RowAnswers, is_right: np.ndarray) -> Section:
         heading += f" instead of {sentence.gold[0][2]}"
         shown.append((heading, [("text", mark(sentence, [], []))]))
     text = f"{len(wrong):,} of {len(answers.sentences):,} rows are wrong."
-    return Section("Wrong, and surest of it", text, [MarkedSentences(shown)])
+    places = answers.places_of(order.tolist())
+    return Section("Wrong, and surest of it", text, [MarkedSentences(shown, places)])
 
 
 def _numbers(answers: RowAnswers) -> Section:
@@ -87,18 +88,19 @@ def _numbers(answers: RowAnswers) -> Section:
         ("mean squared error", f"{mse:.4g}", _interval_text(mse_drawn, ".3g")),
         ("rows", f"{len(gold):,}", ""),
     ]
+    worst = np.argsort(-off, kind="stable")[:MOST_ROWS].tolist()
     shown = [
         (
             f"row {answers.rows[row] + 1:,}: {predicted[row]:.3g} instead of {gold[row]:.3g}",
             [("text", mark(answers.sentences[row], [], []))],
         )
-        for row in np.argsort(-off, kind="stable")[:MOST_ROWS].tolist()
+        for row in worst
     ]
     picture = Picture(
         charts.points(gold, predicted, xlabel="gold", ylabel="predicted"),
         "Predicted over gold numbers",
     )
-    blocks = [Cards(cards), picture, MarkedSentences(shown)]
+    blocks = [Cards(cards), picture, MarkedSentences(shown, answers.places_of(worst))]
     text = (
         f"Of {answers.where}. 95% of the scores of resampled rows lie in the interval "
         f"({len(r_drawn):,} bootstrap samples). The rows below have the largest errors."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tagloop.data.places import places_of_rows
 from tagloop.data.questions import stands_there
 from tagloop.data.rows import Rows, load_rows
 from tagloop.models.tokenizers import load_tokenizer
@@ -127,6 +128,7 @@ def _join(config: Config, rows: Rows, split: str, decoded: list[Decoded]) -> Que
         split=split,
         sentences=sentences,
         rows=known,
+        places=places_of_rows(config, rows.stored[split], known),
         score=None,
         logged_score="f1",
         questions=questions,

@@ -164,6 +164,7 @@ def _named(decoded: Decoded) -> NamedValues:
                 for one, probability in n_best
             ]
         },
+        [(answer.start, answer.end)] if answer.text else [],
     )
 
 

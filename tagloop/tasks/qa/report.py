@@ -139,4 +139,5 @@ def _worst(answers: QuestionAnswers) -> Section:
         ]
         shown.append((heading, lines))
     text = f"{len(wrong):,} of {len(answers.f1):,} answers have no word of a gold answer."
-    return Section("Wrong, and surest of it", text, [MarkedSentences(shown)])
+    places = answers.places_of(order.tolist())
+    return Section("Wrong, and surest of it", text, [MarkedSentences(shown, places)])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tagloop.data.places import places_of_sentences
 from tagloop.data.words import schemes
 from tagloop.data.words.corpus import Corpus, load_corpus
 from tagloop.errors import InputError
@@ -164,6 +165,7 @@ def _join(outcome: Outcome, corpus: Corpus) -> TagAnswers | None:
     if not kept:
         outcome.notes.append(f"no word of the {split} data has a gold tag")
         return None
+    _add_places(outcome, corpus, answers)
     answers.probabilities = probabilities[np.concatenate(kept)]
     answers.is_right = np.array(right)
     answers.in_span = np.array(in_span) if answers.has_spans else None
@@ -197,7 +199,15 @@ def _from_columns(outcome: Outcome, corpus: Corpus | None) -> TagAnswers | None:
         numbers = None
     for row, sentence in zip(numbers or range(len(tagged)), tagged, strict=True):
         answers.add(row, *sentence)
+    if numbers is not None:
+        _add_places(outcome, corpus, answers)
     return answers
+
+
+def _add_places(outcome: Outcome, corpus: Corpus, answers: TagAnswers) -> None:
+    """Say of every sentence where it stands in the data, which has not changed since the run."""
+    choices, stored = read_choices(outcome.config), corpus.stored[answers.split]
+    answers.places = places_of_sentences(outcome.config, choices, stored, answers.rows)
 
 
 def _rows_with_gold(outcome: Outcome, corpus: Corpus) -> list[int] | None:

@@ -145,7 +145,8 @@ def _worst(answers: TagAnswers) -> Section:
     wrong = [errors_of(sentence) for sentence in answers.sentences]
     order = sorted(range(len(wrong)), key=lambda row: (-wrong[row], row))[:MOST_SENTENCES]
     shown = []
-    for row in (row for row in order if wrong[row]):
+    order = [row for row in order if wrong[row]]
+    for row in order:
         sentence = answers.sentences[row]
         sides = (("gold", sentence.gold, sentence.predicted),)
         sides += (("predicted", sentence.predicted, sentence.gold),)
@@ -155,4 +156,6 @@ def _worst(answers: TagAnswers) -> Section:
     number = sum(map(bool, wrong))
     text = f"{number:,} of {len(wrong):,} sentences have an error. " * bool(number)
     text += "✗ is wrong: missed in the gold line, not right in the predicted one."
-    return Section("Sentences with most errors", text, [MarkedSentences(shown)])
+    return Section(
+        "Sentences with most errors", text, [MarkedSentences(shown, answers.places_of(order))]
+    )

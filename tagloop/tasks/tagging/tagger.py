@@ -108,9 +108,11 @@ class Tagger:
             end = start + len(tokens)
             tags = [self.labels[index] for index in label_ids[start:end].tolist()]
             probabilities = scores[start:end].tolist()
-            entities = self._entities(text, tags, probabilities, offsets)
+            spans = self._spans(tags)
+            entities = _entities(text, spans, probabilities, offsets)
             rounded = [round(score, DIGITS) for score in probabilities]
-            results.append(Tagged(text, tokens, tags, rounded, entities))
+            places = [(first, end) for first, end, _ in spans]
+            results.append(Tagged(text, tokens, tags, rounded, entities, places))
             start = end
         return results
 
@@ -169,20 +171,28 @@ class Tagger:
             pad_to_multiple_of=padding_multiple(self.model.device, self.mixed_precision),
         )
 
-    def _entities(
-        self, text: str, tags: list[str], scores: list[float], offsets: list[tuple[int, int]]
-    ) -> list[Entity]:
+    def _spans(self, tags: list[str]) -> list[tuple[int, int, str]]:
+        """First word, end (exclusive) and type of every span; none for tags that mark no spans."""
         if self.task == "pos":
             return []
-        entities = []
         scheme = schemes.scheme_of_labels([*self.model.config.id2label.values()])
-        for first, end, label in schemes.spans(schemes.to_iob2(tags, scheme) if scheme else tags):
-            begin, stop = offsets[first][0], offsets[end - 1][1]
-            score = round(sum(scores[first:end]) / (end - first), DIGITS)
-            entities.append(
-                Entity(start=begin, end=stop, label=label, text=text[begin:stop], score=score)
-            )
-        return entities
+        return schemes.spans(schemes.to_iob2(tags, scheme) if scheme else tags)
+
+
+def _entities(
+    text: str,
+    spans: list[tuple[int, int, str]],
+    scores: list[float],
+    offsets: list[tuple[int, int]],
+) -> list[Entity]:
+    entities = []
+    for first, end, label in spans:
+        begin, stop = offsets[first][0], offsets[end - 1][1]
+        score = round(sum(scores[first:end]) / (end - first), DIGITS)
+        entities.append(
+            Entity(start=begin, end=stop, label=label, text=text[begin:stop], score=score)
+        )
+    return entities
 
 
 def load_tagger(

@@ -98,6 +98,38 @@ def test_texts_of_the_command_line_and_of_python_get_the_same_answers(trained, c
     assert load_predictor(trained / "run")("It rained")[0].values == rows[0]
 
 
+@pytest.mark.slow
+def test_classes_of_a_low_score_are_left_out_and_doubtful_rows_come_first(trained, capfd):
+    source, output, page = (trained / name for name in ("a.jsonl", "out.jsonl", "out.html"))
+    files = [trained / "run", "--file", source, "--output", output]
+    ranked = [*files, "--sort_by", "uncertainty", "--top", 5, "--html", page]
+    scores = [float(answer[1]) for answer in predicted(trained) if len(answer) == 2]
+    if not scores:  # A number has no probability.
+        for options in (["--min_score", 0.5], ["--sort_by", "uncertainty"]):
+            assert run(*files, *options) == 2
+            assert "gives predicted_number without a probability" in capfd.readouterr().err
+        return
+    least = sorted(scores)[len(scores) // 2]
+    assert run(*files, "--min_score", least) == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    for row, answer, score in zip(rows, predicted(trained), scores, strict=True):
+        assert row["score"] == pytest.approx(score, abs=1e-4)
+        assert row["predicted_label"] == (answer[0] if row["score"] >= least else None)
+    assert {row["predicted_label"] for row in rows} > {None}
+    lines = trained / "out.txt"
+    assert run(trained / "run", "--file", source, "--output", lines, "--min_score", 1) == 0
+    assert {*lines.read_text().split("\n")} == {""}
+    assert run(*ranked) == 0
+    first = [json.loads(line) for line in output.read_text().splitlines()]
+    order = sorted(range(len(rows)), key=lambda at: rows[at]["score"])
+    assert [row["id"] for row in first] == [rows[at]["id"] for at in order[:5]]
+    assert [row["uncertainty"] for row in first] == pytest.approx(
+        [1 - rows[at]["score"] for at in order[:5]]
+    )
+    text = page.read_text(encoding="utf-8")
+    assert f"text 1: {first[0]['predicted_label']} ({first[0]['score']:.2f})" in text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,6 +1,8 @@
 """Question answering: what is read, learned, scored and written; the habits of run_qa."""
 
+import html
 import json
+import re
 import shutil
 from importlib.util import find_spec
 
@@ -366,6 +368,15 @@ def test_predict_gives_the_answers_of_the_training_run_with_their_places(trained
         assert row["context"][place] == row["predicted_answer"] != ""
         assert 0 <= row["score"] <= 1
         assert row["n_best"][0]["score"] >= row["n_best"][-1]["score"]
+    page, least = tmp_path / "page.html", sorted(row["score"] for row in found)[13]
+    arguments = ["--html", str(page), "--min_score", str(least), "--output", str(output)]
+    predict.main([str(folder), "--file", str(file), *arguments])
+    for row, line in zip(found, output.read_text().splitlines(), strict=True):
+        left = ("predicted_answer", "answer_start", "answer_end") * (row["score"] < least)
+        assert json.loads(line).items() >= (dict.fromkeys(left) | {"score": row["score"]}).items()
+    shown = re.findall(r"<mark[^>]*>([^<]*)<small>", page.read_text())
+    answers = [row["predicted_answer"] for row in found if row["score"] >= least]
+    assert [html.unescape(each) for each in shown] == answers
     predictor = load_predictor(folder, batch_size=3)
     again = predictor([(row["question"], row["context"]) for row in rows])
     assert [one.values["predicted_answer"] for one in again] == list(expected.values())
