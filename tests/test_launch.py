@@ -1,13 +1,13 @@
-"""Real `accelerate launch`: several processes, the shipped launch files, the README's commands."""
+"""Real `accelerate launch`: several processes, the shipped launch files, the pages' commands."""
 
 import re
-import shlex
 from importlib.util import find_spec
 
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from launches import REPO, SMALL, assert_same_metrics, launch, read_metrics
+from page_commands import commands_of, read, training_options
 
 import train_loop
 
@@ -23,10 +23,10 @@ def test_launch_files_load_and_open_with_their_command(file):
     assert len(yaml.safe_load(file.read_text())) >= 6
 
 
-def test_the_launch_files_are_those_that_the_readme_lists():
-    readme = (REPO / "README.md").read_text()
+def test_the_launch_files_are_those_that_the_page_lists():
+    page = read("docs/devices.md")
     for file in CONFIGS:
-        assert file.name in readme
+        assert f"`{file.name}`" in page
 
 
 @pytest.mark.slow
@@ -115,37 +115,38 @@ def test_bad_input_ends_a_launch_of_two_at_once(tmp_path):
     assert "nowhere.conll" in result.stdout
 
 
-def readme_commands():
-    """Every command of the README's bash blocks, continuation lines joined."""
-    blocks = re.findall(r"```bash\n(.*?)```", (REPO / "README.md").read_text(), flags=re.DOTALL)
-    text = "\n".join(blocks).replace("\\\n", " ")
-    lines = [line.split("  #")[0].strip() for line in text.split("\n")]
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-NOT_RUN = ("make", "git", "cd", "python -m venv", "pip", "python benchmarks/")
-NOT_RUN += ("python predict.py", "python report.py", "python export.py")  # have tests of their own
+PAGES_WITH_COMMANDS = ("README.md", *(f"docs/{name}.md" for name in (
+    "measured", "devices", "data", "tagging", "resume", "troubles",
+)))  # fmt: skip
 
 
 def commands_to_run():
-    """Those that read data/ can use the corpora."""
-    for command in readme_commands():
-        if not command.startswith(NOT_RUN):
-            yield pytest.param(command, marks=[pytest.mark.corpora] * ("data/" in command))
+    """The commands of the pages that train, score or apply a model, without data or with corpora.
+
+    tests/test_readme.py runs the first commands of the README.
+    """
+    elsewhere = commands_of("README.md", before="## The promise")
+    commands = [command for page in PAGES_WITH_COMMANDS for command in commands_of(page)]
+    for command in dict.fromkeys(commands):
+        options = training_options(command)
+        if options is None or command in elsewhere or "single_gpu" in command:
+            continue
+        files = [word for word in options if re.search(r"\.(conllu?|jsonl?|csv|txt|ann)$", word)]
+        if "data/" in command:
+            if all(re.match(r"data/\w+/", file) for file in files):
+                yield pytest.param(command, marks=pytest.mark.corpora)
+        elif not files:
+            yield command
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", commands_to_run())
 def test_commands_of_the_readme_run(command, no_dropout, request, tmp_path):
     """As written, but short, on the CPU, and with a small model in place of a downloaded one."""
-    words = shlex.split(command)
-    assert words[0] in ("accelerate", "python"), "a command that this test does not know"
+    arguments = training_options(command)
     if "data/" in command:
         corpora = request.getfixturevalue("corpora")
-        words = [re.sub(r"^data/", f"{corpora}/", word) for word in words]
-    at = next((n for n, word in enumerate(words) if word.endswith("train_loop.py")), None)
-    assert at is not None, "a command that this test does not know"
-    arguments = words[at + 1 :]
+        arguments = [re.sub(r"^data/", f"{corpora}/", word) for word in arguments]
     replace = {"--model_name_or_path": ["--config_name", str(no_dropout), "--tokenizer_name",
                                         str(no_dropout), "--ignore_mismatched_sizes"],
                "--output_dir": ["--output_dir", str(tmp_path / "run")]}  # fmt: skip

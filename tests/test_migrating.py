@@ -197,3 +197,16 @@ def test_the_page_has_every_flag_of_the_language_modelling_scripts():
     known = {(task, name) for task, flags in LANGUAGE_DEFAULTS.items() for name in flags}
     assert known <= LANGUAGE_FLAGS.keys()
     assert parse_config([*DATA, "--task_name=clm", "--no_keep_linebreaks"]).keep_linebreaks is False
+
+
+@pytest.mark.parametrize(
+    "section", ["flair", "spaCy", "SpanMarker", "GLiNER", "simpletransformers"]
+)
+def test_the_tables_of_other_trainers_name_options_that_exist(section):
+    """On the right. Options of predict.py and of accelerate stand behind the name of a command."""
+    rows = rows_of(section)
+    assert len(rows) > 10
+    for row in rows:
+        ours = re.sub(r"tagloop predict.*|--config_file \S+", "", row[1])
+        for name in re.findall(r"--(\w+)", ours):
+            assert f"--{name}" in SPELLINGS, row

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tagloop.sample import grammar
+from tagloop.sample.__main__ import main
 from tagloop.sample.corpus import SPLIT_SIZES, build_sample_corpus, finish_spelling, parse_markup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,3 +137,18 @@ def test_markup_becomes_columns():
 def test_spelling_is_finished():
     tokens = finish_spelling(["a", "offer", "--", "she", "won"])
     assert tokens == ["An", "offer", "--", "She", "won"]
+
+
+def test_the_corpus_is_written_as_files_that_are_read_back(tmp_path, capfd):
+    folder = tmp_path / "new" / "data"
+    assert main([str(folder)]) == 0
+    blocks = (folder / "validation.conll").read_text().strip().split("\n\n")
+    cells = [[line.split(" ") for line in block.split("\n")] for block in blocks]
+    corpus = build_sample_corpus()["validation"]
+    assert [[word for word, _ in sentence] for sentence in cells] == [r["tokens"] for r in corpus]
+    assert [[tag for _, tag in sentence] for sentence in cells] == [r["ner_tags"] for r in corpus]
+    assert (folder / "new.txt").read_text().count("\n") == 250
+    (folder / "train.conll").write_text("mine")
+    assert main([str(folder)]) == 2
+    assert "train.conll: exists and stays as it is" in capfd.readouterr().err
+    assert (folder / "train.conll").read_text() == "mine"
