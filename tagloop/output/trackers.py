@@ -124,8 +124,8 @@ def _attempt(run: Run, tracker: GeneralTracker, action: Callable[[], object]) ->
     try:
         action()
     except Exception as error:
-        run.say(
-            f"warning     {tracker.name} failed and gets no more: {_reason(error)}; metrics.jsonl "
+        run.warn(
+            f"{tracker.name} failed and gets no more: {_reason(error)}; metrics.jsonl "
             "has everything"
         )
         return False

@@ -51,7 +51,8 @@ def test_what_arrives_is_what_the_run_wrote_for_others(use, tmp_path, capfd, mon
     options = [*SHORT, "--overwrite_output_dir", f"--output_dir={folder}"]
     with serving() as hub:
         use(hub)
-        train_loop.main([*options, "--push_to_hub", f"--hub_token={TOKEN}"])
+        train_loop.main([*options, "--push_to_hub", "--hub_private_repo", f"--hub_token={TOKEN}"])
+    assert hub.is_private
     assert (hub.repository, hub.tokens) == ("somebody/run", {f"Bearer {TOKEN}"})
     sent = files_of(folder)
     assert sent["report.html"]
@@ -99,6 +100,20 @@ def test_a_failed_upload_leaves_the_run_and_a_command_that_works(use, tmp_path, 
 
 
 @pytest.mark.slow
+def test_nothing_goes_to_a_public_repository_if_a_private_one_was_asked_for(use, tmp_path, capfd):
+    folder = tmp_path / "run"
+    private = [f"--output_dir={folder}", "--push_to_hub", "--hub_private_repo"]
+    with serving(exists=True) as hub:
+        use(hub)
+        assert train_loop.cli([*SHORT, *private, f"--hub_token={TOKEN}"]) == 3
+    error = capfd.readouterr().err
+    assert "somebody/run exists and is public; name another --hub_model_id" in error
+    assert "hf upload" not in error, "that command would publish the model"
+    assert hub.files == {}
+    assert read_json(folder / "run.json")["finished"] is True
+
+
+@pytest.mark.slow
 def test_a_token_that_the_client_would_quote_is_not_shown(use, tmp_path, capfd):
     with serving() as hub:
         use(hub)
@@ -115,6 +130,7 @@ def test_a_token_that_the_client_would_quote_is_not_shown(use, tmp_path, capfd):
     ("options", "named"),
     [
         (["--do_train"], "no token of the hub; set HF_TOKEN"),
+        (["--do_train", "--hub_private_repo", "--no_push_to_hub"], "give --push_to_hub, too"),
         (["--do_train", "--hub_token=x", "--hub_model_id=a/b/c"], "--hub_model_id"),
         (["--do_train", "--hub_token=x", "--output_dir={}/my run"], "'my run'"),
         (
