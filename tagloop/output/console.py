@@ -19,10 +19,10 @@ def print_header(run: Run) -> None:
     config, accelerator = run.config, run.accelerator
     if config.uses_sample_corpus:
         text = (
-            "the built-in sample corpus. For your own data: --train_file FILE --validation_file "
-            "FILE --model_name_or_path NAME"
+            "the built-in sample corpus; for your own: --train_file FILE --validation_file FILE "
+            "--model_name_or_path NAME"
         )
-        _say_entries(run, [("tagloop on", text)])
+        _say_entries(run, [("data", text)])
     unwrapped = accelerator.unwrap_model(run.model)
     size = sum(parameter.numel() for parameter in unwrapped.parameters())
     size += run.vocabulary.num_waiting

@@ -135,9 +135,11 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """What is written to a terminal of 80 columns: of stdout and of stderr."""
+def open_terminal(monkeypatch):
+    """From now on stdout and stderr are terminals of 80 columns; returns what was written to one.
+
+    A fixture could not do this, because pytest replaces both streams after it.
+    """
     streams = {"stdout": Terminal(), "stderr": Terminal()}
     for name, stream in streams.items():
         monkeypatch.setattr(sys, name, stream)
@@ -149,7 +151,8 @@ def terminal(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_terminal_has_80_columns_and_a_bar_with_loss_rate_and_speed(tmp_path, terminal):
+def test_a_terminal_has_80_columns_and_a_bar_with_loss_rate_and_speed(tmp_path, monkeypatch):
+    terminal = open_terminal(monkeypatch)
     run(tmp_path / "run", "--learning_rate=1e-9")
     last = terminal("stderr").split("100% 12/12")[-1]
     line = [line for line in read_metrics(tmp_path / "run") if "loss" in line][-1]

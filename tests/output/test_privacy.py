@@ -12,7 +12,7 @@ import report
 import train_loop
 
 SECRET = "Zanzibarwitz"
-ROWS = "\n".join(f"{SECRET}{n} B-PER\nslept O\nin O\nOslo B-LOC\n" for n in range(20))
+ROWS = "\n".join(f"{SECRET}{n} B-MISC\nslept O\nin O\nOslo B-ORG\n" for n in range(20))
 PAGE = REPO / "docs" / "privacy.md"
 
 
@@ -46,6 +46,7 @@ def test_the_files_that_quote_text_are_those_of_the_page(trained, tmp_path, monk
     data.write_text(ROWS)
     files = [f"--{split}_file={data}" for split in ("train", "validation", "test")]
     options = [*SMALL, "--max_train_steps=2", "--checkpointing_steps=1", "--report_to=tensorboard"]
+    options += ["--learning_rate=1e-9"]  # the model goes on making mistakes, which the report shows
     options += ["--ignore_mismatched_sizes", "--return_entity_level_metrics"]
     train_loop.main(
         [*options, *files, f"--model_name_or_path={trained}", f"--output_dir={folders['run']}"]
