@@ -161,7 +161,7 @@ class Run:
             global_batch_size=self.global_batch_size,
             num_processes=self.accelerator.num_processes,
             per_device_batch_size=config.per_device_train_batch_size,
-            group_by_length=config.group_by_length,
+            group_by_length=bool(config.group_by_length),
         )
         self.packing, self.padding_of_shapes = replace(self.packing, shapes=shapes), padding
         if self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:

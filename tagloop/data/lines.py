@@ -52,7 +52,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     head = read_head(path)
     with path.open("rb") as file:
         # bytes split at b"\n" only; a file without one may have the line ends of old Macs
-        lines = file.read().splitlines(keepends=True) if is_cr_only(head) else file
+        lines: Iterable[bytes] = file
+        if is_cr_only(head):
+            lines = file.read().splitlines(keepends=True)
         if is_terminal(sys.stderr) and path.stat().st_size > LARGE:
             lines = _with_bar(lines, path)
         for number, line in decode_lines(lines, str(path)):

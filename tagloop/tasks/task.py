@@ -257,6 +257,7 @@ class TokenizerTask:
     tokenizer: PreTrainedTokenizerFast
     model_config: PreTrainedConfig
     examples: dict[str, Examples]
+    fingerprints: dict[str, str]
     written_splits: ClassVar[tuple[str, ...]] = ("test", "predict")
 
     @property
