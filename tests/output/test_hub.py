@@ -130,7 +130,6 @@ def test_a_token_that_the_client_would_quote_is_not_shown(use, tmp_path, capfd):
     ("options", "named"),
     [
         (["--do_train"], "no token of the hub; set HF_TOKEN"),
-        (["--do_train", "--hub_private_repo", "--no_push_to_hub"], "give --push_to_hub, too"),
         (["--do_train", "--hub_token=x", "--hub_model_id=a/b/c"], "--hub_model_id"),
         (["--do_train", "--hub_token=x", "--output_dir={}/my run"], "'my run'"),
         (
@@ -153,3 +152,8 @@ def test_an_upload_that_cannot_work_is_refused_before_the_training(
     assert code == 2
     assert named in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_private_repository_without_an_upload_is_a_mistake(tmp_path, capfd):
+    assert train_loop.cli([f"--output_dir={tmp_path / 'run'}", "--hub_private_repo"]) == 2
+    assert "--hub_private_repo: is for an upload; give --push_to_hub, too" in capfd.readouterr().err
