@@ -147,4 +147,5 @@ def _next_commands(run: Run) -> list[tuple[str, str]]:
 
 def _say_entries(run: Run, entries: list[tuple[str, str]]) -> None:
     width = width_of(sys.stdout)
-    run.say("\n".join(entry(name, text, width) for name, text in entries))
+    if entries:
+        run.say("\n".join(entry(name, text, width) for name, text in entries))
