@@ -21,6 +21,7 @@ test-corpora: .venv/ready-dev
 check: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The quick benchmarks, under 20 minutes on two cores; benchmarks/README.md has the others.
 BENCH := $(BIN)/python benchmarks
@@ -36,7 +37,7 @@ bench: .venv/ready-bench
 	$(BENCH)/equivalence.py --dropout 0.1
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache
 
 # seqeval is source-only and builds with setuptools; torch first, so that nothing pulls another.
 .venv/ready: requirements.txt requirements-report.txt

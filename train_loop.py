@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> dict:
             with StopSignal() as stop, run.background:
                 measured = train(run, stop) if config.do_train else {}
             results = finish(run, measured)
-        console.print_footer(run, results)
+        console.print_footer(run)
         accelerator.end_training()
         if accelerator.is_main_process:  # The other processes need not wait.
             report_run(run)
@@ -310,7 +310,7 @@ def finish(run: Run, measured: dict) -> dict:
         measured: the speed of the training, as `Meter.close` gives it.
     """
     config, state, examples = run.config, run.state, run.task.examples
-    results: dict[str, Scores] = {}
+    results = run.scores
     predictions: dict[str, dict[str, np.ndarray]] = {}
     run.background.wait()
     require_finite(run)

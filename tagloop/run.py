@@ -1,7 +1,7 @@
 """Run: the options of a run, the objects that were built for them, and its progress."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,14 +14,22 @@ from tagloop.batches.packing import MicroBatch, Packing, build_micro_batch
 from tagloop.batches.shapes import choose_shapes
 from tagloop.errors import InputError, Interrupted, Preempted
 from tagloop.options.config import Config
-from tagloop.processes.agree import say
-from tagloop.tasks.task import Task
+from tagloop.processes.agree import say, warn
+from tagloop.tasks.task import Scores, Task
+from tagloop.terminal import Table
 from tagloop.training.background import Background
 from tagloop.training.casts import WeightCasts
 from tagloop.training.dropout import DropoutCall
 from tagloop.training.memory import find_micro_batch, smaller_micro_batches
 from tagloop.training.progress import Timetable, TrainState
 from tagloop.training.vocabulary import Vocabulary
+
+
+def table_of_updates() -> Table:
+    """A table for the updates and evaluations of a run; the scores come with their first row."""
+    columns = {"update": 6, "epoch": 6, "loss": 8, "grad_norm": 9, "learning_rate": 9}
+    # The bar shows the learning rate, too. The room is that of the mark "best".
+    return Table(columns, spare=("learning_rate",), room=6)
 
 
 @dataclass
@@ -42,6 +50,8 @@ class Run:
         identity: JSON values that must be equal in this run and in the run that it resumes.
         background: writes checkpoints beside training.
         padding_of_shapes: the share of padding, 0 to 1, that the shapes of --static_shapes cost.
+        scores: the scores at the end of the run by part: "train", "eval", "test".
+        table: the rows that the screen shows of updates and evaluations.
     """
 
     config: Config
@@ -61,6 +71,8 @@ class Run:
     state: TrainState
     background: Background
     padding_of_shapes: float = 0.0
+    scores: dict[str, Scores] = field(default_factory=dict)
+    table: Table = field(default_factory=table_of_updates)
 
     @cached_property
     def casts(self) -> WeightCasts:
@@ -149,7 +161,7 @@ class Run:
             global_batch_size=self.global_batch_size,
             num_processes=self.accelerator.num_processes,
             per_device_batch_size=config.per_device_train_batch_size,
-            group_by_length=config.group_by_length,
+            group_by_length=bool(config.group_by_length),
         )
         self.packing, self.padding_of_shapes = replace(self.packing, shapes=shapes), padding
         if self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
@@ -177,3 +189,7 @@ class Run:
     def say(self, text: str) -> None:
         """Print on the main process, above the progress bar."""
         say(self.accelerator, text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning on the main process, in yellow on a terminal."""
+        warn(self.accelerator, text)

@@ -15,11 +15,14 @@ class Hub(ThreadingHTTPServer):
         files: {path in the repository: bytes}.
         cards: what it was asked to check.
         tokens: the headers it was shown.
+        exists: a repository of the asked name is there already, so nobody can choose who sees it.
+        is_private: of the repository.
     """
 
-    def __init__(self, refuses=None):
+    def __init__(self, refuses=None, *, exists=False):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refuses, self.repository = refuses, ""
+        self.exists, self.is_private = exists, False
         self.files, self.cards, self.tokens = {}, [], set()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -46,7 +49,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             space, name = asked.get("organization") or "somebody", asked["name"]
             hub.repository = f"{space}/{name}"
-            return self._answer(200, {"url": f"{hub.url}/{hub.repository}"})
+            url = f"{hub.url}/{hub.repository}"
+            if hub.exists:
+                return self._answer(409, {"error": "You already created this repo", "url": url})
+            hub.is_private = asked.get("private") or asked.get("visibility") == "private"
+            return self._answer(200, {"url": url})
         if self.path == "/api/validate-yaml":
             hub.cards.append(asked["content"])
             return self._answer(200, {"errors": [], "warnings": []})
@@ -55,6 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, {"files": [{"path": f["path"], **plain} for f in asked["files"]]})
 
     def do_GET(self):
+        hub = self.server
+        if hub.repository and self.path.startswith(f"/api/models/{hub.repository}"):
+            return self._answer(200, {"id": hub.repository, "private": hub.is_private})
         self._answer(404, {"error": "nothing to see"})
 
     def _commit(self, body):
@@ -79,9 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(refuses=None):
+def serving(refuses=None, *, exists=False):
     """A hub that answers until the block ends."""
-    hub = Hub(refuses)
+    hub = Hub(refuses, exists=exists)
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()
     try:

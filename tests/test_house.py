@@ -34,7 +34,7 @@ FLOORS = (
     ("tagloop.tasks.__init__", "tagloop.options.marks"),
     ("tagloop.files", "tagloop.hub_access"),
     ("tagloop.wording",),
-    ("tagloop.errors", "tagloop.streams", "tagloop.records", "tagloop"),
+    ("tagloop.errors", "tagloop.streams", "tagloop.terminal", "tagloop.records", "tagloop"),
 )
 
 

@@ -100,7 +100,8 @@ def choose_shapes(
 
 def _sample(micro_batches: Iterable[np.ndarray]) -> tuple[list[np.ndarray], bool]:
     """The micro-batches that the choice looks at, and whether these are all of them."""
-    taken, work = [], 0
+    taken: list[np.ndarray] = []
+    work = 0
     for batch in micro_batches:
         if work > ENOUGH:
             return taken, False

@@ -11,13 +11,12 @@ row, to find the same one again.
 
 import hashlib
 import json
-import os
 import random
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,12 +98,6 @@ class Report:
             if most is not None and len(problems) > most:
                 lines.append(f"  ... and {len(problems) - most:,} more; `| less` gets them all")
         return "\n".join(lines)
-
-
-def uses_colour(stream: TextIO) -> bool:
-    """True for a terminal whose user has not set NO_COLOR (no-color.org)."""
-    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return wanted and stream.isatty()
 
 
 def split_of_rows(totals: dict[str, int], config: Config) -> dict[str, np.ndarray]:

@@ -1,12 +1,17 @@
 """Bytes -> lines of text; what to do about files that are no text."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tagloop.errors import InputError
+from tagloop.streams import visible
+from tagloop.terminal import is_terminal, slow_bar
 
 SNIFFED_LINES = 1000
 SNIFFED_BYTES = 1 << 16
+LARGE = 1 << 24  # bytes of a file; while a larger one is read, a terminal shows how far it is
+PIECE = 1 << 18  # bytes between two looks at the bar
 SURE = 12  # bytes beyond ASCII from which on an encoding is more than a guess
 ENCODINGS = {  # of files that are no UTF-8: Python's names and those of iconv
     "gb18030": "gb18030",
@@ -47,9 +52,26 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     head = read_head(path)
     with path.open("rb") as file:
         # bytes split at b"\n" only; a file without one may have the line ends of old Macs
-        lines = file.read().splitlines(keepends=True) if is_cr_only(head) else file
+        lines: Iterable[bytes] = file
+        if is_cr_only(head):
+            lines = file.read().splitlines(keepends=True)
+        if is_terminal(sys.stderr) and path.stat().st_size > LARGE:
+            lines = _with_bar(lines, path)
         for number, line in decode_lines(lines, str(path)):
             yield number, without_end(line)
+
+
+def _with_bar(lines: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file; a terminal shows a bar if that takes more than a second."""
+    name, read = f"reading {visible(path.name)}", 0
+    with slow_bar(path.stat().st_size, name, unit="B", unit_scale=True) as bar:
+        for line in lines:
+            yield line
+            read += len(line)
+            if read > PIECE:
+                bar.update(read)
+                read = 0
+        bar.update(read)
 
 
 def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:

@@ -377,6 +377,12 @@ class SharedOptions:
         unset="the name of output_dir",
         may_change=True,
     )
+    hub_private_repo: bool = option(
+        False,
+        "Upload to a private repository; a public one of this name gets nothing.",
+        about="place",
+        may_change=True,
+    )
     hub_token: str | None = option(
         None,
         "Token of the hub; better in HF_TOKEN.",

@@ -68,12 +68,12 @@ def _data_problems(config: Config) -> Iterator[str]:
         is_file = field.metadata["is_path"] and field.metadata["about"] == "data"
         if value is not None and is_file and (problem := find_file_problem(Path(value))):
             yield f"--{name} {value}: {problem}"
-    name = config.dataset_name
-    if name is not None and (Path(name).exists() or _looks_like_a_path(name)):
-        if Path(name).is_file():
-            yield f"--dataset_name {name}: a file; give it as --train_file"
-        elif not Path(name).is_dir():
-            yield f"--dataset_name {name}: no such folder; check the name"
+    dataset = config.dataset_name
+    if dataset is not None and (Path(dataset).exists() or _looks_like_a_path(dataset)):
+        if Path(dataset).is_file():
+            yield f"--dataset_name {dataset}: a file; give it as --train_file"
+        elif not Path(dataset).is_dir():
+            yield f"--dataset_name {dataset}: no such folder; check the name"
 
 
 def find_file_problem(path: Path) -> str | None:

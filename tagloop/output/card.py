@@ -39,7 +39,7 @@ def write_card(run: Run, scores: dict[str, Scores], environment: dict) -> None:
     """
     path = run.folder / CARD
     if path.exists() and not is_own_card(path):
-        run.say(f"warning     {path} is not as tagloop wrote it and stays; it may be out of date")
+        run.warn(f"{path} is not as tagloop wrote it and stays; it may be out of date")
         return
     facts = run.task.card()
     shown = {part: scores[part] for part in SPLITS if part in scores}

@@ -1,18 +1,28 @@
 """Prints a header before the run, and a footer with its results at the end."""
 
+import shlex
+import sys
+
 from tagloop.output import environment
-from tagloop.output.logs import find_divergence, find_zero, format_scores, score_table
+from tagloop.output.logs import find_divergence, find_zero, score_cells, type_table
 from tagloop.run import Run
+from tagloop.tasks import has_module, task_module
+from tagloop.tasks.task import Scores
+from tagloop.terminal import NAME_WIDTH, Table, entry, width_of
+
+PARTS = {"eval": "validation", "test": "test"}  # The names of the splits that are scored.
+MOST_TYPES = 10
 
 
 def print_header(run: Run) -> None:
     """Print data, model, devices, updates and warnings of a run that begins."""
     config, accelerator = run.config, run.accelerator
     if config.uses_sample_corpus:
-        run.say(
-            "tagloop on its built-in sample corpus. For your own data: --train_file FILE "
-            "--validation_file FILE --model_name_or_path NAME"
+        text = (
+            "the built-in sample corpus; for your own: --train_file FILE --validation_file FILE "
+            "--model_name_or_path NAME"
         )
+        _say_entries(run, [("data", text)])
     unwrapped = accelerator.unwrap_model(run.model)
     size = sum(parameter.numel() for parameter in unwrapped.parameters())
     size += run.vocabulary.num_waiting
@@ -46,46 +56,96 @@ def print_header(run: Run) -> None:
     if run.state.step:
         lines.append(("resumed", f"after update {run.state.step:,}"))
     lines.append(("output", str(run.folder)))
-    lines += [("warning", warning) for warning in run.task.warnings]
+    _say_entries(run, lines)
+    for warning in run.task.warnings:
+        run.warn(warning)
     if accelerator.mixed_precision == "bf16" and environment.emulates_bf16(accelerator.device):
-        lines.append(("warning", "this CPU emulates bf16: --mixed_precision no is faster"))
+        run.warn("this CPU emulates bf16: --mixed_precision no is faster")
     if not {"validation", "test"} & run.task.examples.keys() and config.do_train:
         remedy = "give --validation_file or --validation_fraction 0.1"
-        lines.append(("warning", f"without validation and test data a run has no scores; {remedy}"))
-    run.say("\n".join(f"{name:<11} {text}" for name, text in lines))
+        run.warn(f"without validation and test data a run has no scores; {remedy}")
 
 
-def print_footer(run: Run, results: dict) -> None:
-    """Print scores, speed, memory and folder of a run that has ended.
-
-    Args:
-        results: the content of all_results.json.
-    """
-    lines, remarks = [], []
-    for part, split in (("eval", "validation"), ("test", "test")):
-        if split not in run.task.examples:  # The score is of an earlier run in this folder.
-            continue
-        scores = {
-            name.removeprefix(f"{part}_"): value
-            for name, value in results.items()
-            if name.startswith(f"{part}_")
-        }
-        if scores:
-            lines.append(f"{part:<11} {format_scores(scores)}")
-            lines += [f"{'':<11} {line}" for line in score_table(scores)]
-            if zero := find_zero(scores):
-                remarks.append(f"{split}: {zero}; train longer, or with another --learning_rate")
+def print_footer(run: Run) -> None:
+    """Print speed, memory, scores and the next commands of a run that has ended."""
+    _say_entries(run, _costs(run))
+    scores = {
+        split: run.scores[part]
+        for part, split in PARTS.items()
+        if part in run.scores and split in run.task.examples and run.scores[part].values
+    }
+    _say_scores(run, scores)
+    if run.config.return_entity_level_metrics:
+        for split in scores:
+            _say_types(run, split, scores[split], most=None)
+    elif scores:
+        _say_types(run, *list(scores.items())[-1], most=MOST_TYPES)
+    for split, each in scores.items():
+        if zero := find_zero(each.values):
+            run.warn(f"{split}: {zero}; train longer, or with another --learning_rate")
     if run.config.do_train:
-        unit = run.task.examples["train"].unit
-        lines.append(
-            f"{'speed':<11} {results[f'train_{unit}_per_second']:,.0f} {unit}/s, "
-            f"{results['train_padding_share']:.1%} padding, "
-            f"{results['train_runtime']:.0f} s with evaluations"
-        )
         if divergence := find_divergence(run.state):
-            remarks.append(divergence)
+            run.warn(divergence)
+        _say_entries(run, _next_commands(run))
+
+
+def _costs(run: Run) -> list[tuple[str, str]]:
+    """Entries for the speed, the memory and the folder of a run."""
+    lines = []
+    if run.config.do_train:
+        unit, measured = run.task.examples["train"].unit, run.scores["train"].values
+        speed = (
+            f"{measured[f'{unit}_per_second']:,.0f} {unit}/s, "
+            f"{measured['padding_share']:.1%} padding, "
+            f"{measured['runtime']:.0f} s with evaluations"
+        )
+        lines.append(("speed", speed))
     memory = environment.peak_memory(run.accelerator.device)
-    lines.append(f"{'memory':<11} {memory / 2**30:.2f} GiB at the peak of one process")
-    lines.append(f"{'files':<11} {run.folder}")
-    lines += [f"{'warning':<11} {remark}" for remark in remarks]
+    lines.append(("memory", f"{memory / 2**30:.2f} GiB at the peak of one process"))
+    return [*lines, ("files", str(run.folder))]
+
+
+def _say_scores(run: Run, scores: dict[str, Scores]) -> None:
+    """Print a row of scores for every split."""
+    table = Table({"scores": NAME_WIDTH}, is_named=True)
+    rows = [
+        {"scores": split} | score_cells(each.values, run.task.metric)
+        for split, each in scores.items()
+    ]
+    for row in rows:
+        table.make_room(row)
+    for row in rows:
+        run.say(table.add(row, width=width_of(sys.stdout)))
+
+
+def _say_types(run: Run, split: str, scores: Scores, *, most: int | None) -> None:
+    """Print the scores of the most frequent types of a split."""
+    types = len(scores.by_type)
+    if not types:
+        return
+    text = f"of the {split} data"
+    if most is not None and types > most:
+        text += f", the {most} most frequent of {types:,}"
+        text += "; README.md has all" if run.config.do_train else ""
+    lines = [entry("types", text, width_of(sys.stdout))]
+    lines += [f"{'':<{NAME_WIDTH}} {line}" for line in type_table(scores.by_type, most=most)]
     run.say("\n".join(lines))
+
+
+def _next_commands(run: Run) -> list[tuple[str, str]]:
+    """Entries with the commands that apply the trained model and show the run."""
+    folder, commands = shlex.quote(str(run.folder)), []
+    if has_module(run.config.task_name, "predictor"):
+        formats = task_module(run.config.task_name, "predictor").FORMATS
+        reads_text = formats is None or "txt" in formats
+        given = '--text "Write a text here."' if reads_text else f"--file FILE.{formats[0]}"
+        commands.append(f"python predict.py {folder} {given}")
+    if not run.config.report:  # Otherwise the last line of the run names the report.
+        commands.append(f"python report.py {folder}")
+    return [("next" if at == 0 else "", command) for at, command in enumerate(commands)]
+
+
+def _say_entries(run: Run, entries: list[tuple[str, str]]) -> None:
+    width = width_of(sys.stdout)
+    if entries:
+        run.say("\n".join(entry(name, text, width) for name, text in entries))

@@ -28,6 +28,8 @@ def check_upload(config: Config, folder: Path) -> None:
             token of the hub.
     """
     if not config.push_to_hub:
+        if config.hub_private_repo:
+            raise InputError("--hub_private_repo: is for an upload; give --push_to_hub, too")
         return
     if not config.do_train:
         raise InputError("--push_to_hub needs --do_train: there is nothing to push")
@@ -53,6 +55,8 @@ def shared_files(folder: Path) -> list[str]:
 def push(run: Run) -> None:
     """With --push_to_hub, upload the files that shared_files names. Main process only.
 
+    With --hub_private_repo, nothing is uploaded to a repository that is public.
+
     Raises:
         RunStopped: the upload failed, although the run is finished and saved. A script can notice
             this by the exit code.
@@ -61,20 +65,30 @@ def push(run: Run) -> None:
         return
     token, name = run.config.hub_token or get_token(), name_of(run.config, run.folder)
     api, shared = HfApi(token=token), shared_files(run.folder)
+    private = run.config.hub_private_repo
     try:
-        repository = api.create_repo(name, exist_ok=True)
+        repository = api.create_repo(name, private=private or None, exist_ok=True)
+        # The hub does not change a repository that exists already.
+        if private and not api.repo_info(repository.repo_id).private:
+            raise RunStopped(
+                f"{run.folder}: the run is finished and saved, but was not uploaded: "
+                f"{repository.repo_id} exists and is public; name another --hub_model_id"
+            )
         api.upload_folder(
             repo_id=repository.repo_id,
             folder_path=run.folder,
             allow_patterns=shared,
             commit_message="End of training",
         )
+    except RunStopped:
+        raise
     except Exception as error:  # The client raises all kinds of errors; the run is saved already.
         reason = (str(error) or repr(error)).strip().splitlines()[0]
         if token:  # The message for a token with a line break quotes the whole token.
             reason = reason.replace(token, "(hidden)").replace(repr(token)[1:-1], "(hidden)")
         folder = shlex.quote(str(run.folder))
         include = " ".join(f"--include {shlex.quote(each)}" for each in shared)
+        include += " --private" if private else ""
         raise RunStopped(
             f"{run.folder}: the run is finished and saved, but was not uploaded: {reason}; later: "
             f"hf upload {name} {folder} . {include}"

@@ -1,14 +1,19 @@
 """Reports metrics during a run: to metrics.jsonl, to the screen and to trackers."""
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from tagloop.files import append_line
 from tagloop.output.trackers import track
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
-from tagloop.tasks.task import Scores
+from tagloop.tasks.task import Metric, Scores
+from tagloop.terminal import NAME_WIDTH, Table, width_of
 from tagloop.training.progress import TrainState
+
+LONGEST_TYPE = 24  # characters of the name of a type on a terminal
 
 
 def significant(run: Run, value: float) -> float:
@@ -20,37 +25,44 @@ def significant(run: Run, value: float) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def score_table(scores: dict) -> list[str]:
-    """A table of the scores by type: a header and a line for every type; empty without types.
+def type_table(by_type: dict[str, dict[str, float]], *, most: int | None) -> list[str]:
+    """A table of the scores by type: a header and a line for every type.
 
     Args:
-        scores: values by name. TYPE is a type if the scores have `TYPE_number`.
+        by_type: as `Scores` has it, not empty.
+        most: how many types are shown, the most frequent ones; None: all.
     """
-    types = [name.removesuffix("_number") for name in scores if name.endswith("_number")]
-    columns = [
-        column
-        for column in ("precision", "recall", "f1", "number")
-        if types and f"{types[0]}_{column}" in scores
-    ]
-    rows = [["type", *columns]]
-    for type_ in types:
-        values = [scores[f"{type_}_{column}"] for column in columns]
-        rows.append([type_, *(f"{v:.4f}" if isinstance(v, float) else f"{v:,}" for v in values)])
-    width = max(len(row[0]) for row in rows)
-    return [f"{row[0]:<{width}}" + "".join(f"{v:>11}" for v in row[1:]) for row in rows if types]
+    width = width_of(sys.stdout)
+    longest = LONGEST_TYPE if width else None
+    table = Table({"type": 0}, is_named=True)
+    rows = []
+    for type_, values in sorted(by_type.items(), key=lambda item: -item[1]["number"])[:most]:
+        cells = {
+            name: f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+            for name, value in values.items()
+        }
+        rows.append({"type": type_[:longest]} | {name: f"{c:>9}" for name, c in cells.items()})
+    for row in rows:
+        table.make_room(row)
+    free = width and width - NAME_WIDTH - 1
+    return [line for row in rows for line in table.add(row, width=free).split("\n")]
 
 
-def format_scores(values: dict) -> str:
-    """The scores of a whole split in one line: "name value, name value".
+def score_cells(values: dict[str, Any], metric: Metric) -> dict[str, str]:
+    """The scores of a whole split as text by name: the loss, the metric, then the others.
 
     A value has four decimals, or an exponent if it is tiny. Scores of types are left out.
     """
     types = tuple(name.removesuffix("number") for name in values if name.endswith("_number"))
-    return ", ".join(
-        f"{name} {value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{name} {value:.2e}"
-        for name, value in values.items()
-        if isinstance(value, float) and not (types and name.startswith(types))
-    )
+    first = {name: values.get(name) for name in ("loss", metric.name)}
+    # A narrow terminal shows the first ones; accuracy says more than strict_precision.
+    ordered = sorted(first | values, key=lambda name: (name not in first, "_" in name))
+    return {
+        name: f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
+        for name in ordered
+        if isinstance(value := (first | values)[name], float)
+        and not (types and name.startswith(types))
+    }
 
 
 def log_training(run: Run) -> dict:
@@ -67,16 +79,23 @@ def log_training(run: Run) -> dict:
         "grad_norm": None if norm is None else significant(run, norm),
         "learning_rate": run.lr_scheduler.get_last_lr()[0],
     }
-    log_metrics(run, values, ", ".join(f"{k} {v:g}" for k, v in values.items() if v is not None))
+    digits = {"loss": 4, "grad_norm": 4, "learning_rate": 3}
+    shown = {k: f"{v:.{digits[k]}g}" for k, v in values.items() if v is not None}
+    log_metrics(run, values, shown)
     return values
 
 
 def log_evaluation(run: Run, scores: Scores) -> None:
     """Report the scores of the validation split. Every process must call this."""
     values = {f"eval_{name}": value for name, value in scores.values.items()}
-    remarks = (find_zero(scores.values), find_divergence(run.state))
-    shown = "".join(f"; {remark}" for remark in remarks if remark)
-    log_metrics(run, values, format_scores(values) + shown)
+    cells = score_cells(scores.values, run.task.metric)
+    # The scores have the names of metrics.jsonl, but only the loss could be taken for another.
+    cells = {"eval_loss" if name == "loss" else name: cell for name, cell in cells.items()}
+    is_best = run.state.best_step == run.state.step
+    log_metrics(run, values, cells, mark="best" if is_best else "")
+    for remark in (find_zero(scores.values), find_divergence(run.state)):
+        if remark:
+            run.warn(remark)
 
 
 def find_divergence(state: TrainState) -> str | None:
@@ -98,12 +117,13 @@ def find_zero(scores: dict) -> str | None:
     return f"{zeros[0]} is 0: of what it counts, the model got nothing right"
 
 
-def log_metrics(run: Run, values: dict, shown: str) -> None:
+def log_metrics(run: Run, values: dict, cells: dict[str, str], mark: str = "") -> None:
     """Report values to metrics.jsonl, the trackers and the screen. Every process must call this.
 
     Args:
         values: by name.
-        shown: the values as text for the screen.
+        cells: the values as text by the name of their column on the screen.
+        mark: a word behind the row on the screen.
     """
     epoch = round(run.state.step / run.timetable.updates_per_epoch, 4)
 
@@ -112,7 +132,8 @@ def log_metrics(run: Run, values: dict, shown: str) -> None:
         track(run, values)
 
     on_main(run.accelerator, report)
-    run.say(f"update {run.state.step}, epoch {epoch:.2f}: {shown}")
+    cells = {"update": str(run.state.step), "epoch": f"{epoch:.2f}"} | cells
+    run.say(run.table.add(cells, width=width_of(sys.stdout), mark=mark))
 
 
 def log_ending(run: Run) -> dict:

@@ -8,6 +8,8 @@ from tagloop.batches.dataloader import Update
 from tagloop.output.profile import Profile
 from tagloop.run import Run
 
+LAYOUT = "{percentage:.0f}% {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
+
 
 class Meter:
     """Counts units, cells and seconds of the training loop, and shows a progress bar."""
@@ -21,7 +23,7 @@ class Meter:
         self.bar = tqdm(
             total=run.timetable.num_updates,
             initial=run.state.step,
-            bar_format="{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}",  # 80 columns
+            bar_format=LAYOUT,
             dynamic_ncols=True,
             # None shows a bar in a terminal only.
             disable=None if run.accelerator.is_main_process else True,

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from accelerate.tracking import GeneralTracker, get_available_trackers
 from accelerate.utils import LoggerType
@@ -75,7 +76,7 @@ def track(run: Run, values: dict[str, float | None]) -> None:
         named = values
         if tracker.name == "mlflow":  # mlflow refuses some names, as PRP$.
             named = {re.sub(r"[^\w/.: -]", "_", name): value for name, value in values.items()}
-        if not _attempt(run, tracker, lambda t=tracker, v=named: t.log(v, step=run.state.step)):
+        if not _attempt(run, tracker, partial(tracker.log, named, step=run.state.step)):
             run.accelerator.trackers.remove(tracker)
 
 
@@ -124,8 +125,8 @@ def _attempt(run: Run, tracker: GeneralTracker, action: Callable[[], object]) ->
     try:
         action()
     except Exception as error:
-        run.say(
-            f"warning     {tracker.name} failed and gets no more: {_reason(error)}; metrics.jsonl "
+        run.warn(
+            f"{tracker.name} failed and gets no more: {_reason(error)}; metrics.jsonl "
             "has everything"
         )
         return False

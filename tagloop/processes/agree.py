@@ -1,5 +1,6 @@
 """Lets all processes act alike: common results, common errors, output, seeds."""
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 
 from tagloop.errors import InputError, RunStopped
 from tagloop.streams import visible, write_line
+from tagloop.terminal import PLAIN, YELLOW, entry, uses_colour, width_of
 
 Result = TypeVar("Result")
 
@@ -26,6 +28,13 @@ def say(accelerator: Accelerator, text: str) -> None:
     """Print on the main process, above the progress bar."""
     if accelerator.is_main_process:
         write_line("\n".join(map(visible, text.split("\n"))), "stdout")
+
+
+def warn(accelerator: Accelerator, text: str) -> None:
+    """Print a warning on the main process, in yellow on a terminal."""
+    if accelerator.is_main_process:
+        text = entry("warning", visible(text), width_of(sys.stdout))
+        write_line(f"{YELLOW}{text}{PLAIN}" if uses_colour(sys.stdout) else text, "stdout")
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], Result]) -> Result:

@@ -128,7 +128,7 @@ def parse_markup(text: str) -> dict[str, list[str]]:
     >>> parse_markup("[NP {PER Ann/NNP Lee/NNP } ] [VP won/VBD ] ./.")["chunk_tags"]
     ['B-NP', 'I-NP', 'B-VP', 'O']
     """
-    columns = {"tokens": [], "pos_tags": [], "chunk_tags": [], "ner_tags": []}
+    columns: dict[str, list[str]] = {"tokens": [], "pos_tags": [], "chunk_tags": [], "ner_tags": []}
     chunk_tag = ner_tag = "O"
     for piece in text.split():
         if piece == "]":

@@ -22,11 +22,11 @@ from transformers import (
 def build_sample_tokenizer(sentences: Iterable[list[str]]) -> PreTrainedTokenizerFast:
     """Learn a WordPiece tokenizer from the training words of the sample; always the same one."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    sentences = [" ".join(words) for words in sentences]
+    texts = [" ".join(words) for words in sentences]
     # The trainer numbers sub-tokens that continue a word in the order of a random hash, and breaks
     # ties by number. As special tokens they have fixed numbers, so the vocabulary depends on the
     # text only.
-    continuations = [f"##{letter}" for letter in sorted(set("".join(sentences)))]
+    continuations = [f"##{letter}" for letter in sorted(set("".join(texts)))]
     trainer = trainers.WordPieceTrainer(
         vocab_size=3000, special_tokens=special + continuations, show_progress=False
     )

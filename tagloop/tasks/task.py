@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 from tagloop.batches.examples import Examples
 from tagloop.batches.packing import MicroBatch
-from tagloop.data.check import MOST_PROBLEMS, uses_colour
+from tagloop.data.check import MOST_PROBLEMS
 from tagloop.errors import InputError, ProblemsFound
 from tagloop.models.tokenizers import tokenizer_digest
 from tagloop.options.config import Config
@@ -23,6 +23,7 @@ from tagloop.processes.launch import quiet_libraries
 from tagloop.streams import say_on_first, write_line
 from tagloop.tasks import has_module, task_module
 from tagloop.tasks.card_facts import CardFacts
+from tagloop.terminal import uses_colour
 
 
 class Metric(NamedTuple):
@@ -256,6 +257,7 @@ class TokenizerTask:
     tokenizer: PreTrainedTokenizerFast
     model_config: PreTrainedConfig
     examples: dict[str, Examples]
+    fingerprints: dict[str, str]
     written_splits: ClassVar[tuple[str, ...]] = ("test", "predict")
 
     @property

@@ -65,7 +65,7 @@ class WeightCasts:
         layers = (layer for group in self.groups for layer in group)
         self.hooks = [layer.register_forward_pre_hook(self._observe) for layer in layers]
 
-    def __exit__(self, *raised) -> None:
+    def __exit__(self, *raised: object) -> None:
         for layer, name, parameter in self.swapped:
             layer._parameters[name] = parameter
         self.swapped = []

@@ -8,11 +8,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DynamoBackend
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from tagloop.batches.forward import forward_batches
 from tagloop.processes.agree import precise_dtype
 from tagloop.tasks.task import Task
+from tagloop.terminal import progress_bar
 
 
 class Share(NamedTuple):
@@ -43,13 +43,14 @@ def predict_share(
     model.eval()
     unwrapped = accelerator.unwrap_model(model, keep_fp32_wrapper=True)
     predictions, loss_sums = [], []
-    no_bar = None if accelerator.is_main_process else True  # None shows a bar in a terminal only.
-    bar = tqdm(batches, desc=split, leave=False, disable=no_bar)
-    with uncompiled(accelerator):
-        for batch, outputs in forward_batches(model, task.examples[split], bar, accelerator.device):
+    examples = task.examples[split]
+    bar = progress_bar(len(batches), split, is_shown=accelerator.is_main_process)
+    with uncompiled(accelerator), bar:
+        for batch, outputs in forward_batches(model, examples, batches, accelerator.device):
             losses = task.losses(outputs, batch)
             loss_sums.append(losses.sum(dtype=precise_dtype(accelerator)))
             predictions.append(task.predict(unwrapped, batch, outputs, losses, split))
+            bar.update()
     joined = {name: torch.cat([each[name] for each in predictions]) for name in predictions[0]}
     return Share(joined, torch.stack(loss_sums))
 

@@ -1,6 +1,7 @@
 """Finds a micro-batch that fits into the memory of every device; saves memory by recomputing."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def find_micro_batch(
         )
     longest = np.argsort(-lengths, kind="stable")
     for size in sizes:
-        fits = _fits(accelerator, model, lambda ids=longest[:size]: compute_loss(ids))
+        fits = _fits(accelerator, model, partial(compute_loss, longest[:size]))
         clear_device_cache(garbage_collection=True)
         if all(gather_object([fits])):
             return size

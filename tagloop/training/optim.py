@@ -12,7 +12,9 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict]:
     The first group has the weights of DECAYED_MODULES and decays them. The second group has all
     other parameters, such as biases and weights of norms, and does not decay them.
     """
-    decayed, others, seen = [], [], set()
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    seen: set[int] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) not in seen:

@@ -186,7 +186,7 @@ CHANGED = {  # another valid value for every option
     "output_dir": "x", "overwrite_output_dir": True, "checkpointing_steps": "epoch",
     "checkpoints_total_limit": 2, "resume_from_checkpoint": "x", "with_tracking": True,
     "report_to": "tensorboard", "push_to_hub": True, "hub_model_id": "x", "hub_token": "x",
-    "config": "x",
+    "hub_private_repo": True, "config": "x",
 }  # fmt: skip
 
 

@@ -51,7 +51,8 @@ def test_what_arrives_is_what_the_run_wrote_for_others(use, tmp_path, capfd, mon
     options = [*SHORT, "--overwrite_output_dir", f"--output_dir={folder}"]
     with serving() as hub:
         use(hub)
-        train_loop.main([*options, "--push_to_hub", f"--hub_token={TOKEN}"])
+        train_loop.main([*options, "--push_to_hub", "--hub_private_repo", f"--hub_token={TOKEN}"])
+    assert hub.is_private
     assert (hub.repository, hub.tokens) == ("somebody/run", {f"Bearer {TOKEN}"})
     sent = files_of(folder)
     assert sent["report.html"]
@@ -99,6 +100,20 @@ def test_a_failed_upload_leaves_the_run_and_a_command_that_works(use, tmp_path, 
 
 
 @pytest.mark.slow
+def test_nothing_goes_to_a_public_repository_if_a_private_one_was_asked_for(use, tmp_path, capfd):
+    folder = tmp_path / "run"
+    private = [f"--output_dir={folder}", "--push_to_hub", "--hub_private_repo"]
+    with serving(exists=True) as hub:
+        use(hub)
+        assert train_loop.cli([*SHORT, *private, f"--hub_token={TOKEN}"]) == 3
+    error = capfd.readouterr().err
+    assert "somebody/run exists and is public; name another --hub_model_id" in error
+    assert "hf upload" not in error, "that command would publish the model"
+    assert hub.files == {}
+    assert read_json(folder / "run.json")["finished"] is True
+
+
+@pytest.mark.slow
 def test_a_token_that_the_client_would_quote_is_not_shown(use, tmp_path, capfd):
     with serving() as hub:
         use(hub)
@@ -137,3 +152,8 @@ def test_an_upload_that_cannot_work_is_refused_before_the_training(
     assert code == 2
     assert named in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_private_repository_without_an_upload_is_a_mistake(tmp_path, capfd):
+    assert train_loop.cli([f"--output_dir={tmp_path / 'run'}", "--hub_private_repo"]) == 2
+    assert "--hub_private_repo: is for an upload; give --push_to_hub, too" in capfd.readouterr().err

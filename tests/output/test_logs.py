@@ -4,13 +4,17 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from launches import HANG, ON_CPU, REPO, SMALL, launch, read_json, read_metrics
 
+import predict
 import train_loop
+from tagloop.output.logs import type_table
 
 
 def run(folder, *arguments):
@@ -75,6 +79,10 @@ WORSENING = ("--metric_for_best_model=loss", "--eval_steps=1", "--learning_rate=
              "--lr_scheduler_type=constant")  # fmt: skip
 
 
+def losses_before(losses, step):
+    return [loss for known, loss in losses.items() if known < step] or [float("inf")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("keeps_best", [False, True])
 def test_early_stopping_and_the_best_model_say_which_updates(tmp_path, capsys, keeps_best):
@@ -90,6 +98,8 @@ def test_early_stopping_and_the_best_model_say_which_updates(tmp_path, capsys, k
     assert (results["train_best_step"], results["train_stopped_early_at"]) == (best, last)
     assert read_json(tmp_path / "run" / "all_results.json") == results
     said = capsys.readouterr().out
+    marked = [int(line.split()[0]) for line in said.splitlines() if line.endswith("  best")]
+    assert marked == [step for step in losses if losses[step] < min(losses_before(losses, step))]
     assert f"stopped early after update {last}: the last 2 evaluations had no better loss" in said
     if keeps_best:
         assert f"the model is that of update {best}, the best" in said
@@ -125,21 +135,76 @@ class Terminal(io.StringIO):
         return True
 
 
+def open_terminal(monkeypatch):
+    """From now on stdout and stderr are terminals of 80 columns; returns what was written to one.
+
+    A fixture could not do this, because pytest replaces both streams after it.
+    """
+    streams = {"stdout": Terminal(), "stderr": Terminal()}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return lambda name: streams[name].getvalue()
+
+
 @pytest.mark.slow
-def test_a_terminal_has_a_bar_with_loss_rate_and_speed(tmp_path, monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    run(tmp_path / "run")
-    last = terminal.getvalue().split("12/12")[-1]
+def test_a_terminal_has_80_columns_and_a_bar_with_loss_rate_and_speed(tmp_path, monkeypatch):
+    terminal = open_terminal(monkeypatch)
+    run(tmp_path / "run", "--learning_rate=1e-9")
+    last = terminal("stderr").split("100% 12/12")[-1]
     line = [line for line in read_metrics(tmp_path / "run") if "loss" in line][-1]
     assert f"loss={line['loss']:.3g}, rate={line['learning_rate']:.3g}, words/s=" in last
     assert re.search(r" \d\d:\d\d<\d\d:\d\d, loss", last), "time taken and time left"
+    assert re.search(r"\rvalidation +\d+% \|[# ]+\| \d/\d ", terminal("stderr"))
+    said = re.sub(r"(\x1b\[A)?\r", "", terminal("stdout"))  # tqdm writes above its bars
+    plain = re.sub(r"\x1b\[\d+m", "", said)
+    # A path is never broken, as it would not be a path any more.
+    too_long = [line for line in plain.splitlines() if len(line) > 80]
+    assert all(str(tmp_path) in line for line in too_long)
+    assert "  grad_norm  eval_loss      f1  precision  recall\n" in plain
+    yellow = re.findall(r"\x1b\[33m(.*?)\x1b\[0m", said, flags=re.DOTALL)
+    assert yellow
+    assert all(text.startswith("warning     ") for text in yellow)
+    assert len(yellow) == plain.count("\nwarning  ")
 
 
 @pytest.mark.slow
-def test_it_is_quiet_where_there_is_no_terminal(tmp_path, capsys):
-    run(tmp_path / "run", "--max_train_steps=2")
-    assert capsys.readouterr().err == ""
+def test_without_a_terminal_the_rows_hold_every_number_and_nothing_else(tmp_path, capsys):
+    """No bar, no colour; what metrics.jsonl has of an evaluation stands in its row."""
+    results = run(tmp_path / "run", "--max_train_steps=2")
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "\x1b" not in said.out
+    line = read_metrics(tmp_path / "run")[-1]
+    header, row = next(pair for pair in pairwise(said.out.splitlines()) if "eval_loss" in pair[0])
+    assert header.split()[:5] == ["update", "epoch", "loss", "grad_norm", "learning_rate"]
+    names = [f"eval_{name.removeprefix('eval_')}" for name in header.split()[5:]]
+    assert sorted(names) == sorted(name for name in line if name.startswith("eval_"))
+    assert row.split() == ["2", "0.33", *(f"{line[name]:.4f}" for name in names), "best"]
+    test_row = [line.split() for line in said.out.splitlines() if line.startswith("test  ")][-1]
+    names = [name.replace("eval_", "test_") for name in names]
+    assert test_row == ["test", *(f"{results[name]:.4f}" for name in names)]
+
+
+@pytest.mark.slow
+def test_the_last_lines_are_commands_that_work(tmp_path, capsys):
+    run(tmp_path / "my run", "--max_train_steps=2", "--no_report")
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    command = shlex.split(first.removeprefix("next"))
+    assert command[:2] == ["python", "predict.py"]
+    assert predict.cli(command[2:]) == 0
+    assert '"text": "Write a text here."' in capsys.readouterr().out
+    assert second.split(maxsplit=2)[:2] == ["python", "report.py"]
+    assert shlex.split(second)[2] == str(tmp_path / "my run")
+
+
+def test_ten_types_are_shown_the_most_frequent_first():
+    by_type = {f"T{n}": {"f1": 0.5, "number": n} for n in range(12)}
+    lines = type_table(by_type, most=10)
+    assert [line.split()[0] for line in lines] == ["type", *(f"T{n}" for n in range(11, 1, -1))]
 
 
 @pytest.mark.slow
@@ -167,7 +232,7 @@ def test_profile_shows_where_the_time_went(tmp_path, capfd, size, shown):
 
 @pytest.mark.slow
 def test_a_run_that_diverged_or_found_nothing_says_so(tmp_path, capfd):
-    """In the line of the evaluation and in the footer; a good run says nothing of the kind."""
+    """Below the row of the evaluation and in the footer; a good run says nothing of the kind."""
     ends = {}
     for name, rate in (("diverged", "30"), ("nothing", "1e-9"), ("good", "6e-3")):
         options = [*SMALL, f"--learning_rate={rate}", f"--output_dir={tmp_path / name}"]
@@ -177,7 +242,7 @@ def test_a_run_that_diverged_or_found_nothing_says_so(tmp_path, capfd):
     assert said.count("the run diverged; give a lower --learning_rate") >= 2
     assert "\nwarning     the loss rose from" in said
     said = ends["nothing"]
-    assert "; f1 is 0: of what it counts, the model got nothing right\n" in said
+    assert "\nwarning     f1 is 0: of what it counts, the model got nothing right\n" in said
     assert "\nwarning     validation: f1 is 0" in said
     assert "\nwarning     test: f1 is 0" in said
     assert "run diverged" not in said

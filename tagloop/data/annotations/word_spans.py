@@ -44,7 +44,9 @@ def read_word_spans(
     Raises:
         InputError: a row that is not as GLiNER has it, or the tags that are wanted mark no spans.
     """
-    overlapping, renamed, types, kept_types = FirstFew(), {}, Counter(), set()
+    overlapping, kept_types = FirstFew(), set()
+    renamed: dict[str, str] = {}
+    types: Counter[str] = Counter()
     for place, row in rows:
         words = row.get(WORDS)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.errors import RunStopped
+from tagloop.terminal import slow_bar
 
 BATCHES_AT_ONCE = 10  # of a process
 
@@ -73,6 +74,7 @@ def write_arrays(
     counts: Counter[str] = Counter()
     ends = dict.fromkeys(offsets, 0)
     with ExitStack() as stack:
+        bar = stack.enter_context(slow_bar(len(dataset), "making sub-tokens"))
         files = {
             name: stack.enter_context(ArrayFile(folder / f"{name}.npy", dtype))
             for name, dtype in dtypes.items()
@@ -86,6 +88,7 @@ def write_arrays(
                     ends[name] = values[-1] if len(values) else ends[name]
                 files[name].append(values)
             counts.update(counted)
+            bar.update(min(BATCH, len(dataset) - bar.n))
     return dict(counts)
 
 

@@ -20,9 +20,11 @@ MAY_BE_EMPTY = ("feats", "deps", "misc")  # here "_" is a value: the word has no
 # How a line names the columns, where it is no sentence's word.
 WORD_NAMES = ("word", "words", "token", "tokens", "form", "text")
 TAG_NAMES = ("tag", "tags", "label", "labels")
-OTHER_NAMES = ("id", "no", "lemma", "entity", "iob", "bio", "type", "upos", "xpos")
-OTHER_NAMES += ("sentence", "sentence_id", "sent_id", "doc_id", "ner_tag", "pos_tag", "chunk_tag")
-OTHER_NAMES += ("ner_tags", "pos_tags", "chunk_tags")
+OTHER_NAMES = (
+    *("id", "no", "lemma", "entity", "iob", "bio", "type", "upos", "xpos"),
+    *("sentence", "sentence_id", "sent_id", "doc_id", "ner_tag", "pos_tag", "chunk_tag"),
+    *("ner_tags", "pos_tags", "chunk_tags"),
+)
 KINDS_OF_TAGS = re.compile(r"ner|pos|chunk")  # of any task, whichever is trained
 WORD_A_LINE = "write one word a line, a blank line after each sentence"
 

@@ -57,7 +57,7 @@ def _foreign(
 
 def _remedy(tag: str, others: Counter[str], *, may_be_io: bool) -> str:
     """What to do about a tag of no scheme; see `_foreign`."""
-    commonest = max(others, key=others.get, default="")
+    commonest = max(others, key=lambda other: others[other], default="")
     if is_bracket(tag) or is_bracket(commonest):
         return (
             "These are the brackets of CoNLL-2012: (PERSON* opens a span, * goes on or is outside, "

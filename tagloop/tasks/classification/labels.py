@@ -68,7 +68,9 @@ def labels_of_cells(cells: Mapping[str, set[str]]) -> LabelColumn | None:
     spelt = sorted(
         numbers.keys() - missing, key=lambda cell: (cell not in trained, len(cell), cell)
     )
-    classes = sorted({numbers[cell]: cell for cell in reversed(spelt)}.values(), key=numbers.get)
+    classes = sorted(
+        {numbers[cell]: cell for cell in reversed(spelt)}.values(), key=lambda cell: numbers[cell]
+    )
     if not classes:
         return None
     return LabelColumn(classes if are_classes else [], frozenset(missing))

@@ -91,7 +91,7 @@ def scores_v2(
         null_odds: how much more speaks for no answer than for `best`.
     """
     values = scores_of_answers(golds, found, drop_empty=True)
-    groups = {"": range(len(golds))}
+    groups = {"": list(range(len(golds)))}
     groups["HasAns_"] = [row for row, gold in enumerate(golds) if gold]
     groups["NoAns_"] = [row for row, gold in enumerate(golds) if not gold]
     result: dict[str, float] = {}

@@ -133,7 +133,9 @@ def _keep(hashed: Tensor, p: float, dtype: torch.dtype) -> Tensor:
 
 
 @functools.lru_cache(maxsize=256)  # An entry has a few kilobytes.
-def _tables(shape: torch.Size, example_dim: int | None, device: torch.device):
+def _tables(
+    shape: torch.Size, example_dim: int | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """The part of the hash that depends only on coordinates within an example.
 
     Returns:
