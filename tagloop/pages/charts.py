@@ -62,7 +62,7 @@ def require_packages() -> None:
     except ImportError as error:
         raise InputError(
             f"{error.name} is not installed, and the report is made with it: "
-            "pip install -r requirements-report.txt"
+            "pip install matplotlib jinja2"
         ) from None
     matplotlib.set_loglevel("error")
 
