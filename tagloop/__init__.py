@@ -24,10 +24,8 @@ def __getattr__(name: str) -> Any:
     """Import a stable name when it is used for the first time."""
     if name not in __all__:
         raise AttributeError(f"module 'tagloop' has no attribute {name!r}")
-    value = getattr(
-        import_module("tagloop.errors" if name == "InputError" else "tagloop.api"), name
-    )
-    globals()[name] = value
+    module = import_module("tagloop.errors" if name == "InputError" else "tagloop.api")
+    globals()[name] = value = getattr(module, name)
     return value
 
 

@@ -271,7 +271,8 @@ def _left_as_it_was() -> Iterator[None]:
             yield
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None is a handler that no Python code has installed.
+                signal.signal(number, handler)
         os.environ.clear()
         os.environ.update(variables)
         logging.set_verbosity(verbosity)
