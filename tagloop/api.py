@@ -303,6 +303,8 @@ def _result(results: Results) -> TrainingResult:
     return TrainingResult(
         folder=results.folder,
         scores={split: values for split, values in scores.items() if values},
-        by_type={PARTS[part]: values for part, values in results.by_type.items()},
+        by_type={
+            split: results.by_type[part] for part, split in PARTS.items() if part in results.by_type
+        },
         history=history,
     )

@@ -125,6 +125,7 @@ def readme_commands():
 
 NOT_RUN = ("make", "git", "cd", "python -m venv", "pip", "python benchmarks/")
 NOT_RUN += ("python predict.py", "python report.py", "python export.py")  # have tests of their own
+NOT_RUN += ("tagloop ", "accelerate launch -m tagloop ")  # tests/test_package.py runs them
 
 
 def commands_to_run():
