@@ -4,8 +4,7 @@
     python report.py runs/a runs/b              # writes comparison.html: a paired test
     python report.py runs/seed1 runs/seed2 ...  # runs that differ only in their seed are a group
 
-The page is one file: pictures are inside it, nothing is fetched. It needs matplotlib:
-pip install -r requirements-report.txt
+The page is one file: pictures are inside it, nothing is fetched. It needs matplotlib and jinja2.
 """
 
 import argparse

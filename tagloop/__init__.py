@@ -1,3 +1,34 @@
-"""The rooms of train_loop.py; docs/house.md says what each of them is for."""
+"""A training loop for token classification and other tasks, and what belongs around the loop.
+
+    import tagloop
+    result = tagloop.train(train_file="train.conll", validation_file="dev.conll")
+    result.scores["validation"]["f1"]
+    tagloop.load_predictor(result.folder)("Ann Lee lives in Oslo.")
+
+The names in __all__ are stable: docs/python.md says what each of them promises. docs/house.md says
+what each room of the package is for. Nothing slow is imported before one of the names is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tagloop.api import TrainingResult, load_predictor, load_tagger, train
+    from tagloop.errors import InputError
 
 __version__ = "0.1.0"  # The same version stands in pyproject.toml.
+__all__ = ["InputError", "TrainingResult", "load_predictor", "load_tagger", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a stable name when it is used for the first time."""
+    if name not in __all__:
+        raise AttributeError(f"module 'tagloop' has no attribute {name!r}")
+    module = import_module("tagloop.errors" if name == "InputError" else "tagloop.api")
+    globals()[name] = value = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """The names of the module, and the stable names that are not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -18,6 +18,7 @@ MODULES = sorted(
 )
 # From the top of the house to the cellar: a module imports from its own floor and those below.
 FLOORS = (
+    ("tagloop.__init__", "tagloop.__main__", "tagloop.api"),
     ("train_loop", "predict", "report", "export"),
     ("postprocess", "tagloop.output"),
     ("tagloop.report",),

@@ -12,6 +12,7 @@ from tagloop.checkpoints.state import Facts, load_training_state, load_weights, 
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import FileFacts, find_damage, parse_json
 from tagloop.options.config import Config
+from tagloop.outcome.results import Results
 from tagloop.processes.agree import on_main
 from tagloop.records import known_fields, read_record
 from tagloop.run import Run
@@ -29,6 +30,7 @@ class RunRecord:
         global_batch_size: examples that one update learns from, over all processes.
         finished: True if the run has ended and written its model.
         results: the content of all_results.json.
+        by_type: the scores by type, as `Results` has them; {} in a run.json of an older version.
         model_files: size and digest of every file of the model, by name; None in a run.json of an
             older version.
     """
@@ -37,6 +39,7 @@ class RunRecord:
     global_batch_size: int
     finished: bool = False
     results: dict[str, Any] = field(default_factory=dict)
+    by_type: dict[str, Any] = field(default_factory=dict)
     model_files: dict[str, FileFacts] | None = None
 
 
@@ -67,7 +70,7 @@ class EarlierRun:
         identity: the result of build_identity in that run.
         global_batch_size: examples that one update learns from, over all processes.
         finished: True if that run has ended and its model is complete.
-        results: the content of all_results.json of a finished run.
+        results: the content of all_results.json of a finished run, with its folder.
         checkpoint: the checkpoint to resume from; None if that run wrote none.
         state: the progress of its training.
     """
@@ -75,7 +78,7 @@ class EarlierRun:
     identity: dict
     global_batch_size: int
     finished: bool
-    results: dict
+    results: Results
     checkpoint: Path | None
     state: TrainState
 
@@ -137,7 +140,7 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
         identity=facts.identity,
         global_batch_size=facts.global_batch_size,
         finished=finished,
-        results=record.results if record else {},
+        results=Results(record.results if record else {}, folder, record.by_type if record else {}),
         checkpoint=checkpoint,
         state=facts.state,
     )

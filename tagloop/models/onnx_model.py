@@ -1,6 +1,6 @@
 """Writes a model as an ONNX file, and reads the file as an object that is called like the model.
 
-write_onnx(model, examples, path); quantize(path, smaller)     # requirements-export.txt
+write_onnx(model, examples, path); quantize(path, smaller)     # needs onnx
 OnnxModel(path, model.config)(input_ids=..., attention_mask=...).logits
 """
 
@@ -29,7 +29,8 @@ def require_packages(*names: str) -> None:
             __import__(name)
         except ImportError:
             raise InputError(
-                f"ONNX needs {name}, which is not installed: pip install -r requirements-export.txt"
+                f"ONNX needs {name}, which is not installed: "
+                "pip install onnx onnxruntime onnxscript"
             ) from None
 
 

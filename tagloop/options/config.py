@@ -349,7 +349,7 @@ class SharedOptions:
     )
     report: bool = option(
         True,
-        "Write report.html at the end (pip install -r requirements-report.txt).",
+        "Write report.html at the end; it needs matplotlib and jinja2.",
         about="report",
         may_change=True,
     )

@@ -3,10 +3,12 @@
 import argparse
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import tagloop
 from tagloop import __version__
 from tagloop.errors import (
     InputError,
@@ -18,15 +20,19 @@ from tagloop.errors import (
 from tagloop.options.places import NO_PLAIN_FILE, find_name_problem, find_odd_file
 from tagloop.streams import open_streams
 
+INSTALLED = "scripts"  # The folder of the scripts in an installed package; see pyproject.toml.
 MOST_SHOWN = 200  # characters of a word of an argument in a message
 
 
 class ScriptParser(argparse.ArgumentParser):
     """A command line that the script's docstring describes; a mistake in it is an InputError."""
 
-    def __init__(self, prog: str, description: str | None):
-        formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog=prog, description=description, formatter_class=formatter)
+    def __init__(self, script: str, description: str):
+        name, formatter = program_name(script), argparse.RawDescriptionHelpFormatter
+        if name != script:
+            description = description.replace(f"python {script}", name)
+            description = description.replace(f" {script}", f" -m {name}")  # accelerate launch
+        super().__init__(prog=name, description=description, formatter_class=formatter)
         self.add_argument("--version", action="version", version=f"tagloop {__version__}")
 
     def parse_args(self, *arguments: Any, **options: Any) -> argparse.Namespace:
@@ -38,6 +44,21 @@ class ScriptParser(argparse.ArgumentParser):
         """Raise InputError."""
         message = re.sub(rf"(\S{{{MOST_SHOWN}}})\S+", r"\1...", message)
         raise InputError(f"{message}; --help shows all options")
+
+
+def program_name(script: str) -> str:
+    """What the user types to start a script: "predict.py", or "tagloop predict" if installed."""
+    folder = scripts_folder()
+    if folder.name != INSTALLED or Path(sys.argv[0]).parent != folder:
+        return script
+    return f"tagloop {script.removesuffix('.py').removesuffix('_loop')}"
+
+
+def scripts_folder() -> Path:
+    """The folder of the scripts: inside of an installed package, or at the top of a checkout."""
+    package = Path(tagloop.__file__).resolve().parent
+    installed = package / INSTALLED
+    return installed if installed.is_dir() else package.parent
 
 
 def place(text: str) -> str:

@@ -26,6 +26,7 @@ from tagloop.files import read_json, remove, replace_files, write_json, write_te
 from tagloop.models.saving import write_model
 from tagloop.options.config import Config
 from tagloop.outcome.predictions_file import write_predictions_file
+from tagloop.outcome.results import Results
 from tagloop.output.card import is_own_card, write_card
 from tagloop.output.environment import describe_environment
 from tagloop.output.hub import check_upload
@@ -185,17 +186,16 @@ def finish(
     model_files: dict[str, dict],
     scores: dict[str, Scores],
     predictions: dict[str, dict[str, np.ndarray]],
-) -> dict:
+) -> Results:
     """Write predictions and results, then mark the run finished. Main process only.
 
     Args:
         model_files: the result of `write_trained_model`; empty if the run did not train.
-        scores: the scores by part of the run: "train", "eval", "test". Only the card shows those
-            by type.
+        scores: the scores by part of the run: "train", "eval", "test".
         predictions: by split and name, [num_predictions of the split, ...] each.
 
     Returns:
-        The content of all_results.json.
+        The content of all_results.json, with the folder and the scores by type.
 
     Raises:
         WRITE_ERRORS: a file cannot be written.
@@ -220,15 +220,17 @@ def finish(
     # The trackers already have the evaluations during training.
     fresh = [p for p in scores if p != "eval" or not run.config.do_train]
     track(run, {f"{part}_{name}": v for part in fresh for name, v in scores[part].values.items()})
+    by_type = {part: each.by_type for part, each in scores.items() if each.by_type}
     if run.config.do_train:
         record = _record(run)
         write_card(run, scores, record["environment"])
-        outcome = {"finished": True, "results": everything, "model_files": model_files}
+        outcome = {"finished": True, "results": everything, "by_type": by_type}
+        outcome["model_files"] = model_files
         write_json(run.folder / RUN_RECORD, record | outcome)
         if not run.config.checkpointing_steps:  # The best model or a signal needed checkpoints.
             for folder in filter(is_ours, checkpoint_folders(run.folder)):
                 shutil.rmtree(folder)
-    return everything
+    return Results(everything, run.folder, by_type)
 
 
 def _keep_for_the_report(run: Run, predictions: dict[str, dict[str, np.ndarray]]) -> None:

@@ -1,12 +1,20 @@
 """Measures the speed of the training loop, for the progress bar and for the results."""
 
+import sys
 import time
+import warnings
 
-from tqdm import tqdm
+from tqdm import TqdmExperimentalWarning, TqdmWarning
 
 from tagloop.batches.dataloader import Update
 from tagloop.output.profile import Profile
 from tagloop.run import Run
+
+with warnings.catch_warnings():
+    # In a notebook this is a widget, or a bar of text where the package of the widgets is missing.
+    warnings.simplefilter("ignore", TqdmExperimentalWarning)
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm
 
 LAYOUT = "{percentage:.0f}% {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
 
@@ -25,8 +33,7 @@ class Meter:
             initial=run.state.step,
             bar_format=LAYOUT,
             dynamic_ncols=True,
-            # None shows a bar in a terminal only.
-            disable=None if run.accelerator.is_main_process else True,
+            disable=_hides_bar() if run.accelerator.is_main_process else True,
         )
 
     def count(self, update: Update) -> None:
@@ -67,3 +74,9 @@ class Meter:
             f"{self.unit}_per_second": round(self.units / seconds, 1),
             "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
         }
+
+
+def _hides_bar() -> bool | None:
+    """False in a notebook, which shows a bar; None elsewhere, so that tqdm asks for a terminal."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return False if "IPKernelApp" in getattr(shell, "config", {}) else None

@@ -78,8 +78,7 @@ def require_jinja(what: str) -> None:
 
 def _missing(error: ImportError, what: str) -> InputError:
     return InputError(
-        f"{error.name} is not installed, and {what} is made with it: "
-        "pip install -r requirements-report.txt"
+        f"{error.name} is not installed, and {what} is made with it: pip install matplotlib jinja2"
     )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from tagloop import __version__
@@ -17,6 +18,7 @@ from tagloop.options.reading.values import (
     read_value,
     show_value,
 )
+from tagloop.options.scripts import program_name
 
 
 def read_options(arguments: list[str]) -> dict[str, Any]:
@@ -42,9 +44,10 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """A parser with one option per field of Config; it leaves values as text."""
+    name = program_name("train_loop.py")
     parser = _Parser(
-        prog="train_loop.py",
-        usage="train_loop.py [--help] [--config FILE] [--OPTION VALUE ...]",
+        prog=name,
+        usage=f"{name} [--help] [--config FILE] [--OPTION VALUE ...]",
         description="Fine-tune an encoder on your data. Without data and model options: a small "
         "model from scratch on the built-in sample. Names may be shortened as long as one option "
         "fits; hyphens and underscores are the same.",
@@ -152,14 +155,29 @@ def _underscored(argument: str) -> str:
 
 def _read_file(path: str) -> dict[str, Any]:
     """The options of a YAML or JSON file by name; keys are spelled as on the command line."""
+    texts, problems = texts_of(read_config_file(path))
+    if "config" in texts:
+        problems.append("--config: a file cannot name another one")
+    values, wrong = _convert(texts)
+    _stop_on([f"--config {path}: {problem}" for problem in problems + wrong])
+    return values
+
+
+def texts_of(options: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Values of a file or of Python -> the texts that the command line has for them.
+
+    Args:
+        options: values by name, spelled as on the command line without "--". None is the default.
+
+    Returns:
+        The texts by name of the option, and a line for each name or value that cannot be.
+    """
     texts, problems = {}, []
-    for key, value in read_config_file(path).items():
+    for key, value in options.items():
         option = _underscored(f"--{key}")
         name = SPELLINGS.get(option)
         if name is None:
             problems.append(unknown_option(option))
-        elif name == "config":
-            problems.append("--config: a file cannot name another one")
         elif isinstance(value, bool) and plain_type(FIELDS[name]) is str:
             problems.append(f"--{name}: must be text, not {str(value).lower()}")
         elif isinstance(value, str | int | float):
@@ -172,9 +190,7 @@ def _read_file(path: str) -> dict[str, Any]:
         elif value is not None:  # None is the default
             kind = {dict: "a mapping", list: "a list"}.get(type(value), type(value).__name__)
             problems.append(f"--{name}: must be one value, not {kind}")
-    values, wrong = _convert(texts)
-    _stop_on([f"--config {path}: {problem}" for problem in problems + wrong])
-    return values
+    return texts, problems
 
 
 def _convert(texts: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
