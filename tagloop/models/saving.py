@@ -43,7 +43,8 @@ def stop_caching(model: nn.Module) -> None:
     The function changes the model in place. write_model still writes the `use_cache` that the
     model was loaded with.
     """
-    model.loaded_use_cache = getattr(getattr(model, "config", None), "use_cache", False)
+    if getattr(getattr(model, "config", None), "use_cache", False):
+        model.loaded_use_cache = True
     pairs: list[tuple[PreTrainedConfig, PreTrainedConfig]] = []  # as loaded, and without a cache
     # The decoder of an encoder-decoder may have a configuration of its own.
     for module in model.modules():
