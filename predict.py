@@ -14,7 +14,6 @@ these annotation tools import.
 A classifier reads a text a line, or rows of JSON or CSV with the columns of its training data. Rows
 gain predicted_label and score, or predicted_number; a line of text becomes a row of JSON. Rows with
 a question and a context gain predicted_answer, its place (answer_start, answer_end) and score.
-Texts gain summary_text with a model that writes summaries.
 """
 
 import argparse
