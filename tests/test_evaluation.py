@@ -74,6 +74,7 @@ def test_evaluation_does_not_depend_on_processes_or_batches(task, build, score, 
     rows = build()["train"]
     expected = {}
     sizes = FEW_NUMBERS if task in NEW else SIZES
+    sizes = (2, 30) if task == "summarization" else sizes  # It generates, which takes longer.
     for size in sizes:
         data = tmp_path / f"{size}.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows[-size:]))
