@@ -21,7 +21,7 @@ from tagloop.options.marks import About
 from tagloop.options.page import options_page
 from tagloop.options.reading.suggestions import SPELLINGS
 from tagloop.options.settle import SETTLED, settle
-from tagloop.tasks import TASKS, task_module
+from tagloop.tasks import TASKS, sample_defaults, task_module
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 TRAIN_AND_VALIDATION = [*DATA, "--validation_file", "b.json"]
@@ -570,7 +570,7 @@ def test_an_option_has_one_definition():
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_brings_its_defaults_of_the_sample(task):
     sample = parse_config([f"--task_name={task}"])
-    for name, value in task_module(task, "options").SAMPLE_DEFAULTS.items():
+    for name, value in sample_defaults(task).items():
         assert getattr(sample, name) == value
 
 
