@@ -21,7 +21,7 @@ from tagloop.output import run_folder
 from tagloop.processes.agree import on_main
 from tagloop.processes.stop_signal import StopSignal
 from tagloop.tasks.classification import task as classification
-from tagloop.tasks.language_modelling import task as language_modelling
+from tagloop.tasks.language_modelling import language_model
 from tagloop.tasks.qa import task as qa
 from tagloop.tasks.tagging import task as tagging
 
@@ -31,7 +31,7 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)
-        for module in (tagging, classification, language_modelling, qa, encoder_decoder):
+        for module in (tagging, classification, language_model, encoder_decoder, qa):
             module.load_model = lambda *a, dtype=dtype, **k: load_model(*a, **k).to(
                 getattr(torch, dtype)
             )
@@ -41,7 +41,8 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
              f"--per_device_train_batch_size={batch_size}", "--logging_steps=1",
              f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
              "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5",
-             "--validation_split_percentage=0", *(["--line_by_line"] if task == "mlm" else []),
+             "--validation_split_percentage=0",
+             *(["--line_by_line"] if task in ("mlm", "t5_mlm") else []),
              *(["--version_2_with_negative"] if task == "qa" else [])]
         )  # fmt: skip
         accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)

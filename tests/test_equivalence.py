@@ -26,6 +26,7 @@ MODELS = {
     "classification": ([], "hidden_dropout_prob"),
     "clm": (["--task_name=clm"], "resid_pdrop"),
     "mlm": (["--task_name=mlm"], "hidden_dropout_prob"),
+    "t5_mlm": (["--task_name=t5_mlm"], "dropout_rate"),
     "qa": ([], "hidden_dropout_prob"),
     "summarization": (["--task_name=summarization"], "dropout_rate"),
 }

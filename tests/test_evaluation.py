@@ -13,12 +13,13 @@ from tagloop.sample.questions import build_sample_questions
 SIZES = (1, 2, 3, 11, 2000)  # with 2 and 3 processes: one, world - 1, world, more, thousands
 BATCH_SIZES = {1: (1, 7, 64), 2: (1, 8), 3: (3, 8)}  # processes -> evaluation batch sizes
 # For the tasks of NEW alone: the loop is the same, and the suite has half an hour.
-NEW = ("mlm", "qa", "summarization")
+NEW = ("mlm", "t5_mlm", "qa", "summarization")
 FEW_NUMBERS, FEW_SIZES = (2, 300), {1: (7,), 2: (8,), 3: (8,)}
 FILES = {
     "ner": ("predictions.conll", "predictions.txt", "eval_results.json", "test_results.json"),
     "classification": ("predictions.tsv", "eval_results.json", "test_results.json"),
     "mlm": ("predictions.tsv", "eval_results.json", "test_results.json"),
+    "t5_mlm": ("predictions.tsv", "eval_results.json", "test_results.json"),
     "qa": (
         "predict_predictions.json",
         "predict_nbest_predictions.json",
@@ -50,7 +51,7 @@ def arguments(task, folder, data, model, batch_size):
         "--max_source_length=24" if task == "summarization" else "--max_length=24",
         f"--output_dir={folder}",
         *STRIDES.get(task, []),  # so that many sentences are several windows
-        *(["--line_by_line"] if task == "mlm" else []),
+        *(["--line_by_line"] if task in ("mlm", "t5_mlm") else []),
         # Two rows are generated greedily, and all others with beams.
         *(["--num_beams=2"] if task == "summarization" and data.stem != "2" else []),
     ]  # fmt: skip
@@ -63,6 +64,7 @@ def arguments(task, folder, data, model, batch_size):
         ("ner", build_sample_corpus, "f1"),
         ("classification", build_sample_texts, "macro_f1"),
         ("mlm", build_sample_texts, "accuracy"),
+        ("t5_mlm", build_sample_texts, "accuracy"),
         ("qa", build_sample_questions, "f1"),
         ("summarization", build_sample_bulletins, "rouge1"),
     ],

@@ -15,7 +15,7 @@ from tagloop.options.config import FIELDS, Config
 from tagloop.options.places import check_places
 from tagloop.options.reading.parsing import read_options
 from tagloop.streams import open_streams, say_on_first
-from tagloop.tasks import task_module
+from tagloop.tasks import sample_defaults, task_module
 
 __all__ = ["FIELDS", "Config", "check_command_line", "check_places", "parse_config"]
 DEBUG_SAMPLES = 100
@@ -58,7 +58,7 @@ def parse_config(argv: list[str] | None = None) -> Config:
     own = task_module(config.task_name, "options")
     defaults = getattr(own, "DEFAULTS", {})
     if config.uses_sample_model:
-        defaults = defaults | own.SAMPLE_DEFAULTS
+        defaults = defaults | sample_defaults(config.task_name)
     config = Config(**defaults | given)
     if problems := list(find_problems(config, given)):
         raise InputError("\n".join(problems))

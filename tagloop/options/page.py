@@ -10,7 +10,7 @@ from tagloop.options.config import FIELDS
 from tagloop.options.groups import groups
 from tagloop.options.reading.values import describe_default, describe_values
 from tagloop.options.settle import SETTLED
-from tagloop.tasks import TASKS, task_module
+from tagloop.tasks import TASKS, sample_defaults
 
 OPENING = (
     "```bash",
@@ -101,7 +101,7 @@ def _sample_defaults() -> list[str]:
     """A line for each set of sample defaults: the tasks, and their values."""
     tasks: dict[str, list[str]] = {}
     for task in TASKS:
-        defaults = task_module(task, "options").SAMPLE_DEFAULTS
+        defaults = sample_defaults(task)
         values = ", ".join(f"`--{name} {value}`" for name, value in defaults.items())
         tasks.setdefault(values, []).append(task)
     return [f"- {', '.join(names)}: {values}" for values, names in tasks.items()]

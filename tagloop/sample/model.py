@@ -142,3 +142,27 @@ def build_sample_masked_config(tokenizer: PreTrainedTokenizerFast) -> RobertaPre
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
     )
+
+
+def add_sentinels(tokenizer: PreTrainedTokenizerFast, number: int = 100) -> None:
+    """Change the tokenizer of the sample in place for T5's task.
+
+    It gains a token for each of `number` hidden spans. A text ends with [SEP].
+    """
+    end_with_sep(tokenizer)
+    tokenizer.add_tokens([f"<extra_id_{index}>" for index in range(number)], special_tokens=True)
+
+
+def build_sample_t5_config(tokenizer: PreTrainedTokenizerFast) -> T5Config:
+    """A small T5 that trains from scratch in about a minute on two cores."""
+    return T5Config(
+        vocab_size=len(tokenizer),
+        d_model=128,
+        d_kv=32,
+        d_ff=512,
+        num_layers=2,
+        num_heads=4,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )

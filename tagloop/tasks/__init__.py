@@ -3,9 +3,11 @@
 Nothing outside of a task's folder names that task. A folder has these modules:
 
     options.py  Options (what only this task takes), SAMPLE_DEFAULTS (of a run without data and
-                model), DEFAULTS (of shared options, where they are not the usual ones; may be
-                missing), EXPORT_FORMATS (that export.py can write), find_problems(config); read
-                before torch is imported, so it imports only tagloop.options.marks
+                model), OWN_SAMPLE_DEFAULTS (where one task of the folder has others, by its name;
+                may be missing), DEFAULTS (of shared options, where they are not the usual ones;
+                may be missing), EXPORT_FORMATS (that export.py can write),
+                find_problems(config); read before torch is imported, so it imports only
+                tagloop.options.marks
     task.py     load_task(config, pad_to_multiple_of=1) -> a Task, as tasks/task.py describes it
     check.py    check_task(config) -> what --check_data says
     card.py     what the model card says
@@ -34,6 +36,7 @@ TASKS = {  # the first is the default of --task_name
     "classification": "classification",
     "clm": "language_modelling",
     "mlm": "language_modelling",
+    "t5_mlm": "language_modelling",
     "qa": "qa",
     "summarization": "summarization",
 }
@@ -50,6 +53,12 @@ def task_module(task_name: str, name: str) -> ModuleType:
 def has_module(task_name: str, name: str) -> bool:
     """True if the folder of a task has this module; False for a task that is not in the table."""
     return task_name in TASKS and bool(find_spec(f"tagloop.tasks.{TASKS[task_name]}.{name}"))
+
+
+def sample_defaults(task_name: str) -> dict[str, object]:
+    """The defaults of a run without data and model, by the names of the options."""
+    own = task_module(task_name, "options")
+    return own.SAMPLE_DEFAULTS | getattr(own, "OWN_SAMPLE_DEFAULTS", {}).get(task_name, {})
 
 
 def task_of(folder: Path) -> str:

@@ -164,6 +164,7 @@ CHANGED = {  # another valid value for every option
     "label_column_name": "x", "task_name": "chunk", "label_scheme": "IOB2", "labels_file": "x",
     "misaligned": "drop", "validation_split_percentage": 7, "block_size": 16, "append_eos": False,
     "keep_linebreaks": False, "mlm_probability": 0.2, "line_by_line": True, "doc_stride": 5,
+    "mean_noise_span_length": 2.0,
     "version_2_with_negative": True, "null_score_diff_threshold": 0.5, "n_best_size": 3,
     "max_answer_length": 5, "static_shapes": 4, "summary_column": "x", "source_prefix": "x",
     "max_source_length": 9, "max_target_length": 9, "val_max_target_length": 9,

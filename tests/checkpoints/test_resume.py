@@ -54,7 +54,8 @@ CASES = {
         ("ner", "whole", "evaluated"), ("ner", "whole", "not evaluated"),
         ("ner", "accumulated", "evaluated"), ("ner", "accumulated", "not evaluated"),
         ("classification", "accumulated", "evaluated"), ("qa", "accumulated", "evaluated"),
-        ("mlm", "accumulated", "evaluated"), ("summarization", "accumulated", "evaluated"),
+        ("mlm", "accumulated", "evaluated"), ("t5_mlm", "accumulated", "evaluated"),
+        ("summarization", "accumulated", "evaluated"),
     )
 }  # fmt: skip
 
@@ -63,7 +64,7 @@ STOPS = [  # two after every update, the others where an epoch begins or ends, a
     (case, stop_after)
     for number, case in enumerate(CASES)
     for stop_after in (range(1, 13) if number in (0, 2) else (1, 5, 6, 7, 12))
-    if stop_after == 5 or "summarization" not in case
+    if stop_after == 5 or not any(task in case for task in ("t5_mlm", "summarization"))
 ]
 
 

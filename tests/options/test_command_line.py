@@ -21,7 +21,7 @@ from tagloop.options.marks import About
 from tagloop.options.page import options_page
 from tagloop.options.reading.suggestions import SPELLINGS
 from tagloop.options.settle import SETTLED, settle
-from tagloop.tasks import TASKS, task_module
+from tagloop.tasks import TASKS, sample_defaults, task_module
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
 TRAIN_AND_VALIDATION = [*DATA, "--validation_file", "b.json"]
@@ -540,7 +540,8 @@ def test_an_option_of_another_task_is_refused_and_an_own_one_taken(name, task):
         float | None: "0.5",
     }
     value = kinds.get(FIELDS[name].type, "x")
-    value = {"label_scheme": "IO", "misaligned": "drop", "stride": "3"}.get(name, value)
+    others = {"label_scheme": "IO", "misaligned": "drop", "mean_noise_span_length": "2.0"}
+    value = (others | {"stride": "3"}).get(name, value)
     argv = [f"--task_name={task}", f"--{name}={value}"]
     if task in tasks_of(name):
         assert str(getattr(parse_config(argv), name)).lower() == value.lower()
@@ -570,7 +571,7 @@ def test_an_option_has_one_definition():
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_brings_its_defaults_of_the_sample(task):
     sample = parse_config([f"--task_name={task}"])
-    for name, value in task_module(task, "options").SAMPLE_DEFAULTS.items():
+    for name, value in sample_defaults(task).items():
         assert getattr(sample, name) == value
 
 

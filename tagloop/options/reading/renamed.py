@@ -156,6 +156,7 @@ _ANSWERS = {
         "val_set valid valid_data valid_file valid_path valid_set valid_subset validation "
         "validation_data validation_path"
     ),
+    "not needed: the script never read it": ("train_ref_file validation_ref_file"),
     "here --test_file": ("test_data test_data_file test_dataset test_path test_set testfile"),
     "here --predict_file; predict.py tags running text": (
         "infer_file inference_file predict_data predict_input predict_path prediction_file "

@@ -9,10 +9,10 @@ from tagloop.outcome.record import Outcome
 from tagloop.pages.answers import Answers
 from tagloop.pages.page import LONGEST
 from tagloop.pages.sentences import Sentence
-from tagloop.tasks.language_modelling.options import CAUSAL
+from tagloop.tasks.language_modelling.options import CAUSAL, SPANS
 from tagloop.tasks.language_modelling.texts import read_texts
 
-OUTPUTS = ("loss", "right", "targets", "text")
+OUTPUTS = ("loss", "right", "targets")
 
 
 @dataclass(kw_only=True)
@@ -23,11 +23,14 @@ class TextAnswers(Answers):
         item: "text", or "block" where texts were joined.
         sums: float64 [num_texts, 3], number of targets, sum of their losses, right ones.
         baseline: perplexity of a model that knows only how often a sub-token is there, or None.
+        prefix: what the names of the scores of these targets begin with: "text_" where sentinels
+            and ends are left out, else "".
     """
 
     item: str
     sums: np.ndarray
     baseline: float | None
+    prefix: str
 
 
 def read_answers(outcome: Outcome) -> TextAnswers | None:
@@ -39,13 +42,17 @@ def read_answers(outcome: Outcome) -> TextAnswers | None:
     if outcome.predictions is None:
         return None
     split, fingerprint, outputs = outcome.predictions
-    if not _fits(outcome.predictions):
+    prefix = "text_" if outcome.config.task_name == SPANS else ""
+    if not _fits(outcome.predictions, prefix):
         outcome.notes.append("predictions.npz does not hold the losses of texts")
         return None
     config = outcome.config
     in_blocks = bool(config.block_size) if config.task_name == CAUSAL else not config.line_by_line
     sums = np.stack(
-        [np.bincount(outputs["text"], outputs[name]) for name in ("targets", "loss", "right")],
+        [
+            np.bincount(outputs["text"], outputs[prefix + name])
+            for name in ("targets", "loss", "right")
+        ],
         axis=1,
     )
     known = np.flatnonzero(sums[:, 0]).tolist()
@@ -62,17 +69,17 @@ def read_answers(outcome: Outcome) -> TextAnswers | None:
                 f"the {split} data is another one now than what was predicted: there are no scores"
             )
             return None
-    prefix = "test" if split == "test" else "eval"
     answers = TextAnswers(
         split=split,
         sentences=[],
         rows=known,
         score=None,
-        logged_score="accuracy",
+        logged_score=f"{prefix}accuracy",
         spans_are_parts=False,
         item="block" if in_blocks else "text",
         sums=sums[known],
-        baseline=outcome.results.get(f"{prefix}_unigram_perplexity"),
+        baseline=outcome.results.get(f"{'test' if split == 'test' else 'eval'}_unigram_perplexity"),
+        prefix=prefix,
     )
     for number in known:
         text = texts.splits[split][number]["text"] if texts else ""
@@ -80,9 +87,10 @@ def read_answers(outcome: Outcome) -> TextAnswers | None:
     return answers if known else None
 
 
-def _fits(predictions: Predictions) -> bool:
+def _fits(predictions: Predictions, prefix: str) -> bool:
     """True if the outputs are those of a language model, one of each for every row."""
-    outputs = [predictions.outputs.get(name) for name in OUTPUTS]
+    names = [*(prefix + name for name in OUTPUTS), "text"]
+    outputs = [predictions.outputs.get(name) for name in names]
     if any(values is None or len(values) != len(outputs[0]) for values in outputs):
         return False
     numbers = outputs[1:]

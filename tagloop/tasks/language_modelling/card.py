@@ -1,9 +1,14 @@
 """The facts for the model card of a language model."""
 
 from tagloop.tasks.card_facts import CardFacts
-from tagloop.tasks.language_modelling.options import CAUSAL
+from tagloop.tasks.language_modelling.options import CAUSAL, SPANS
 
-METRICS = {"perplexity": "perplexity", "accuracy": "accuracy"}
+METRICS = {
+    "perplexity": "perplexity",
+    "accuracy": "accuracy",
+    "text_perplexity": "perplexity",
+    "text_accuracy": "accuracy",
+}
 PIPELINES = {True: "text-generation", False: "fill-mask"}
 
 
@@ -14,6 +19,8 @@ def describe_card(task_name: str, mask_token: str | None, sizes: dict[str, str])
         mask_token: what stands for a gap; only a model that fills gaps has one.
         sizes: for every split what was read of it, in words.
     """
+    if task_name == SPANS:
+        return _describe_span_card(sizes)
     is_causal = task_name == CAUSAL
     pipeline = PIPELINES[is_causal]
     text = "It rained" if is_causal else f"It rained {mask_token} day."
@@ -38,4 +45,28 @@ def describe_card(task_name: str, mask_token: str | None, sizes: dict[str, str])
         metrics=METRICS,
         sizes=sizes,
         note=note,
+    )
+
+
+def _describe_span_card(sizes: dict[str, str]) -> CardFacts:
+    return CardFacts(
+        title="Fills the gaps of a text with several words",
+        pipeline_tag="text2text-generation",
+        usage=[
+            "```python",
+            "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+            "",
+            "tokenizer = AutoTokenizer.from_pretrained({model})",
+            "model = AutoModelForSeq2SeqLM.from_pretrained({model})",
+            'inputs = tokenizer("It rained <extra_id_0> day.", return_tensors="pt")',
+            "print(tokenizer.decode(model.generate(**inputs)[0]))",
+            "```",
+            "",
+            "In this project: `python predict.py {folder} --text 'It rained <extra_id_0> day.'`",
+            "",
+        ],
+        metrics=METRICS,
+        sizes=sizes,
+        note="Perplexity and accuracy are those of all targets, sentinels and ends included. The "
+        "scores whose names begin with text_ are those of the hidden sub-tokens alone.",
     )

@@ -14,7 +14,9 @@ from tagloop.data.tables import open_table
 from tagloop.models.tokenizers import longest_input, tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
-from tagloop.tasks.language_modelling.options import CAUSAL
+from tagloop.tasks.language_modelling.noise import noise_of
+from tagloop.tasks.language_modelling.options import CAUSAL, SPANS
+from tagloop.tasks.language_modelling.special_tokens import missing_token
 from tagloop.tasks.language_modelling.texts import choose_columns
 
 LONGEST_SHOWN = 500  # characters of an example
@@ -71,9 +73,10 @@ class LanguageSurvey(Survey):
         rows = self.rows("train") if "train" in self.totals else ()
         words = (row.text.split() for row in rows)
         self.tokenizer = tokenizer_at_hand(self.config, words, self.report.fact, pre_split=False)
-        is_masked = self.config.task_name != CAUSAL
-        if is_masked and self.tokenizer is not None and self.tokenizer.mask_token_id is None:
-            self.report.problem("tokenizers without a mask token", self.tokenizer.name_or_path)
+        if self.tokenizer is None or self.config.uses_sample_model:
+            return
+        if missing := missing_token(self.config.task_name, self.tokenizer):
+            self.report.problem(f"tokenizers without {missing[0]}", self.tokenizer.name_or_path)
 
     def look_at(self, stored: str, split: str, counts: SplitCounts, row: TextRow) -> None:
         if not row.text.strip():
@@ -101,6 +104,8 @@ class LanguageSurvey(Survey):
         text = f"{lengths.sum(dtype=np.int64):,} sub-tokens: {np.median(lengths):.0f} in a text "
         self.report.fact("", text + f"(median), {lengths.max():,} in the longest")
         limit = self.config.max_length or longest_input(self.tokenizer)
+        if limit is not None and self.config.task_name == SPANS:
+            limit = noise_of(self.config).longest_row(limit)
         in_blocks = self.config.block_size or not (
             self.config.line_by_line or self.config.task_name == CAUSAL
         )

@@ -39,14 +39,14 @@ class Cutting(NamedTuple):
         length: sub-tokens of a row, at most.
         in_blocks: True joins all texts and cuts them into blocks; the last one may be shorter.
         with_special: True gives every row of a long text special tokens of its own. False cuts
-            the sub-tokens of the whole text.
+            the sub-tokens of the whole text. None leaves the special tokens of the tokenizer out.
         line_end: what is put behind every text.
         last_id: the id that is put behind the sub-tokens of every text; None: no id.
     """
 
     length: int
     in_blocks: bool = False
-    with_special: bool = False
+    with_special: bool | None = False
     line_end: str = ""
     last_id: int | None = None
 
@@ -105,7 +105,7 @@ class TextRows(SubTokenRows):
 
     def target_counts(self, num_ids: int) -> np.ndarray:
         """How often every id is, or may be, a target, int64 [num_ids]."""
-        raise NotImplementedError
+        return sum(np.bincount(part, minlength=num_ids) for part in self.parts())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,7 +131,7 @@ class CausalRows(TextRows):
 
     def target_counts(self, num_ids: int) -> np.ndarray:
         """How often every id is a target, int64 [num_ids]."""
-        counts = sum(np.bincount(part, minlength=num_ids) for part in self.parts())
+        counts = super().target_counts(num_ids)
         begins_anew = np.concatenate([[True], ~self.goes_on[:-1]])
         first = self.input_ids[self.offsets[:-1][begins_anew]]
         return counts - np.bincount(first, minlength=num_ids)
@@ -180,7 +180,7 @@ def encode_texts(
         "tokenizer": [tokenizers.__version__, tokenizer_digest(tokenizer)],
         "code": source_digest("tagloop.tasks.language_modelling.encoding"),
         # Blocks, and texts without special tokens in each row, are cut below, from the same arrays.
-        "encoder": [encoder.window, cutting.line_end, cutting.last_id],
+        "encoder": [encoder.window, cutting.line_end, cutting.last_id, encoder.is_bare],
     }
 
     def build(folder: Path) -> None:
@@ -249,6 +249,11 @@ class TextEncoder:
         is_cut = self.cutting.with_special and not self.cutting.in_blocks
         return self.cutting.length if is_cut else None
 
+    @property
+    def is_bare(self) -> bool:
+        """True if the tokenizer adds no special tokens."""
+        return self.cutting.with_special is None
+
     def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
         """The pieces of some texts. A blank text without a line end has no piece.
 
@@ -260,6 +265,7 @@ class TextEncoder:
             text + self.cutting.line_end for text, keep in zip(texts, is_kept, strict=True) if keep
         ]
         cut = {} if self.window is None else {"truncation": True, "max_length": self.window}
+        cut["add_special_tokens"] = not self.is_bare
         encodings = self.tokenizer(kept, **cut, verbose=False).encodings if kept else []
         pieces = [[each.ids, *(more.ids for more in each.overflowing)] for each in encodings]
         if self.cutting.last_id is not None:

@@ -71,7 +71,7 @@ class MaskedRows(TextRows):
 
     def target_counts(self, num_ids: int) -> np.ndarray:
         """How often every id may be hidden, int64 [num_ids]."""
-        counts = sum(np.bincount(part, minlength=num_ids) for part in self.parts())
+        counts = super().target_counts(num_ids)
         counts[: len(self.is_special)][self.is_special] = 0
         return counts
 
@@ -88,9 +88,7 @@ class MaskedRows(TextRows):
         may_hide = (batch["attention_mask"] == 1) & ~self.is_special[original]
         number = num_targets(may_hide.sum(1), self.probability)
         where = hash_positions(self.draw, rows, original.shape[1], 0)
-        where[~may_hide] = np.iinfo(np.uint64).max
-        rank = where.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-        is_target = rank < number[:, None] * (len(ids) > 0)
+        is_target = choose(where, may_hide, number * (len(ids) > 0))
         batch["labels"] = np.where(is_target, original, IGNORE_INDEX)
         action = shares(hash_positions(self.draw, rows, original.shape[1], 1))
         drawn = hash_positions(self.draw, rows, original.shape[1], 2)
@@ -110,6 +108,22 @@ def num_targets(counts: np.ndarray, probability: float) -> np.ndarray:
     """
     share = np.floor(counts * probability + 0.5).astype(np.int64)
     return np.minimum(np.maximum(share, 1), counts)
+
+
+def choose(hashes: np.ndarray, may_be: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Choose the positions of each row that have the smallest hashes.
+
+    Args:
+        hashes: uint64 [rows, columns].
+        may_be: bool [rows, columns], the positions that may be chosen.
+        number: int64 [rows], how many; at most as many as may be chosen.
+
+    Returns:
+        bool [rows, columns].
+    """
+    hashes = np.where(may_be, hashes, np.iinfo(np.uint64).max)
+    rank = hashes.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+    return rank < number[:, None]
 
 
 def hash_positions(

@@ -6,7 +6,7 @@ from typing import Any
 
 from tagloop.options.marks import option
 
-CAUSAL, MASKED = "clm", "mlm"
+CAUSAL, MASKED, SPANS = "clm", "mlm", "t5_mlm"
 DEFAULTS = {"validation_split_percentage": 5}  # as in transformers' scripts
 # The sample is small, and a model from scratch needs a higher learning rate than fine-tuning.
 SAMPLE_DEFAULTS = {
@@ -16,6 +16,10 @@ SAMPLE_DEFAULTS = {
     "num_warmup_steps": 0.1,
     "line_by_line": True,
     "mlm_probability": 0.3,  # With more targets a short training learns more.
+}
+OWN_SAMPLE_DEFAULTS = {
+    # A T5 from scratch learns slowly. Of long spans it learns more, as it sees how they begin.
+    SPANS: {"learning_rate": 3e-3, "mlm_probability": 0.5, "mean_noise_span_length": 8.0},
 }
 EXPORT_FORMATS = ()
 
@@ -52,14 +56,21 @@ class Options:
         about="data",
         above=0,
         below=1,
-        tasks=(MASKED,),
+        tasks=(MASKED, SPANS),
+    )
+    mean_noise_span_length: float = option(
+        3.0,
+        "Mean number of sub-tokens of a hidden span.",
+        about="data",
+        least=1,
+        tasks=(SPANS,),
     )
     line_by_line: bool = option(
         False,
         "Every text is a row of its own; else all texts are joined and cut into rows of "
         "--max_seq_length sub-tokens.",
         about="data",
-        tasks=(MASKED,),
+        tasks=(MASKED, SPANS),
     )
 
 

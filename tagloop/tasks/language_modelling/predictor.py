@@ -4,18 +4,21 @@
     predictor(["It rained"])[0].values  # {"generated_text": "It rained all day."}
 
 The answers are those of transformers' pipelines "text-generation", with the most probable sub-token
-at every step, and "fill-mask".
+at every step, and "fill-mask"; a T5 fills sentinels with what `generate` gives.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from tagloop.data.documents.reading import ContentReader, NamedValues, reader_of_columns
 from tagloop.errors import InputError
+from tagloop.models.generation import generate_ids
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.models.trained import (
@@ -26,11 +29,14 @@ from tagloop.models.trained import (
 )
 from tagloop.options.config import Config
 from tagloop.tasks import task_of
-from tagloop.tasks.language_modelling.options import CAUSAL
+from tagloop.tasks.language_modelling.language_model import HEADS
+from tagloop.tasks.language_modelling.options import CAUSAL, MASKED, SPANS
+from tagloop.tasks.language_modelling.special_tokens import SENTINEL, find_sentinels, missing_token
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
 SPLITS_WORDS = False
 NEW_TOKENS = 50  # Sub-tokens that are put behind a text, at most.
+IS_SENTINEL = re.compile(SENTINEL.format(r"\d+"))
 BEST = 5  # Words that are named for a gap.
 DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
 # The values in config.json that a training run of this task writes.
@@ -150,6 +156,64 @@ class Filling(Predictor):
         return answers
 
 
+class SpanFilling(Predictor):
+    """Gives every text with its sentinels filled as `sequence`; `more` has them as `fillings`.
+
+    A filling is empty if the model wrote nothing for this sentinel.
+    """
+
+    @cached_property
+    def sentinels(self) -> dict[int, str]:
+        """The names of the sentinels by their ids."""
+        ids = find_sentinels(self.tokenizer).tolist()
+        return {token_id: SENTINEL.format(number) for number, token_id in enumerate(ids)}
+
+    def _encode(self, text: str) -> list[int]:
+        """The first sub-tokens of a text, and the end."""
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        return [*ids[: self.max_length - 1], self.tokenizer.eos_token_id]
+
+    def _answer(self, rows: Tensor, texts: list[str]) -> list[NamedValues]:
+        written = generate_ids(
+            self.model,
+            {"input_ids": rows, "attention_mask": torch.ones_like(rows)},
+            num_examples=len(rows),
+            max_new_tokens=NEW_TOKENS + rows.shape[1],
+            num_beams=1,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        answers = []
+        for text, ids in zip(texts, written.tolist(), strict=True):
+            spans, fillings = self._spans_of(ids), []
+
+            def fill(sentinel: re.Match, spans=spans, fillings=fillings) -> str:
+                fillings.append(spans.get(sentinel[0], ""))
+                return fillings[-1]
+
+            sequence = IS_SENTINEL.sub(fill, text)
+            answers.append(NamedValues({"sequence": sequence}, {"fillings": fillings}))
+        return answers
+
+    def _spans_of(self, ids: list[int]) -> dict[str, str]:
+        """What a model wrote behind every sentinel, up to another one or to the end.
+
+        What stands behind a sentinel that is written again belongs to the same gap.
+        """
+        spans: dict[str, list[int]] = {}
+        span: list[int] = []
+        for token_id in ids:
+            if token_id == self.tokenizer.eos_token_id:
+                break
+            if token_id in self.sentinels:
+                span = spans.setdefault(self.sentinels[token_id], [])
+            else:
+                span.append(token_id)
+        return {
+            sentinel: self.tokenizer.decode(span, skip_special_tokens=True).strip()
+            for sentinel, span in spans.items()
+        }
+
+
 def batches_of_one_length(lengths: list[int], size: int) -> Iterator[list[int]]:
     """Batches of numbers of texts of one length, so that no text is padded.
 
@@ -197,19 +261,18 @@ def load_predictor(
     """
     folder = Path(folder)
     task_name, record = task_of(folder), read_record(folder, RECORD)
-    is_causal = task_name == CAUSAL
-    auto_class = AutoModelForCausalLM if is_causal else AutoModelForMaskedLM
-    model = load_trained(folder, auto_class, head="LM", targets="sub-tokens")
+    auto_class, head = HEADS[task_name], "ConditionalGeneration" if task_name == SPANS else "LM"
+    model = load_trained(folder, auto_class, head=head, targets="sub-tokens")
     config = Config(model_name_or_path=str(folder), task_name=task_name)
     tokenizer = load_tokenizer(config, [], pre_split=False)
-    if not is_causal and tokenizer.mask_token_id is None:
-        raise InputError(f"{folder}: the tokenizer has no mask token, so a text can have no gaps")
+    if missing := missing_token(task_name, tokenizer):
+        raise InputError(f"{folder}: the tokenizer lacks {missing[0]}: a text can have no gaps")
     limit = max_input_length(config, auto_class, model.config, tokenizer)
-    kind = Continuation if is_causal else Filling
+    kind = {CAUSAL: Continuation, MASKED: Filling, SPANS: SpanFilling}[task_name]
     return kind(
         model.to(choose_device(device)),
         tokenizer,
-        max_length=limit if is_causal else min(record.get("max_length") or limit, limit),
+        max_length=limit if task_name == CAUSAL else min(record.get("max_length") or limit, limit),
         batch_size=batch_size,
         mixed_precision=mixed_precision,
     )

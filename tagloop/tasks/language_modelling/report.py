@@ -7,7 +7,7 @@ from tagloop.pages.sentences import bucket, buckets
 from tagloop.pages.statistics import interval, resample
 from tagloop.tasks.language_modelling.answers import TextAnswers
 
-CURVES = ("accuracy",)  # scores of evaluations that are drawn over updates
+CURVES = ("accuracy", "text_accuracy")  # scores of evaluations that are drawn over updates
 MOST_TEXTS = 25
 FEWEST_TARGETS = 5  # The mean loss of a text with fewer targets is mostly chance.
 EDGES = (1, 6, 11, 21, 51, 101, 501)  # of numbers of targets
@@ -33,7 +33,7 @@ def _scores(answers: TextAnswers) -> Section:
     ):
         low, high = (format(end, shape) for end in interval(values))
         shown = "too few for an interval" if low == high else f"95%: {low}–{high}"
-        cards.append((name, format(float(value), shape), shown))
+        cards.append((f"{answers.prefix}{name}", format(float(value), shape), shown))
     if answers.baseline is not None:
         why = "knows only how often a sub-token is there"
         cards.append(("perplexity of a unigram", f"{answers.baseline:.4g}", why))
@@ -43,6 +43,8 @@ def _scores(answers: TextAnswers) -> Section:
         f"Of {answers.where}. 95% of the scores of resampled {answers.item}s lie in the interval "
         f"({len(drawn):,} bootstrap samples)."
     )
+    if answers.prefix:
+        text += " Sentinels and ends are no targets here, as they are easy to predict."
     return Section("Scores", text, [Cards(cards)])
 
 

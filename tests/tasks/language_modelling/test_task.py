@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from launches import read_json
 from transformers import (
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BertConfig,
     DataCollatorForLanguageModeling,
@@ -23,12 +25,13 @@ import train_loop
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
 from tagloop.sample.corpus import build_sample_texts
-from tagloop.sample.model import begin_with_cls, build_sample_tokenizer
+from tagloop.sample.model import add_sentinels, begin_with_cls, build_sample_tokenizer
 from tagloop.tasks.language_modelling.predictor import load_predictor
 from tagloop.training.losses import UnreadLosses
 from tagloop.training.optim import parameter_groups
 
 TEXTS = [row["text"] for row in build_sample_texts()["train"][:120]]
+FIRST, SECOND = "<extra_id_0>", "<extra_id_1>"
 SHORT = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
 NARROW = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
@@ -38,9 +41,12 @@ NARROW = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Folders of a decoder and an encoder without dropout: a configuration and a tokenizer."""
+    """Folders of models without dropout: a configuration and a tokenizer.
+
+    The tokenizer of "t5" has no sentinels, and that of "few" has two.
+    """
     folder = tmp_path_factory.mktemp("models")
-    for name in ("decoder", "encoder", "t5"):
+    for name in ("decoder", "encoder", "t5", "spans", "few"):
         tokenizer = build_sample_tokenizer(map(str.split, TEXTS))
         tokenizer.model_max_length = 64
         if name == "decoder":
@@ -51,8 +57,15 @@ def models(tmp_path_factory):
         elif name == "encoder":
             rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
             config = BertConfig(vocab_size=len(tokenizer), **NARROW, **rates)
-        else:
+        elif name == "t5":
             config = T5Config(vocab_size=len(tokenizer), d_model=16, d_ff=16, num_layers=1)
+        else:
+            add_sentinels(tokenizer, 2 if name == "few" else 20)
+            config = T5Config(
+                vocab_size=len(tokenizer), d_model=32, d_ff=64, d_kv=16, num_heads=2, num_layers=2,
+                dropout_rate=0.0, decoder_start_token_id=0, pad_token_id=0,
+                eos_token_id=3,
+            )  # fmt: skip
         config.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     return folder
@@ -75,6 +88,8 @@ CASES = {
     "clm a text a row": ("decoder", ["--task_name=clm"]),
     "mlm in blocks": ("encoder", ["--task_name=mlm", "--max_seq_length=24"]),
     "mlm line by line": ("encoder", ["--task_name=mlm", "--line_by_line"]),
+    "t5_mlm in blocks": ("spans", ["--task_name=t5_mlm", "--max_seq_length=24"]),
+    "t5_mlm line by line": ("spans", ["--task_name=t5_mlm", "--line_by_line"]),
 }
 
 
@@ -89,7 +104,7 @@ def test_the_losses_of_20_updates_are_those_of_transformers(case, models, tmp_pa
     )  # fmt: skip
     accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
     run = train_loop.build(config, accelerator, tmp_path / "run", None)
-    assert bool(run.packing) == ("block" not in case)
+    assert bool(run.packing) == ("block" not in case and name != "spans")
     model = copy.deepcopy(run.model)
     optimizer = torch.optim.AdamW(parameter_groups(model, weight_decay=0.0), lr=1e-3, fused=True)
     schedule = get_scheduler("linear", optimizer, 0, 20)
@@ -115,6 +130,9 @@ def test_the_losses_of_20_updates_are_those_of_transformers(case, models, tmp_pa
             ids = update.example_ids
             if name == "encoder":  # with our masks
                 batch = drawn.collate(ids)
+            elif name == "spans":  # with our spans; T5 makes the decoder's inputs of the labels
+                batch = drawn.collate(ids)
+                del batch["decoder_input_ids"]
             else:
                 offsets = examples.offsets
                 rows = [examples.input_ids[offsets[i] : offsets[i + 1]].tolist() for i in ids]
@@ -131,13 +149,15 @@ def test_the_losses_of_20_updates_are_those_of_transformers(case, models, tmp_pa
 
 @pytest.fixture(scope="module")
 def trained(models, tmp_path_factory):
-    """Folders of a small decoder and a small encoder that were trained for a few updates."""
+    """Folders of a small decoder, encoder and T5 that were trained for a few updates."""
     folder = tmp_path_factory.mktemp("trained")
     data = write_texts(folder / "train.jsonl", TEXTS)
     long = " ".join(TEXTS[:12])
     test = write_texts(folder / "test.jsonl", ["", *TEXTS[:5], " ", long, "so"])
-    for name, task in (("decoder", "clm"), ("encoder", "mlm")):
-        rows = ["--line_by_line"] if task == "mlm" else []
+    for name, task in (("decoder", "clm"), ("encoder", "mlm"), ("spans", "t5_mlm")):
+        rows = [] if task == "clm" else ["--line_by_line"]
+        if task == "t5_mlm":  # It learns slowly, so it gets few texts.
+            data = write_texts(folder / "few.jsonl", TEXTS[:2] * 120)
         train_loop.main(
             arguments(folder, models / name, data, f"--task_name={task}", *rows,
                       f"--test_file={test}", "--num_train_epochs=2", "--learning_rate=1e-2",
@@ -146,7 +166,7 @@ def trained(models, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["decoder", "encoder"])
+@pytest.mark.parametrize("name", ["decoder", "encoder", "spans"])
 def test_every_text_has_a_line_and_the_lines_make_the_scores(name, trained):
     folder = trained / name
     header, *lines = (folder / "predictions.tsv").read_text().splitlines()
@@ -200,10 +220,59 @@ def test_the_encoder_fills_gaps_as_the_pipeline_does(trained):
     assert answers[2].values == {"sequence": "no gap", "score": None}
 
 
+def test_a_t5_fills_sentinels_with_what_generate_writes(trained):
+    folder = trained / "spans"
+    texts = [f"The {FIRST} won {SECOND} .", f"{SECOND} rose {FIRST}", "no gap", f"It {FIRST}"]
+    answers = load_predictor(folder)(texts)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    for text, answer in zip(texts, answers, strict=True):
+        inputs = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+        assert inputs.input_ids[0, -1] == tokenizer.eos_token_id
+        (ids,) = model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=100)
+        theirs = tokenizer.decode(ids).split("[SEP]")[0]
+        spans = {
+            sentinel: " ".join("".join(re.findall(f"{sentinel}([^<]*)", theirs)).split())
+            for sentinel in (FIRST, SECOND)
+        }
+        assert answer.more["fillings"] == [spans[name] for name in re.findall("<.*?>", text)]
+        assert answer.values["sequence"] == re.sub("<.*?>", lambda m, s=spans: s[m[0]], text)
+    assert any(answers[0].more["fillings"]), "else equal answers say little"
+
+
+def test_text_scores_are_those_of_the_hidden_sub_tokens_alone(trained):
+    folder = trained / "spans"
+    config = parse_config(
+        ["--task_name=t5_mlm", "--line_by_line", f"--model_name_or_path={folder}", "--do_predict",
+         f"--test_file={trained / 'test.jsonl'}"]
+    )  # fmt: skip
+    examples = train_loop.load_task(config, pad_to_multiple_of=1).examples["test"]
+    batch = examples.collate(np.arange(len(examples)))
+    with torch.no_grad():
+        logits = AutoModelForSeq2SeqLM.from_pretrained(folder)(**batch).logits
+    names = AutoTokenizer.from_pretrained(folder).convert_ids_to_tokens
+    labels = batch["labels"].flatten()
+    is_text = torch.tensor(
+        [i >= 0 and not names(i).startswith(("<extra_id_", "[SEP]")) for i in labels.tolist()]
+    )
+    logits, labels = logits.flatten(0, 1)[is_text], labels[is_text]
+    results = read_json(folder / "test_results.json")
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert results["test_text_perplexity"] == pytest.approx(math.exp(loss), rel=1e-4)
+    right = (logits.argmax(-1) == labels).float().mean().item()
+    assert results["test_text_accuracy"] == pytest.approx(right)
+    assert 0 < right < results["test_accuracy"], "sentinels are easier"
+
+
+KINDS = (
+    ("decoder", "text-generation"), ("encoder", "fill-mask"), ("spans", "text2text-generation"),
+)  # fmt: skip
+
+
 def test_the_report_and_the_card_of_a_language_model(trained):
     from report import main as report
 
-    for name, kind in (("decoder", "text-generation"), ("encoder", "fill-mask")):
+    for name, kind in KINDS:
         card = (trained / name / "README.md").read_text()
         assert f"pipeline_tag: {kind}" in card
         assert "perplexity" in card
@@ -223,6 +292,13 @@ BAD = {
     "labels": ("decoder", ["--task_name=clm", "--label_column_name=a"], "--label_column_name"),
     "a block and a row": (
         "decoder", ["--task_name=clm", "--block_size=8", "--max_length=8"], "give one of them",
+    ),
+    "a decoder for spans": ("decoder", ["--task_name=t5_mlm"], "no sentinels"),
+    "no sentinels": ("t5", ["--task_name=t5_mlm"], "no sentinels"),
+    "too few sentinels": ("few", ["--task_name=t5_mlm"], "needs 3 sentinels"),
+    "a T5 for mlm": ("spans", ["--task_name=mlm"], "AutoModelForMaskedLM for t5"),
+    "short spans": (
+        "spans", ["--task_name=t5_mlm", "--mean_noise_span_length=0.5"], "must be at least 1",
     ),
     "another task": ("decoder", ["--task_name=clm", "--mlm_probability=0.2"], "is for mlm"),
     "a column": ("decoder", ["--task_name=clm", "--text_column_name=b"], "there are text"),
@@ -254,6 +330,22 @@ def test_a_tokenizer_without_a_mask_token_and_texts_without_words_are_refused(mo
             train_loop.main(arguments(tmp_path, models / model, blank, f"--task_name={task}"))
 
 
+def test_spans_need_an_encoder_decoder_and_a_tokenizer_with_an_end(models, tmp_path):
+    data = write_texts(tmp_path / "train.jsonl", TEXTS[:20])
+    given = ["--task_name=t5_mlm", f"--train_file={data}", f"--output_dir={tmp_path / 'run'}"]
+    for model in ("encoder", "decoder"):
+        with pytest.raises(InputError, match=r"no AutoModelForSeq2SeqLM for (bert|gpt2)$"):
+            train_loop.main(
+                [*given, f"--config_name={models / model}", f"--tokenizer_name={models / 'spans'}"]
+            )
+    shutil.copytree(models / "spans", tmp_path / "endless")
+    path = tmp_path / "endless" / "tokenizer_config.json"
+    path.write_text(json.dumps({k: v for k, v in read_json(path).items() if k != "eos_token"}))
+    endless = [f"--{name}={tmp_path / 'endless'}" for name in ("config_name", "tokenizer_name")]
+    with pytest.raises(InputError, match="no end-of-text token"):
+        train_loop.main([*given, *endless])
+
+
 def test_the_first_rows_validate_without_a_validation_file(models, tmp_path, capfd):
     data = tmp_path / "train.txt"
     data.write_text("".join(f"{text}\n\n" for text in TEXTS))
@@ -282,12 +374,22 @@ def test_check_data_names_blank_rows_and_texts_in_two_splits(models, tmp_path, c
     assert "sub-tokens:" in said
     code = train_loop.cli(["--task_name=mlm", f"--train_file={dev}", "--check_data"])
     assert code == 0
+    for model, expected in (("t5", 1), ("spans", 0)):
+        code = train_loop.cli(
+            ["--task_name=t5_mlm", f"--train_file={dev}", "--check_data",
+             f"--tokenizer_name={models / model}"]
+        )  # fmt: skip
+        assert code == expected
+        assert ("tokenizers without sentinels" in capfd.readouterr().out) == bool(expected)
 
 
 SUITE = {  # what the examples' own tests give
     "clm": ["--block_size=128", "--num_train_epochs=2", "--logging_steps=2", "--eval_steps=2"],
     "mlm": ["--max_seq_length=128", "--num_train_epochs=1", "--logging_steps=2"],
-}
+    "t5_mlm": [
+        "--max_seq_length=128", "--num_train_epochs=2", "--logging_steps=2", "--eval_steps=2",
+    ],
+}  # fmt: skip
 
 
 @pytest.mark.slow
@@ -295,7 +397,8 @@ SUITE = {  # what the examples' own tests give
 def test_the_commands_of_the_examples_run(task, models, corpora, tmp_path):
     """With a model from scratch: the thresholds of the examples need pretrained weights."""
     text, model = corpora / "samples" / "sample_text.txt", tmp_path / "model"
-    shutil.copytree(models / {"clm": "decoder", "mlm": "encoder"}[task], model)
+    names = {"clm": "decoder", "mlm": "encoder", "t5_mlm": "spans"}
+    shutil.copytree(models / names[task], model)
     for name, values in (
         ("config.json", {"n_positions": 128, "max_position_embeddings": 128}),
         ("tokenizer_config.json", {"model_max_length": 128}),
@@ -313,13 +416,17 @@ def test_the_commands_of_the_examples_run(task, models, corpora, tmp_path):
     losses = [line["loss"] for line in metrics if "loss" in line]
     assert losses[-1] < losses[0], "it learns something"
     assert results["eval_perplexity"] == pytest.approx(math.exp(results["eval_loss"]), rel=1e-6)
-    if task == "clm":  # Nothing of the text is lost, line ends included.
-        config = parse_config([f"--task_name={task}", f"--config_name={model}", "--block_size=128",
+    if task != "mlm":  # Nothing of the text is lost; clm also keeps the line ends.
+        length, *_ = SUITE[task]
+        config = parse_config([f"--task_name={task}", f"--config_name={model}", length,
                                f"--tokenizer_name={model}", f"--train_file={text}",
                                "--validation_split_percentage=0"])  # fmt: skip
-        rows = train_loop.load_task(config, pad_to_multiple_of=1).examples["train"]
+        examples = train_loop.load_task(config, pad_to_multiple_of=1).examples["train"]
+        rows, end = (examples, "\n") if task == "clm" else (examples.texts, "")
         tokenizer = AutoTokenizer.from_pretrained(model)
         lines = text.read_text(encoding="utf-8").split("\n")[:-1]
-        expected = [i for line in lines for i in tokenizer(line + "\n").input_ids]
+        special = {"add_special_tokens": task == "clm"}
+        expected = [i for line in lines for i in tokenizer(line + end, **special).input_ids]
         assert rows.input_ids.tolist() == expected
-        assert set(rows.lengths[:-1].tolist()) == {128}
+        assert set(rows.lengths[:-1].tolist()) == {128 if task == "clm" else 141}
+        assert set(examples.output_lengths[:-1].tolist()) == {128 if task == "clm" else 29}
