@@ -13,6 +13,7 @@ from tagloop.options.reading.suggestions import SPELLINGS, answer_of, suggest, u
 from tagloop.options.reading.values import (
     describe_default,
     describe_values,
+    option_of_word,
     plain_type,
     read_value,
     show_value,
@@ -73,7 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _read_command_line(arguments: list[str]) -> dict[str, Any]:
     """Arguments -> values by name of the option."""
-    arguments, unknown = _take_foreign([_underscored(text) for text in arguments])
+    arguments = _name_options_of_words([_underscored(text) for text in arguments])
+    arguments, unknown = _take_foreign(arguments)
     known, rest = build_parser().parse_known_args(arguments)
     values, problems = _convert(vars(known))
     unknown += [unknown_option(text) for text in rest if text.startswith("--")]
@@ -82,6 +84,16 @@ def _read_command_line(arguments: list[str]) -> dict[str, Any]:
         unknown = [_stray_value(stray, arguments, rest[0])]
     _stop_on(unknown + problems)
     return values
+
+
+def _name_options_of_words(arguments: list[str]) -> list[str]:
+    """`--task translate` -> `--whisper_task translate`, where a spelling is shared by options."""
+    named = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        spelling, equals, value = argument.partition("=")
+        name = option_of_word(spelling, value if equals else following)
+        named.append(f"--{name}{equals}{value}" if name else argument)
+    return named
 
 
 def _take_foreign(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -155,7 +167,7 @@ def _read_file(path: str) -> dict[str, Any]:
     texts, problems = {}, []
     for key, value in read_config_file(path).items():
         option = _underscored(f"--{key}")
-        name = SPELLINGS.get(option)
+        name = SPELLINGS.get(option) or option_of_word(option, str(value))
         if name is None:
             problems.append(unknown_option(option))
         elif name == "config":

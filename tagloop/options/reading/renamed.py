@@ -287,7 +287,7 @@ _ANSWERS = {
         "loss_type"
     ),
     "is a worked edit of the loop, see docs/editing.md": (
-        "crf crf_lr freeze freeze_bert freeze_encoder freeze_layers layer_decay "
+        "crf crf_lr freeze freeze_bert freeze_layers layer_decay "
         "layerwise_lr_decay llrd lora peft use_crf use_lora"
     ),
     _ARCHITECTURE: (
