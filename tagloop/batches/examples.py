@@ -120,7 +120,8 @@ class SubTokenRows:
         if self.pad_to_max_length:
             return np.full_like(self.lengths, self.max_length)
         rounded = -(-self.lengths // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        return rounded.clip(max=self.max_length)  # The model may have no positions beyond it.
+        # The model may have no positions beyond the maximum. A decoder computes one cell at least.
+        return rounded.clip(min=1, max=self.max_length)
 
     @property
     def shapes(self) -> np.ndarray:

@@ -25,6 +25,7 @@ from torch import Tensor
 from tagloop.batches.examples import IGNORE_INDEX, Examples, to_tensors
 from tagloop.batches.plan import longest_first
 
+SEQUENCES = ("input_ids", "decoder_input_ids", "input_features")  # inputs; the last size: columns
 LONG = 1000  # At this row length attention costs about as much per cell as the rest of the model.
 
 
@@ -179,7 +180,7 @@ def build_micro_batch(
     inputs = examples.collate(ids)
     if packing is None or not (len(ids) or packing.shapes):
         labels = inputs.pop("labels")
-        columns = int(examples.padded_lengths[ids].max()) if len(ids) else 0
+        columns = sum(inputs[name].shape[-1] for name in SEQUENCES if name in inputs)
         return MicroBatch(ids, inputs, labels, None, len(ids) * columns)
     width = inputs["labels"].shape[1]
     # Without ids the only row is a stand-in, as long as its attention mask says.

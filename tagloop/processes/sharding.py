@@ -21,7 +21,8 @@ def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
     classes to shard are those of the launch file; if it names none, those that transformers names;
     if it names none either, those of the longest list of modules. A class that holds the input
     embedding is left out, because accelerate shards the embedding by itself, and torch refuses to
-    shard a weight twice.
+    shard a weight twice. Modules of one class that share the weight of the input embedding, as T5
+    has three, become one module for the same reason.
 
     Raises:
         InputError: the launch file names a class that the model does not have.
@@ -29,6 +30,10 @@ def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
     if accelerator.distributed_type != DistributedType.FSDP:
         return
     plugin, embedding = accelerator.state.fsdp_plugin, model.get_input_embeddings()
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is type(embedding) and child.weight is embedding.weight:
+                setattr(module, name, embedding)
     modules = list(model.modules())
     classes = {type(module).__name__ for module in modules}
     holders = {type(m).__name__ for m in modules if any(part is embedding for part in m.modules())}

@@ -200,7 +200,8 @@ class Task(Protocol):
 
         Args:
             model: the model without the wrapper for several processes, so that a task can call
-                `generate`.
+                `generate_ids` of tagloop/models/generation.py. The call is in the same autocast
+                context as the forward pass.
             batch: on the device, with a padded row for each example. A process without work gets
                 a batch without example ids and returns tensors of length 0.
             outputs, losses: the outputs of the model and the losses of the task for this batch.

@@ -49,7 +49,8 @@ def predict_share(
         for batch, outputs in forward_batches(model, task.examples[split], bar, accelerator.device):
             losses = task.losses(outputs, batch)
             loss_sums.append(losses.sum(dtype=precise_dtype(accelerator)))
-            predictions.append(task.predict(unwrapped, batch, outputs, losses, split))
+            with accelerator.autocast():  # generate() calls parts of the model without a wrapper.
+                predictions.append(task.predict(unwrapped, batch, outputs, losses, split))
     joined = {name: torch.cat([each[name] for each in predictions]) for name in predictions[0]}
     return Share(joined, torch.stack(loss_sums))
 
