@@ -15,6 +15,7 @@ from tagloop.files import replace_files
 
 PREDICTIONS_FILE = "predictions.npz"
 OUTPUT = "value_"  # With this prefix an output cannot have the name of another member.
+GENERATED = "ids"  # the name of generated sub-tokens
 ROUNDING = 1e-3  # A softmax in float32 may be larger than 1 by rounding.
 EPOCH = (1980, 1, 1, 0, 0, 0)  # All members have one date, so equal predictions are equal bytes.
 
@@ -26,7 +27,8 @@ class Predictions(NamedTuple):
         split: "test" or "validation".
         fingerprint: the hash of the rows of this split.
         outputs: arrays by name, [num_values] in the order of the split. A tagged split has one
-            value for every word, other splits have one value for every row.
+            value for every word, other splits have one value for every row. The output GENERATED
+            is [num_values, columns], a row of sub-tokens for every text that was generated.
     """
 
     split: str
@@ -60,7 +62,8 @@ def write_predictions_file(
     Args:
         split: the split that was predicted.
         fingerprint: the hash of the rows of the split.
-        outputs: numbers by name, [num_values] in the order of the rows.
+        outputs: numbers by name, [num_values] in the order of the rows; of GENERATED
+            [num_values, columns].
 
     Raises:
         OSError: the file cannot be written.
@@ -97,8 +100,9 @@ def read_predictions_file(folder: Path) -> tuple[Predictions | None, str]:
         outputs = {name.removeprefix(OUTPUT): values for name, values in members.items()}
         if not all(name.startswith(OUTPUT) for name in members):
             raise ValueError("another program wrote it")
-        if not all(values.ndim == 1 and values.dtype.kind in "if" for values in outputs.values()):
-            raise ValueError("it holds something else than numbers in a row")
+        for name, values in outputs.items():
+            if values.ndim != 1 + (name == GENERATED) or values.dtype.kind not in "if":
+                raise ValueError("it holds something else than numbers in a row")
     except Exception as error:  # A damaged archive raises errors of many kinds.
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         return None, f"{PREDICTIONS_FILE} cannot be read: {reason}"

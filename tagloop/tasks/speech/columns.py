@@ -116,7 +116,11 @@ def describe_audio(value: Any, place: str) -> dict[str, str]:
 
 def recording_of(cell: str) -> Recording:
     """The recording of a cell that RecordingReader wrote."""
-    facts = json.loads(cell)
+    return recording_of_facts(json.loads(cell))
+
+
+def recording_of_facts(facts: dict[str, str]) -> Recording:
+    """The recording of a cell as describe_audio describes it."""
     if "bytes" in facts:
         return Recording(facts["place"], base64.b64decode(facts["bytes"]))
     return Recording(f"{facts['place']}: {facts['path']}", Path(facts["path"]))

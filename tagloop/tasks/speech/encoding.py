@@ -25,6 +25,7 @@ from tagloop.files import sha256_of
 from tagloop.models.tokenizers import tokenizer_digest
 from tagloop.tasks.speech.columns import files_of, recording_of
 from tagloop.tasks.speech.sound import SCALE, read_sound
+from tagloop.tasks.speech.texts import shape_text
 
 AT_ONCE = 32  # recordings that are in memory at once
 # Several processes are used from this number of rows on; a process takes 3 s to start.
@@ -288,12 +289,6 @@ class TranscriptEncoder:
             "num_words": np.array(words, np.int32),
         }
         return arrays, {"empty": sum(not text.strip() for text in known)}
-
-
-def shape_text(text: str, lower_case: bool) -> str:
-    """A transcript as the model learns it and as it is compared: without blanks at its ends."""
-    text = text.strip()
-    return text.lower() if lower_case else text
 
 
 def encode_texts(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSpeechSeq2Seq,
@@ -39,7 +40,6 @@ from tagloop.tasks.speech.encoding import (
     RecordingRows,
     load_sounds,
     load_transcripts,
-    shape_text,
 )
 from tagloop.tasks.speech.prompts import (
     check_extractor,
@@ -50,6 +50,7 @@ from tagloop.tasks.speech.prompts import (
     suppressed_ids,
 )
 from tagloop.tasks.speech.scores import character_errors, normalize, rate_of, word_errors
+from tagloop.tasks.speech.texts import decode_texts, shape_text
 from tagloop.tasks.task import (
     LOSS,
     Metric,
@@ -142,7 +143,10 @@ class Speech(TokenizerTask):
         losses: Tensor,
         split: str,
     ) -> dict[str, Tensor]:
-        """The generated sub-tokens: `ids`, int32 [num_examples, max_new_tokens]."""
+        """`ids`, int32 [num_examples, max_new_tokens], the generated sub-tokens; and `row`, int32.
+
+        `row` is the number of the recording's row in the split.
+        """
         ids = generate_ids(
             model,
             {"input_features": batch.inputs["input_features"]},
@@ -151,7 +155,8 @@ class Speech(TokenizerTask):
             num_beams=self.config.num_beams,
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        return {"ids": ids}
+        rows = self.examples[split].rows[batch.example_ids].astype(np.int32)
+        return {"ids": ids, "row": torch.from_numpy(rows).to(ids.device)}
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
         """Error rates as fractions; see scores.py.
@@ -248,16 +253,6 @@ class Speech(TokenizerTask):
     def card(self) -> CardFacts:
         sizes = {name: text for name, text in self.describe() if name in self.examples}
         return describe_card(sizes, lower_case=self.config.do_lower_case)
-
-
-def decode_texts(tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> list[str]:
-    """The texts of generated sub-tokens, without prompt and end, each on one line.
-
-    Args:
-        ids: int [num_texts, columns].
-    """
-    texts = tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)
-    return [" ".join(text.split()) for text in texts]
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Speech:
