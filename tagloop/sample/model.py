@@ -134,7 +134,7 @@ def build_sample_whisper_tokenizer(texts: Iterable[str]) -> WhisperTokenizer:
         merges=merges,
         pad_token=special[0],
         extra_special_tokens=special[1:],
-        model_max_length=64,
+        model_max_length=448,
     )
 
 
@@ -155,7 +155,7 @@ def build_sample_whisper_config(
         dropout=0.1,
         attention_dropout=0.1,
         max_source_positions=extractor.nb_max_frames // 2,
-        max_target_positions=64,
+        max_target_positions=448,  # as in every Whisper; pipelines generate 256 sub-tokens
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -74,18 +74,16 @@ class Heard:
         sounds: all recordings of the split.
         rows: int64 [num_examples], the row of the split that each example is.
         extractor: computes the features of a recording.
-        context: what the encoder makes of the features of a recording, in sub-tokens.
     """
 
     sounds: Sounds
     rows: np.ndarray
     extractor: WhisperFeatureExtractor
-    context: int
 
     @property
     def lengths(self) -> np.ndarray:
-        """The same number for every recording, int32 [num_examples]: silence pads it."""
-        return np.full(len(self.rows), self.context, np.int32)
+        """The frames of a recording, int32 [num_examples]: of all as many, as silence pads them."""
+        return np.full(len(self.rows), self.extractor.nb_max_frames, np.int32)
 
     @property
     def padded_lengths(self) -> np.ndarray:

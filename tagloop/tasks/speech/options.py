@@ -13,6 +13,7 @@ SAMPLE_DEFAULTS = {
     "per_device_eval_batch_size": 50,
     "num_train_epochs": 3,
     "num_warmup_steps": 0.1,
+    "generation_max_length": 16,
 }
 EXPORT_FORMATS = ()
 

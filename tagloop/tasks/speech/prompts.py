@@ -121,29 +121,39 @@ def prompt_length(tokenizer: PreTrainedTokenizerFast) -> int:
     return len(getattr(tokenizer, "prefix_tokens", [None]))
 
 
-def settle_prompt(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
+def settle_prompt(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    max_new_tokens: int,
+    num_beams: int | None,
+) -> None:
     """Let the model generate behind the prompt of the tokenizer. It changes in place.
 
-    Settings of other languages and older versions are removed: they would win at times.
+    So `generate` of transformers does with the saved model what the evaluations of the run did.
+    Settings of other languages and of older versions are removed, because they would win at times.
+
+    Args:
+        max_new_tokens: sub-tokens that are generated behind the prompt, at most.
+        num_beams: None leaves the number as it is.
     """
     settings, known = model.generation_config, tokenizer.get_vocab()
+    settings._from_model_config = False  # Else loading drops what config.json does not say.
+    settings.max_length = max_new_tokens  # Whisper adds the length of the prompt.
+    settings.num_beams = num_beams or settings.num_beams
     settings.forced_decoder_ids = None
     if getattr(model.config, "forced_decoder_ids", None) is not None:
         model.config.forced_decoder_ids = None
     if hasattr(tokenizer, "set_prefix_tokens"):
+        for name in ("language", "task", "lang_to_id", "task_to_id"):
+            vars(settings).pop(name, None)
         settings.no_timestamps_token_id = known["<|notimestamps|>"]
         settings.is_multilingual = tokenizer.language is not None
+    if getattr(tokenizer, "language", None) is not None:
+        codes = {f"<|{code}|>" for code in LANGUAGES} & known.keys()
         settings.language, settings.task = tokenizer.language, tokenizer.task
-        if tokenizer.language is not None:
-            codes = {f"<|{code}|>" for code in LANGUAGES}
-            settings.lang_to_id = {code: known[code] for code in sorted(codes & known.keys())}
-            settings.task_to_id = {task: known[f"<|{task}|>"] for task in TASKS}
-        else:
-            for name in ("lang_to_id", "task_to_id", "language", "task"):
-                vars(settings).pop(name, None)
-    for name in ("suppress_tokens", "begin_suppress_tokens"):
-        ids = [id_ for id_ in getattr(settings, name, None) or () if id_ < len(known)]
-        setattr(settings, name, ids or None)
+        settings.lang_to_id = {code: known[code] for code in sorted(codes)}
+        settings.task_to_id = {task: known[f"<|{task}|>"] for task in TASKS}
 
 
 def suppressed_ids(model: nn.Module) -> list[int]:

@@ -99,8 +99,14 @@ class Speech(TokenizerTask):
             self.config, self.model_config, self.tokenizer, self.warnings, HEAD
         )
         if self.config.model_name_or_path is None:  # The defaults are those of one vocabulary.
+            model.generation_config.suppress_tokens = None
             model.generation_config.begin_suppress_tokens = None
-        settle_prompt(model, self.tokenizer)
+        settle_prompt(
+            model,
+            self.tokenizer,
+            max_new_tokens=self.max_new_tokens,
+            num_beams=self.config.num_beams,
+        )
         if getattr(model.config, "apply_spec_augment", False):
             model.config.apply_spec_augment = False
             self.warnings.append("apply_spec_augment of the model is off: see docs/tasks.md")
@@ -363,7 +369,7 @@ def load_examples(
             is_unknown = int((target.input_ids == unknown).sum())
             require_known(is_unknown, len(target.input_ids), "sub-tokens")
     return RecordingRows(
-        source=Heard(sounds, rows, extractor, model_config.max_source_positions),
+        source=Heard(sounds, rows, extractor),
         target=target,
         start_id=start_id,
         rows=rows,
