@@ -40,8 +40,6 @@ def load_encoder_decoder_config(
     if model_config.decoder_start_token_id is None and model_config.model_type in ("t5", "mt5"):
         model_config.decoder_start_token_id = model_config.pad_token_id
     if model_config.decoder_start_token_id is None:
-        model_config.decoder_start_token_id = getattr(model_config, "bos_token_id", None)
-    if model_config.decoder_start_token_id is None:
         raise InputError(
             f"{name}: its config.json has no decoder_start_token_id, so nobody knows what the "
             "decoder reads first; add the number that the model was trained with"
@@ -55,6 +53,7 @@ def load_encoder_decoder(
     tokenizer: PreTrainedTokenizerFast,
     warnings: list[str],
     auto_class: type = AutoModelForSeq2SeqLM,
+    **generation: int | None,
 ) -> nn.Module:
     """Load or build the model: float32, on the CPU, the same on every process.
 
@@ -63,11 +62,13 @@ def load_encoder_decoder(
 
     Args:
         warnings: the function appends sentences for the user about the model.
+        generation: num_beams and max_length for its generation_config, as `settle_generation`
+            takes them.
 
     Raises:
         InputError: as `load_model`; or generation_config.json holds settings that contradict each
             other.
     """
     model = load_model(config, auto_class, model_config, tokenizer, warnings)
-    settle_generation(model, model_config, tokenizer, config.names_of_model)
+    settle_generation(model, model_config, tokenizer, config.names_of_model, **generation)
     return model

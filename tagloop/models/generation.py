@@ -16,12 +16,18 @@ def settle_generation(
     model_config: PreTrainedConfig,
     tokenizer: PreTrainedTokenizerFast,
     name: str,
+    *,
+    num_beams: int | None = None,
+    max_length: int | None = None,
 ) -> None:
-    """Complete the model's generation_config in place with the ids of start, end and padding.
+    """Complete the model's generation_config in place: ids of start, end and padding, and limits.
+
+    So `generate` of transformers does with the saved model what the evaluations of the run did.
 
     Args:
         model_config: has the ids of the model; those of the tokenizer fill its gaps.
         name: what messages call the model.
+        num_beams, max_length: None leaves the number as it is.
 
     Raises:
         InputError: transformers could not save the generation_config after the training, because
@@ -32,6 +38,12 @@ def settle_generation(
         if getattr(settings, field, None) is None:
             own = getattr(model_config, field, None)
             setattr(settings, field, getattr(tokenizer, field, None) if own is None else own)
+    if max_length:
+        settings.max_length, settings.max_new_tokens = max_length, None
+    if num_beams:
+        settings.num_beams = num_beams
+    if num_beams == 1:  # These settings are for beams, and contradict a single one.
+        settings.early_stopping = settings.length_penalty = None
     try:
         settings.validate(strict=True)
     except ValueError as error:
@@ -87,6 +99,8 @@ def generate_ids(
     chosen.max_length = None
     chosen.update(max_new_tokens=max_new_tokens, do_sample=False, use_cache=True)
     chosen.update(num_beams=num_beams or chosen.num_beams or 1, pad_token_id=pad_token_id)
+    if chosen.num_beams == 1:
+        chosen.early_stopping = chosen.length_penalty = None
     found = model.generate(**inputs, generation_config=chosen, synced_gpus=is_sharded, **settings)[
         :num_examples
     ]

@@ -34,6 +34,8 @@ def _single_problems(config: Config) -> Iterator[str]:
     for field in FIELDS.values():
         value = getattr(config, field.name)
         remedy = None
+        if value == "" and field.metadata["may_be_empty"]:
+            continue
         if isinstance(value, str):
             names_a_place = field.metadata["is_path"] or field.metadata["is_hub_name"]
             remedy = find_name_problem(value) if names_a_place else find_text_problem(value)

@@ -28,6 +28,7 @@ def option(
     is_path: bool = False,
     is_hub_name: bool = False,
     is_list: bool = False,
+    may_be_empty: bool = False,
     starts_processes: bool = False,
     secret: bool = False,
     may_change: bool = False,
@@ -54,6 +55,7 @@ def option(
         is_path: the value names a file or folder of this machine.
         is_hub_name: the value is a name on the hub, or else names a file or folder.
         is_list: the value is names with commas between them; a file may give them as a list.
+        may_be_empty: the value may be a text without characters.
         starts_processes: the value is how many processes each process of the run starts.
         secret: never written to a file, a log or a tracker.
         may_change: a resumed run may give another value. True for what names places (what lies
@@ -75,6 +77,7 @@ def option(
         "is_path": is_path,
         "is_hub_name": is_hub_name,
         "is_list": is_list,
+        "may_be_empty": may_be_empty,
         "starts_processes": starts_processes,
         "secret": secret,
         "may_change": may_change,

@@ -16,6 +16,7 @@ from transformers import (
     GPT2Config,
     PreTrainedTokenizerFast,
     RobertaPreLayerNormConfig,
+    T5Config,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperTokenizer,
@@ -82,6 +83,32 @@ def begin_with_cls(tokenizer: PreTrainedTokenizerFast) -> None:
     tokenizer.bos_token, tokenizer.eos_token = "[CLS]", "[SEP]"
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A", special_tokens=[("[CLS]", tokenizer.bos_token_id)]
+    )
+
+
+def end_with_sep(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Change the tokenizer of the sample in place for an encoder-decoder.
+
+    A text ends with [SEP] and has no token before it.
+    """
+    tokenizer.eos_token = "[SEP]"
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A [SEP]", special_tokens=[("[SEP]", tokenizer.eos_token_id)]
+    )
+
+
+def build_sample_encoder_decoder_config(tokenizer: PreTrainedTokenizerFast) -> T5Config:
+    """A small T5 that trains from scratch in about a minute on two cores."""
+    return T5Config(
+        vocab_size=len(tokenizer),
+        d_model=96,
+        d_kv=24,
+        d_ff=192,
+        num_layers=2,
+        num_heads=4,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
     )
 
 

@@ -35,6 +35,7 @@ TASKS = {  # the first is the default of --task_name
     "clm": "language_modelling",
     "mlm": "language_modelling",
     "qa": "qa",
+    "summarization": "summarization",
     "speech": "speech",
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tagloop.options.generation import GenerationOptions, generation_problems
 from tagloop.options.marks import option
 
 # A model from scratch needs a higher learning rate than fine-tuning.
@@ -19,7 +20,7 @@ EXPORT_FORMATS = ()
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(GenerationOptions):
     """The options that say which recordings are learned, and how transcripts are written."""
 
     audio_column_name: str | None = option(
@@ -54,20 +55,6 @@ class Options:
         is_hub_name=True,
     )
     freeze_encoder: bool = option(False, "Train the decoder only.", about="training")
-    generation_max_length: int | None = option(
-        None,
-        "Sub-tokens of a transcript at most, prompt and end included.",
-        about="training",
-        least=4,
-        unset="as many as the model takes",
-    )
-    num_beams: int | None = option(
-        None,
-        "Beams of the generation; 1 takes the most probable sub-token at every step.",
-        about="training",
-        least=1,
-        unset="that of the model",
-    )
 
 
 def find_problems(config: Any) -> Iterator[str]:
@@ -80,3 +67,4 @@ def find_problems(config: Any) -> Iterator[str]:
         yield "--max_length: a model hears recordings of one length; leave it out"
     if config.pad_to_max_length:
         yield "--pad_to_max_length: every recording is padded anyway; leave it out"
+    yield from generation_problems(config)

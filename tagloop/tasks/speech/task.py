@@ -151,8 +151,13 @@ class Speech(TokenizerTask):
     ) -> dict[str, Tensor]:
         """`ids`, int32 [num_examples, max_new_tokens], the generated sub-tokens; and `row`, int32.
 
-        `row` is the number of the recording's row in the split.
+        `row` is the number of the recording's row in the split. `ids` is left out without
+        --predict_with_generate.
         """
+        rows = self.examples[split].rows[batch.example_ids].astype(np.int32)
+        found = {"row": torch.from_numpy(rows).to(batch.labels.device)}
+        if not self.config.predict_with_generate:
+            return found
         ids = generate_ids(
             model,
             {"input_features": batch.inputs["input_features"]},
@@ -161,8 +166,7 @@ class Speech(TokenizerTask):
             num_beams=self.config.num_beams,
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        rows = self.examples[split].rows[batch.example_ids].astype(np.int32)
-        return {"ids": ids, "row": torch.from_numpy(rows).to(ids.device)}
+        return found | {"ids": ids}
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
         """Error rates as fractions; see scores.py.
@@ -171,7 +175,7 @@ class Speech(TokenizerTask):
         """
         texts = self.references(split)
         known = [at for at, text in enumerate(texts) if text is not None]
-        if not known:
+        if not known or "ids" not in predictions:
             return Scores({}, {})
         texts = [texts[at] for at in known]
         found = self.decode(predictions["ids"])
@@ -210,6 +214,8 @@ class Speech(TokenizerTask):
 
     def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:
         """generated_predictions.txt: a line for every row; empty for a row that is no example."""
+        if "ids" not in predictions:
+            return
         lines = [""] * self.examples[split].num_rows
         for row, text in zip(
             self.examples[split].rows, self.decode(predictions["ids"]), strict=True
@@ -268,7 +274,8 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Speech:
         InputError: bad data, or a model that cannot learn this task.
     """
     rows = read_recordings(config)
-    metric = choose_metric(config, [*METRICS, LOSS])
+    scores = METRICS if config.predict_with_generate else []
+    metric = choose_metric(config, [*scores, LOSS])
     tokenizer = load_own_tokenizer(config, rows)
     extractor = load_extractor(config)
     model_config = load_encoder_decoder_config(
