@@ -162,8 +162,8 @@ def test_every_public_parameter_has_a_type(path):
 
 TASK_NAMES = {*TASKS, *TASKS.values()}
 MAY_NAME_A_TASK = tuple(f"tagloop.tasks.{folder}" for folder in TASKS.values())
-# Here the words are names of columns in corpora, the key of the spans in rows of GLiNER, and a class
-# of the built-in sample.
+# Here the words are names of columns in corpora, the key of the spans in rows of GLiNER, and the
+# name of a class in the built-in sample.
 NAMES_OF_COLUMNS = (
     "tagloop.sample.corpus",
     "tagloop.data.annotations.word_spans",

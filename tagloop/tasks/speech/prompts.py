@@ -121,26 +121,13 @@ def prompt_length(tokenizer: PreTrainedTokenizerFast) -> int:
     return len(getattr(tokenizer, "prefix_tokens", [None]))
 
 
-def settle_prompt(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerFast,
-    *,
-    max_new_tokens: int,
-    num_beams: int | None,
-) -> None:
+def settle_prompt(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
     """Let the model generate behind the prompt of the tokenizer. It changes in place.
 
-    So `generate` of transformers does with the saved model what the evaluations of the run did.
     Settings of other languages and of older versions are removed, because they would win at times.
-
-    Args:
-        max_new_tokens: sub-tokens that are generated behind the prompt, at most.
-        num_beams: None leaves the number as it is.
     """
     settings, known = model.generation_config, tokenizer.get_vocab()
     settings._from_model_config = False  # Else loading drops what config.json does not say.
-    settings.max_length = max_new_tokens  # Whisper adds the length of the prompt.
-    settings.num_beams = num_beams or settings.num_beams
     settings.forced_decoder_ids = None
     if getattr(model.config, "forced_decoder_ids", None) is not None:
         model.config.forced_decoder_ids = None

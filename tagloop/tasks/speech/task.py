@@ -96,17 +96,14 @@ class Speech(TokenizerTask):
 
     def build_model(self) -> nn.Module:
         model = load_encoder_decoder(
-            self.config, self.model_config, self.tokenizer, self.warnings, HEAD
-        )
+            self.config, self.model_config, self.tokenizer, self.warnings, HEAD,
+            num_beams=self.config.num_beams,
+            max_length=self.max_new_tokens,  # Whisper adds the length of the prompt.
+        )  # fmt: skip
         if self.config.model_name_or_path is None:  # The defaults are those of one vocabulary.
             model.generation_config.suppress_tokens = None
             model.generation_config.begin_suppress_tokens = None
-        settle_prompt(
-            model,
-            self.tokenizer,
-            max_new_tokens=self.max_new_tokens,
-            num_beams=self.config.num_beams,
-        )
+        settle_prompt(model, self.tokenizer)
         if getattr(model.config, "apply_spec_augment", False):
             model.config.apply_spec_augment = False
             self.warnings.append("apply_spec_augment of the model is off: see docs/tasks.md")
