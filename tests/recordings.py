@@ -10,17 +10,22 @@ from tagloop.sample.digits import RATE, as_wav
 from tagloop.sample.model import build_sample_whisper_tokenizer
 
 TEXTS = ["one two", "three", "two one three", "one", "three three", "two", "one three", "two two"]
+PITCHES = {"one": 400, "two": 1000, "three": 2500}
 
 
-def tone(seconds: float, *, rate: int = RATE, pitch: float = 440, channels: int = 1) -> bytes:
-    """A WAV file with a tone."""
+def tone(seconds: float, *pitches: float, rate: int = RATE, channels: int = 1) -> bytes:
+    """A WAV file with tones, one after the other."""
     time = np.arange(int(seconds * rate)) / rate
-    samples = (8000 * np.sin(2 * np.pi * pitch * time)).astype(np.int16)
+    which = (time / seconds * len(pitches or [440])).astype(int)
+    samples = (8000 * np.sin(2 * np.pi * np.array(pitches or [440])[which] * time)).astype(np.int16)
     return as_wav(samples if channels == 1 else np.stack([samples] * channels, 1), rate)
 
 
-def write_table(folder: Path, texts=TEXTS, *, name: str = "train.csv", seconds=0.3) -> Path:
-    """A table of recordings, whose files lie in the folder `clips` beside it."""
+def write_table(folder: Path, texts=TEXTS, *, name: str = "train.csv", seconds=0.6) -> Path:
+    """A table of recordings, whose files lie in the folder `clips` beside it.
+
+    Every word has a tone of its own. A recording has 0.02 s more than the one before.
+    """
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     stem = name.partition(".")[0]
     with (folder / name).open("w", newline="") as file:
@@ -28,8 +33,8 @@ def write_table(folder: Path, texts=TEXTS, *, name: str = "train.csv", seconds=0
         table.writerow(["audio", "text"])
         for number, text in enumerate(texts):
             clip = f"clips/{stem}-{number}.wav"
-            pitch = 300 + 40 * number
-            (folder / clip).write_bytes(tone(seconds + 0.02 * number, pitch=pitch))
+            pitches = [PITCHES[word] for word in text.split()]
+            (folder / clip).write_bytes(tone(seconds + 0.02 * number, *pitches))
             table.writerow([clip, text])
     return folder / name
 
@@ -56,12 +61,12 @@ def write_whisper(folder: Path, *, languages: bool = False, **overrides) -> Path
     extractor = WhisperFeatureExtractor(feature_size=8, chunk_length=1, hop_length=1600)
     end = tokenizer.eos_token_id
     sizes = {
-        "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "d_model": 32, "max_source_positions": 5, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
         "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
         "max_target_positions": 16, "dropout": 0.1, "attention_dropout": 0.1,
     }  # fmt: skip
     config = WhisperConfig(
-        vocab_size=len(tokenizer), num_mel_bins=8, max_source_positions=5, pad_token_id=end,
+        vocab_size=len(tokenizer), num_mel_bins=8, pad_token_id=end,
         bos_token_id=end, eos_token_id=end,
         decoder_start_token_id=tokenizer.convert_tokens_to_ids("<|startoftranscript|>"),
         begin_suppress_tokens=None, architectures=["WhisperForConditionalGeneration"],

@@ -24,8 +24,8 @@ from tagloop.training.optim import parameter_groups
 SMALL = ["--per_device_train_batch_size=4", "--learning_rate=1e-2", "--max_train_steps=4"]
 
 # Three updates are an epoch, so a checkpoint is inside of one.
-LEARNING = ["--per_device_train_batch_size=3", "--max_train_steps=30", "--checkpointing_steps=10",
-            "--eval_steps=10", "--generation_max_length=10"]  # fmt: skip
+LEARNING = ["--per_device_train_batch_size=3", "--max_train_steps=60", "--checkpointing_steps=20",
+            "--eval_steps=20", "--generation_max_length=10"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +195,9 @@ def test_a_run_leaves_transcripts_scores_and_the_whole_processor(trained):
     assert len(lines) == len(TEXTS) + 1
     results = read_json(trained / "run" / "all_results.json")
     for name in ("eval_wer", "eval_cer", "eval_loss", "test_wer", "test_wer_normalized"):
-        assert 0 <= results[name]
+        assert results[name] >= 0
     assert results["test_baseline_wer"] == pytest.approx(10 / 14)  # "two" every time
-    for folder in (trained / "run", trained / "run" / "step_10"):
+    for folder in (trained / "run", trained / "run" / "step_20"):
         processor = AutoProcessor.from_pretrained(folder)
         assert processor.feature_extractor.feature_size == 8
         assert processor.tokenizer.tokenize("two") == ["two"]
@@ -230,7 +230,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(trained, whisper, tmp_
     shutil.copytree(trained / "run", tmp_path / "run")
     for name in ("model.safetensors", "metrics.jsonl", "generated_predictions.txt"):
         (tmp_path / "run" / name).unlink()
-    for step in (20, 30):
+    for step in (40, 60):
         shutil.rmtree(tmp_path / "run" / f"step_{step}")
     record = read_json(tmp_path / "run" / "run.json")
     (tmp_path / "run" / "run.json").write_text(json.dumps(record | {"finished": False}))
@@ -284,7 +284,7 @@ def test_every_kind_of_table_gives_the_same_examples(whisper, tmp_path):
 def test_names_of_files_count_from_their_own_table(whisper, tmp_path):
     """Two tables of the same content, each beside other recordings."""
     one = load(tmp_path, whisper, f"--train_file={write_table(tmp_path / 'a')}")
-    other = load(tmp_path, whisper, f"--train_file={write_table(tmp_path / 'b', seconds=0.5)}")
+    other = load(tmp_path, whisper, f"--train_file={write_table(tmp_path / 'b', seconds=0.7)}")
     assert one.fingerprints != other.fingerprints
     changed = tmp_path / "a" / "clips" / "train-0.wav"
     changed.write_bytes(tone(0.1))
@@ -297,7 +297,7 @@ def test_what_is_too_long_is_left_out_and_counted(whisper, tmp_path):
     data = write_table(tmp_path, ["one", "two", " ".join(["three"] * 14), "one two"])
     (tmp_path / "clips" / "train-1.wav").write_bytes(tone(1.01))
     task = load(tmp_path, whisper, f"--train_file={data}", f"--validation_file={data}",
-                "--min_duration_in_seconds=0.31")  # fmt: skip
+                "--min_duration_in_seconds=0.61")  # fmt: skip
     train, validation = task.examples["train"], task.examples["validation"]
     assert validation.rows.tolist() == [0, 2, 3]  # 14 words, a prompt and an end are 16
     assert train.rows.tolist() == [2, 3]
@@ -356,7 +356,7 @@ def test_a_table_without_recordings_names_its_columns(whisper, tmp_path, capfd):
 
 
 def test_an_extractor_of_another_model_is_refused(whisper, tmp_path, capfd):
-    other = write_whisper(tmp_path / "other", max_source_positions=10, d_model=16)
+    other = write_whisper(tmp_path / "other", max_source_positions=10)
     given = arguments(tmp_path, other, f"--train_file={write_table(tmp_path)}")
     refused(capfd, given, "8 mels in 20 frames", "--feature_extractor_name")
 
