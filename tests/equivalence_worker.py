@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import train_loop
-from tagloop.models import model
+from tagloop.models import encoder_decoder, model
 from tagloop.output import run_folder
 from tagloop.processes.agree import on_main
 from tagloop.processes.stop_signal import StopSignal
@@ -31,7 +31,7 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)
-        for module in (tagging, classification, language_modelling, qa):
+        for module in (tagging, classification, language_modelling, qa, encoder_decoder):
             module.load_model = lambda *a, dtype=dtype, **k: load_model(*a, **k).to(
                 getattr(torch, dtype)
             )
@@ -57,7 +57,8 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
         run.optimizer.optimizer.register_step_pre_hook(keep_gradients)
 
         def keep_stream(run, update, stream=stream):
-            lengths = run.task.examples["train"].lengths
+            examples = run.task.examples["train"]
+            lengths = getattr(examples, "source", examples).lengths
             stream.append(
                 [
                     [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]

@@ -27,6 +27,7 @@ MODELS = {
     "clm": (["--task_name=clm"], "resid_pdrop"),
     "mlm": (["--task_name=mlm"], "hidden_dropout_prob"),
     "qa": ([], "hidden_dropout_prob"),
+    "summarization": (["--task_name=summarization"], "dropout_rate"),
 }
 
 
@@ -49,6 +50,7 @@ def folder(request, tmp_path_factory):
             topic = None if number % 7 == 3 else draw.choice(["news", "sport", "speech"])
             row = {"tokens": tokens, "pos_tags": tags, "text": " ".join(tokens), "label": topic}
             row |= question_about(tokens, number)
+            row["summary"] = " ".join(tokens[: 1 + number % 9]) if row["label"] else None
             file.write(json.dumps(row) + "\n")
     for processes in (1, 2, 3):
         cuts = [

@@ -182,6 +182,7 @@ def load_rows(
         "sources": {split: source_key(source) for split, source in sources.items()},
         "columns": columns,
         "code": source_digest("tagloop.data.rows"),
+        "sample": config.uses_sample_corpus and source_digest(build_sample.__module__),
         "read": [read_row and source_digest(read_row.__module__), *read_key],
         "versions": [datasets.__version__, pa.__version__],
     }

@@ -1,7 +1,8 @@
 """predictions.npz: the predictions of a run for one split, which its report reads.
 
 The members are `split` and `fingerprint` (strings), and one array `value_NAME` for every output
-that the task names, in the order of the split's rows. numpy can read the file; nothing is pickled.
+that the task names, in the order of the split's rows; an output with several values for every row is
+`table_NAME`. numpy can read the file; nothing is pickled.
 """
 
 import zipfile
@@ -15,7 +16,7 @@ from tagloop.files import replace_files
 
 PREDICTIONS_FILE = "predictions.npz"
 OUTPUT = "value_"  # With this prefix an output cannot have the name of another member.
-GENERATED = "ids"  # the name of generated sub-tokens
+TABLE = "table_"  # The prefix of an output of two dimensions.
 ROUNDING = 1e-3  # A softmax in float32 may be larger than 1 by rounding.
 EPOCH = (1980, 1, 1, 0, 0, 0)  # All members have one date, so equal predictions are equal bytes.
 
@@ -27,8 +28,8 @@ class Predictions(NamedTuple):
         split: "test" or "validation".
         fingerprint: the hash of the rows of this split.
         outputs: arrays by name, [num_values] in the order of the split. A tagged split has one
-            value for every word, other splits have one value for every row. The output GENERATED
-            is [num_values, columns], a row of sub-tokens for every text that was generated.
+            value for every word, other splits have one value for every row. An array with several
+            values for every row, [num_rows, num_values], has the name `table_NAME`.
     """
 
     split: str
@@ -62,15 +63,15 @@ def write_predictions_file(
     Args:
         split: the split that was predicted.
         fingerprint: the hash of the rows of the split.
-        outputs: numbers by name, [num_values] in the order of the rows; of GENERATED
-            [num_values, columns].
+        outputs: numbers by name, [num_values] or [num_rows, num_values] in the order of the rows.
 
     Raises:
         OSError: the file cannot be written.
         ValueError: an array holds Python objects.
     """
     members = {"split": np.array(split), "fingerprint": np.array(fingerprint)}
-    members |= {OUTPUT + name: values for name, values in outputs.items()}
+    for name, values in outputs.items():
+        members[(TABLE if values.ndim == 2 else OUTPUT) + name] = values
 
     def write(into: Path) -> None:
         with zipfile.ZipFile(into / PREDICTIONS_FILE, "w") as archive:
@@ -98,11 +99,13 @@ def read_predictions_file(folder: Path) -> tuple[Predictions | None, str]:
             members = {name: archive[name] for name in archive.files}
         split, fingerprint = (_text(members.pop(name)) for name in ("split", "fingerprint"))
         outputs = {name.removeprefix(OUTPUT): values for name, values in members.items()}
-        if not all(name.startswith(OUTPUT) for name in members):
+        if not all(name.startswith((OUTPUT, TABLE)) for name in members):
             raise ValueError("another program wrote it")
-        for name, values in outputs.items():
-            if values.ndim != 1 + (name == GENERATED) or values.dtype.kind not in "if":
-                raise ValueError("it holds something else than numbers in a row")
+        if not all(
+            values.ndim == 1 + name.startswith(TABLE) and values.dtype.kind in "if"
+            for name, values in outputs.items()
+        ):
+            raise ValueError("it holds something else than numbers in a row")
     except Exception as error:  # A damaged archive raises errors of many kinds.
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         return None, f"{PREDICTIONS_FILE} cannot be read: {reason}"

@@ -54,7 +54,7 @@ CASES = {
         ("ner", "whole", "evaluated"), ("ner", "whole", "not evaluated"),
         ("ner", "accumulated", "evaluated"), ("ner", "accumulated", "not evaluated"),
         ("classification", "accumulated", "evaluated"), ("qa", "accumulated", "evaluated"),
-        ("mlm", "accumulated", "evaluated"),
+        ("mlm", "accumulated", "evaluated"), ("summarization", "accumulated", "evaluated"),
     )
 }  # fmt: skip
 

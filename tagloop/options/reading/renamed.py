@@ -101,7 +101,7 @@ _ANSWERS = {
     "here --auto_micro_batch": ("auto_batch_size auto_find_batch_size auto_scale_batch_size"),
     "here --max_length": (
         "max_input_length max_len max_positions max_seq_len max_sequence_length "
-        "max_source_length max_source_positions max_tokens_per_sentence maxlen model_max_length "
+        "max_source_positions max_tokens_per_sentence maxlen model_max_length "
         "seq_len seq_length sequence_length tokens_per_sample"
     ),
     "here --stride": ("overlap window_stride"),

@@ -42,8 +42,8 @@ def read_answers(outcome: Outcome) -> SummaryAnswers | None:
     if outcome.predictions is None:
         return None
     split, fingerprint, outputs = outcome.predictions
-    ids = outputs.get("ids")
-    if ids is None or ids.ndim != 2 or ids.dtype.kind != "i":
+    ids = outputs.get("table_ids")
+    if ids is None or ids.dtype.kind != "i" or (ids < 0).any():
         outcome.notes.append("predictions.npz holds no generated summaries")
         return None
     if find_spec(PACKAGE) is None:
