@@ -290,6 +290,17 @@ _ANSWERS = {
         "crf crf_lr freeze freeze_bert freeze_layers layer_decay "
         "layerwise_lr_decay llrd lora peft use_crf use_lora"
     ),
+    "is for other models; Whisper has --freeze_encoder": "freeze_feature_encoder",
+    "is not there, as its masks would depend on how a batch is cut; see docs/tasks.md": (
+        "apply_spec_augment"
+    ),
+    "not needed: the splits are train, validation and test; for others --train_file and so on": (
+        "eval_split_name test_split_name train_split_name"
+    ),
+    "not needed: the first process prepares the data, and the others wait": "preprocessing_only",
+    "is in the model's generation_config.json; --language and --whisper_task set the prompt": (
+        "forced_decoder_ids suppress_tokens"
+    ),
     _ARCHITECTURE: (
         "attention_dropout dropout_prob dropout_rate embedding_dim hidden_dim hidden_dropout_prob "
         "hidden_size n_layers num_heads num_layers rnn_layers use_rnn"
