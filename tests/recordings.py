@@ -61,7 +61,8 @@ def write_whisper(folder: Path, *, languages: bool = False, **overrides) -> Path
     extractor = WhisperFeatureExtractor(feature_size=8, chunk_length=1, hop_length=1600)
     end = tokenizer.eos_token_id
     sizes = {
-        "d_model": 32, "max_source_positions": 5, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "d_model": 32, "max_source_positions": 5, "encoder_layers": 1, "decoder_layers": 1,
+        "encoder_attention_heads": 2,
         "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
         "max_target_positions": 16, "dropout": 0.1, "attention_dropout": 0.1,
     }  # fmt: skip

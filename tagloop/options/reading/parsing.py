@@ -1,6 +1,7 @@
 """Texts -> values by name of the option, from the command line and from a --config file."""
 
 import argparse
+import itertools
 import re
 from typing import Any, NoReturn
 
@@ -89,7 +90,7 @@ def _read_command_line(arguments: list[str]) -> dict[str, Any]:
 def _name_options_of_words(arguments: list[str]) -> list[str]:
     """`--task translate` -> `--whisper_task translate`, where a spelling is shared by options."""
     named = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         spelling, equals, value = argument.partition("=")
         name = option_of_word(spelling, value if equals else following)
         named.append(f"--{name}{equals}{value}" if name else argument)

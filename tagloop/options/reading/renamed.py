@@ -273,10 +273,10 @@ _ANSWERS = {
     "here --config_name, a folder with the changed config.json": ("config_overrides"),
     "here --ignore_mismatched_sizes": ("ignore_mismatch new_head reinit_head reset_head"),
     "here --dataset_config_name": (
-        "config_name_dataset data_config dataset_config lang language subset_name"
+        "config_name_dataset data_config dataset_config lang subset_name"
     ),
     "not needed: every word keeps its case as the model's tokenizer has it": (
-        "cased do_lower_case do_lowercase lower_case lowercase uncased"
+        "cased do_lowercase lower_case lowercase uncased"
     ),
     _OPTIMIZER: (
         "adam_beta adam_betas adam_eps beta1 beta2 betas eps epsilon momentum optim_args "

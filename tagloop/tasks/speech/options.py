@@ -1,5 +1,6 @@
 """The options of speech recognition. --help reads this file, so it imports no large library."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -61,7 +62,7 @@ def find_problems(config: Any) -> Iterator[str]:
     """Messages about options of this task that contradict each other, one line each."""
     if config.label_column_name:
         yield "--label_column_name: the transcripts are a text; name it with --text_column_name"
-    if config.min_duration_in_seconds >= config.max_duration_in_seconds:
+    if config.max_duration_in_seconds <= config.min_duration_in_seconds < math.inf:
         yield "--min_duration_in_seconds: must be below --max_duration_in_seconds"
     if config.max_length is not None:
         yield "--max_length: a model hears recordings of one length; leave it out"
