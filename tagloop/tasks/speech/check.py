@@ -18,7 +18,7 @@ from tagloop.models.tokenizers import tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.digits import build_sample_digits
 from tagloop.sample.model import build_sample_whisper_tokenizer
-from tagloop.tasks.speech.columns import choose_columns, describe_audio, recording_of_facts
+from tagloop.tasks.speech.columns import choose_columns, name_of, source_of
 from tagloop.tasks.speech.prompts import load_extractor
 from tagloop.tasks.speech.sound import Sound, read_sound
 from tagloop.tasks.speech.texts import shape_text
@@ -75,10 +75,10 @@ class SpeechSurvey(Survey):
     def rows(self, split: str) -> Iterator[SpeechRow]:
         table = open_table(self.sources[split], split)
         chosen = choose_columns(self.config, table, split)
-        columns = [column for column in chosen.values() if column is not None]
-        for place, row in table.rows(columns):
+        columns = dict.fromkeys(column for column in chosen.values() if column is not None)
+        for place, row in table.rows([*columns]):
             text = cell_text(row, chosen["text"], place)
-            yield SpeechRow(place, row.get(chosen["audio"]), text)
+            yield SpeechRow(place, row.get(chosen["file"]), text)
 
     def texts_of(self, row: SpeechRow) -> list[str]:
         return [row.text or ""]
@@ -116,7 +116,8 @@ class SpeechSurvey(Survey):
 
     def look_at(self, stored: str, split: str, counts: SpeechCounts, row: SpeechRow) -> None:
         try:
-            name, source = recording_of_facts(describe_audio(row.audio, row.place))
+            source = source_of(row.audio, row.place)
+            name = name_of(source, row.place)
             sound = read_sound(source, self._rate, name)
         except InputError as error:
             self.report.problem("recordings that cannot be read", str(error))
@@ -190,5 +191,5 @@ class SpeechSurvey(Survey):
         """A transcript is no label."""
 
     def report_example(self, row: SpeechRow) -> None:
-        name = recording_of_facts(describe_audio(row.audio, row.place)).name
+        name = name_of(source_of(row.audio, row.place), row.place)
         self.report.example(name, [(row.text or "(no transcript)", None)])

@@ -1,8 +1,7 @@
 """Which columns a table of recordings has, and the cells of its rows."""
 
 import base64
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +30,7 @@ class Recording(NamedTuple):
 
 
 def read_recordings(config: Config) -> Rows:
-    """The rows of every split: `audio`, which `recording_of` reads, and `text`.
+    """The rows of every split, with the cells that RecordingReader writes.
 
     Raises:
         InputError: the data cannot be read.
@@ -52,7 +51,8 @@ def choose_columns(config: Config, table: Table, split: str) -> dict[str, str | 
     """The columns of a table of recordings: those that the user named, else those of usual names.
 
     Returns:
-        The column of the table for "audio" and "text"; None for a column that it does not have.
+        The column of the table for the cells "file", "content", "place" and "text"; None for a
+        column that the table does not have.
 
     Raises:
         InputError: the table has no recordings, or the data to train or validate on no transcripts.
@@ -73,26 +73,35 @@ def choose_columns(config: Config, table: Table, split: str) -> dict[str, str | 
             )
     if split == "predict":  # Its transcripts would not be looked at.
         chosen["text"] = None
-    return chosen
+    audio = chosen["audio"]
+    return {"file": audio, "content": audio, "place": None, "text": chosen["text"]}
 
 
 @dataclass(frozen=True)
 class RecordingReader:
-    """Reads the cells of a row: the recording as JSON, and the transcript."""
+    """Reads the cells of a row: `file`, `content`, `place` and `text`."""
 
     def __call__(self, row: dict, chosen: dict[str, str | None], place: str) -> list[str | None]:
         """The cells of a row, in the order of `chosen`.
 
+        `file` is the path of the recording, `content` the content of a file in base64; one of them
+        is None. `place` is that of the row.
+
         Raises:
             InputError: the row has no recording.
         """
-        audio = row.get(chosen["audio"])
-        text = cell_text(row, chosen["text"], place)
-        return [json.dumps(describe_audio(audio, place)), text]
+        source = source_of(row.get(chosen["file"]), place)
+        is_file = isinstance(source, Path)
+        return [
+            str(source) if is_file else None,
+            None if is_file else base64.b64encode(source).decode(),
+            place,
+            cell_text(row, chosen["text"], place),
+        ]
 
 
-def describe_audio(value: Any, place: str) -> dict[str, str]:
-    """Where the sound of a cell is, as JSON can hold it: `path` or `bytes` (base64), and `place`.
+def source_of(value: Any, place: str) -> Path | bytes:
+    """Where the sound of a cell is: a file, or the content of a file.
 
     Args:
         value: the name of a file, which counts from the folder of the table; or a dict with the
@@ -105,41 +114,42 @@ def describe_audio(value: Any, place: str) -> dict[str, str]:
     content = value.get("bytes") if isinstance(value, dict) else None
     path = value.get("path") if isinstance(value, dict) else value
     if isinstance(content, bytes) and content:
-        return {"place": place, "bytes": base64.b64encode(content).decode()}
+        return content
     if not isinstance(path, str) or not path.strip():
         raise InputError(
             f"{place}: no recording: {shown(value)}; name a file of sound, or leave the row out"
         )
-    whole = (Path(place).parent / path.strip()).absolute()
-    return {"place": place, "path": str(whole)}
+    return (Path(place).parent / path.strip()).absolute()
 
 
-def recording_of(cell: str) -> Recording:
-    """The recording of a cell that RecordingReader wrote."""
-    return recording_of_facts(json.loads(cell))
+def name_of(source: Path | bytes, place: str) -> str:
+    """What messages call a recording: the place of its row, and its file."""
+    return f"{place}: {source}" if isinstance(source, Path) else place
 
 
-def recording_of_facts(facts: dict[str, str]) -> Recording:
-    """The recording of a cell as describe_audio describes it."""
-    if "bytes" in facts:
-        return Recording(facts["place"], base64.b64decode(facts["bytes"]))
-    return Recording(f"{facts['place']}: {facts['path']}", Path(facts["path"]))
+def recording_of(file: str | None, content: str | None, place: str) -> Recording:
+    """The recording of the cells that RecordingReader wrote."""
+    source = base64.b64decode(content or "") if file is None else Path(file)
+    return Recording(name_of(source, place), source)
 
 
-def files_of(cells: Iterator[str]) -> Iterator[list]:
-    """For every cell that names a file: its path, size and time of change.
+def files_of(cells: Iterable[tuple[str | None, str]]) -> Iterator[list]:
+    """The path, size and time of change of every file.
+
+    Args:
+        cells: `file` and `place` of every row.
 
     Raises:
         InputError: a file is not there.
     """
-    for cell in cells:
-        name, source = recording_of(cell)
-        if isinstance(source, Path):
-            try:
-                facts = source.stat()
-            except OSError as error:
-                raise InputError(
-                    f"{name}: cannot be read ({error.strerror}); names of files count from the "
-                    "folder of the table"
-                ) from error
-            yield [str(source), facts.st_size, facts.st_mtime_ns]
+    for file, place in cells:
+        if file is None:
+            continue
+        try:
+            facts = Path(file).stat()
+        except OSError as error:
+            raise InputError(
+                f"{place}: {file}: cannot be read ({error.strerror}); names of files count from "
+                "the folder of the table"
+            ) from error
+        yield [file, facts.st_size, facts.st_mtime_ns]

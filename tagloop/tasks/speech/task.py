@@ -257,7 +257,8 @@ class Speech(TokenizerTask):
             lines.append(("labels", visible(shown[:200])))
         if self.config.do_lower_case:
             lines.append(("transcripts", "in lower case (--no_do_lower_case keeps them)"))
-        return [*lines, ("columns", str(self.rows.columns))]
+        audio, text = self.rows.columns["file"], self.rows.columns.get("text")
+        return [*lines, ("columns", f"recordings {audio!r}, transcripts {text!r}")]
 
     def card(self) -> CardFacts:
         sizes = {name: text for name, text in self.describe() if name in self.examples}

@@ -87,7 +87,7 @@ def test_language_and_task_are_in_labels_and_in_generation_alike(tmp_path):
     settings = task.build_model().generation_config
     known = task.tokenizer.get_vocab()
     shown = [
-        settings.lang_to_id[f"<|{'en'}|>"], settings.task_to_id[settings.task],
+        settings.lang_to_id["<|en|>"], settings.task_to_id[settings.task],
         settings.no_timestamps_token_id,
     ]  # fmt: skip
     assert (settings.language, shown) == ("english", [known[f"<|{n}|>"] for n in (
@@ -111,6 +111,7 @@ def test_a_model_of_several_languages_needs_one_and_a_model_of_one_takes_none(
 # --- learning ---
 
 
+@pytest.mark.slow
 def test_the_losses_of_20_updates_are_those_of_transformers(tmp_path):
     """The labels are made as the collator of transformers' script makes them."""
     whisper = write_whisper(tmp_path / "model", dropout=0.0, attention_dropout=0.0)
@@ -158,6 +159,7 @@ def test_the_losses_of_20_updates_are_those_of_transformers(tmp_path):
     assert step == 20
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_stays_as_it_is(whisper, tmp_path):
     data = write_table(tmp_path)
     config = train_loop.parse_config(
@@ -190,6 +192,7 @@ def trained(whisper, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_leaves_transcripts_scores_and_the_whole_processor(trained):
     lines = (trained / "run" / "generated_predictions.txt").read_text().split("\n")
     assert len(lines) == len(TEXTS) + 1
@@ -204,6 +207,7 @@ def test_a_run_leaves_transcripts_scores_and_the_whole_processor(trained):
         AutoModelForSpeechSeq2Seq.from_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_predict_and_transformers_transcribe_as_the_run_did(trained, tmp_path, capsys):
     lines = (trained / "run" / "generated_predictions.txt").read_text().splitlines()
     clips = [trained / "clips" / f"train-{number}.wav" for number in range(len(TEXTS))]
@@ -225,6 +229,7 @@ def test_predict_and_transformers_transcribe_as_the_run_did(trained, tmp_path, c
     assert [" ".join(text.split()) for text in theirs] == lines
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(trained, whisper, tmp_path):
     """It goes on in the middle of an epoch, and over its end."""
     shutil.copytree(trained / "run", tmp_path / "run")
@@ -248,6 +253,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(trained, whisper, tmp_
         assert (tmp_path / "run" / name).read_bytes() == (trained / "run" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_card_and_the_report(trained):
     card = (trained / "run" / "README.md").read_text()
     assert "automatic-speech-recognition" in card
@@ -261,6 +267,7 @@ def test_the_card_and_the_report(trained):
 # --- what is read ---
 
 
+@pytest.mark.slow
 def test_every_kind_of_table_gives_the_same_examples(whisper, tmp_path):
     expected = load(tmp_path, whisper, f"--train_file={write_table(tmp_path)}").fingerprints
     clips = [f"clips/train-{number}.wav" for number in range(len(TEXTS))]
@@ -281,6 +288,7 @@ def test_every_kind_of_table_gives_the_same_examples(whisper, tmp_path):
         assert load(tmp_path, whisper, *given).fingerprints == expected, given
 
 
+@pytest.mark.slow
 def test_names_of_files_count_from_their_own_table(whisper, tmp_path):
     """Two tables of the same content, each beside other recordings."""
     one = load(tmp_path, whisper, f"--train_file={write_table(tmp_path / 'a')}")
@@ -292,6 +300,7 @@ def test_names_of_files_count_from_their_own_table(whisper, tmp_path):
     assert again.fingerprints != one.fingerprints
 
 
+@pytest.mark.slow
 def test_what_is_too_long_is_left_out_and_counted(whisper, tmp_path):
     """Nothing is cut: the model hears one second and writes 16 sub-tokens."""
     data = write_table(tmp_path, ["one", "two", " ".join(["three"] * 14), "one two"])
@@ -310,6 +319,7 @@ def test_what_is_too_long_is_left_out_and_counted(whisper, tmp_path):
     assert task.examples["train"].rows.tolist() == [0]
 
 
+@pytest.mark.slow
 def test_lines_of_predictions_are_rows_also_where_one_is_left_out(trained, tmp_path):
     data = write_table(tmp_path, ["one", "two", "three"], name="new.csv")
     (tmp_path / "clips" / "new-1.wav").write_bytes(tone(1.5))
