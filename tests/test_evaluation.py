@@ -97,6 +97,7 @@ def test_evaluation_does_not_depend_on_processes_or_batches(task, build, score, 
     train_loop.main([f"--task_name={task}", *common])
     expected = {}
     sizes = FEW_NUMBERS if task in NEW else SIZES
+    sizes = (2, 30) if task == "summarization" else sizes  # It generates, which takes longer.
     for size in sizes:
         data = tmp_path / f"{size}.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows[-size:]))
@@ -105,7 +106,8 @@ def test_evaluation_does_not_depend_on_processes_or_batches(task, build, score, 
         expected[size] = folder
     best = 100 if task in ("qa", "summarization") else 1
     assert 0 < results[f"test_{score}"] < best, "else equal predictions say little"
-    for processes, batch_sizes in (FEW_SIZES if task in NEW else BATCH_SIZES).items():
+    few = {3: (8,)} if task == "summarization" else FEW_SIZES
+    for processes, batch_sizes in (few if task in NEW else BATCH_SIZES).items():
         runs = {
             (size, batch_size): arguments(
                 task,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 from transformers.utils import PushToHubMixin
@@ -43,15 +43,20 @@ def stop_caching(model: nn.Module) -> None:
     The function changes the model in place. write_model still writes the `use_cache` that the
     model was loaded with.
     """
-    loaded = getattr(model, "config", None)
-    if not getattr(loaded, "use_cache", False):
-        return
-    config = copy.copy(loaded)  # The loaded configuration may also belong to the task.
-    config.use_cache = False
+    if getattr(getattr(model, "config", None), "use_cache", False):
+        model.loaded_use_cache = True
+    pairs: list[tuple[PreTrainedConfig, PreTrainedConfig]] = []  # as loaded, and without a cache
+    # The decoder of an encoder-decoder may have a configuration of its own.
     for module in model.modules():
-        if getattr(module, "config", None) is loaded:
-            module.config = config
-    model.loaded_use_cache = True
+        loaded = getattr(module, "config", None)
+        if not getattr(loaded, "use_cache", False):
+            continue
+        config = next((copied for own, copied in pairs if own is loaded), None)
+        if config is None:
+            config = copy.copy(loaded)  # The loaded configuration may also belong to the task.
+            config.use_cache = False
+            pairs.append((loaded, config))
+        module.config = config
 
 
 def write_model(

@@ -1,8 +1,8 @@
 """predictions.npz: the predictions of a run for one split, which its report reads.
 
 The members are `split` and `fingerprint` (strings), and one array `value_NAME` for every output
-that the task names, in the order of the split's rows; an output with several values for every row
-is `table_NAME`. numpy can read the file; nothing is pickled.
+that the task names, in the order of the rows of the split. An output with several values a row is
+named `table_NAME`. numpy can read the file; nothing is pickled.
 """
 
 import zipfile

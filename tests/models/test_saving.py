@@ -14,6 +14,8 @@ from transformers import (
     AutoTokenizer,
     BertLMHeadModel,
     MixtralForTokenClassification,
+    T5Config,
+    T5ForConditionalGeneration,
     Wav2Vec2FeatureExtractor,
 )
 
@@ -60,6 +62,17 @@ def test_a_decoder_keeps_no_cache_while_it_trains():
     assert expected.past_key_values is not None
     assert found.past_key_values is None
     assert torch.equal(found.last_hidden_state, expected.last_hidden_state)
+
+
+def test_a_t5_keeps_no_cache_either_though_its_decoder_has_a_configuration_of_its_own():
+    config = T5Config(vocab_size=9, d_model=8, d_ff=8, num_layers=1, decoder_start_token_id=0)
+    model = T5ForConditionalGeneration(config).eval()
+    ids = {"input_ids": torch.tensor([[5, 6]]), "decoder_input_ids": torch.tensor([[0, 7]])}
+    assert model(**ids).past_key_values is not None
+    stop_caching(model)
+    assert model(**ids).past_key_values is None
+    assert config.use_cache
+    assert model.loaded_use_cache
 
 
 def test_every_processor_is_saved(tmp_path):

@@ -339,7 +339,7 @@ def warnings_of(
             "there"
         )
     ids = tokenizer(text_target=["a"]).input_ids[0]
-    if not set(ids) & set(tokenizer.all_special_ids):
+    if not ids or ids[-1] not in tokenizer.all_special_ids:
         found.append(
             "the tokenizer puts no token at the end of a summary, so the model never learns to end"
         )
