@@ -6,6 +6,7 @@ import numpy as np
 
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
+from tagloop.outcome.predictions_file import TABLE
 from tagloop.outcome.record import Outcome
 from tagloop.pages.answers import Answers
 from tagloop.pages.sentences import Sentence
@@ -41,7 +42,7 @@ def read_answers(outcome: Outcome) -> TranscriptAnswers | None:
     if outcome.predictions is None:
         return None
     split, fingerprint, outputs = outcome.predictions
-    ids, rows = outputs.get("ids"), outputs.get("row")
+    ids, rows = outputs.get(f"{TABLE}ids"), outputs.get("row")
     if ids is None or rows is None or ids.ndim != 2 or len(ids) != len(rows):
         outcome.notes.append("predictions.npz does not hold transcripts")
         return None
