@@ -59,13 +59,17 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
 
         def keep_stream(run, update, stream=stream):
             examples = run.task.examples["train"]
-            lengths = getattr(examples, "source", examples).lengths
+            read = getattr(examples, "source", examples)
+            name = "input_ids"
+            if task == "speech":  # A recording is known by its transcript.
+                read, name = examples.target, "decoder_input_ids"
+            lengths = read.lengths
             stream.append(
                 [
                     [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
                     for ids, lengths in (
                         (
-                            micro_batch.unpack(micro_batch.inputs["input_ids"]),
+                            micro_batch.unpack(micro_batch.inputs[name]),
                             lengths[micro_batch.example_ids],
                         )
                         for micro_batch in update.micro_batches

@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 from launches import SMALL, assert_same_metrics, launch, read_metrics
+from recordings import tone
 
 import train_loop
 
@@ -29,6 +30,7 @@ MODELS = {
     "t5_mlm": (["--task_name=t5_mlm"], "dropout_rate"),
     "qa": ([], "hidden_dropout_prob"),
     "summarization": (["--task_name=summarization"], "dropout_rate"),
+    "speech": (["--task_name=speech"], "attention_dropout"),
 }
 
 
@@ -52,6 +54,9 @@ def folder(request, tmp_path_factory):
             row = {"tokens": tokens, "pos_tags": tags, "text": " ".join(tokens), "label": topic}
             row |= question_about(tokens, number)
             row["summary"] = " ".join(tokens[: 1 + number % 9]) if row["label"] else None
+            if task == "speech":
+                row["audio"] = f"{number}.wav"
+                (folder / row["audio"]).write_bytes(tone(0.9, 300 + 10 * number, 2000))
             file.write(json.dumps(row) + "\n")
     for processes in (1, 2, 3):
         cuts = [

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from launches import launch
+from recordings import PITCHES, write_table, write_whisper
 
 import train_loop
 from tagloop.sample.bulletins import build_sample_bulletins
@@ -13,7 +14,7 @@ from tagloop.sample.questions import build_sample_questions
 SIZES = (1, 2, 3, 11, 2000)  # with 2 and 3 processes: one, world - 1, world, more, thousands
 BATCH_SIZES = {1: (1, 7, 64), 2: (1, 8), 3: (3, 8)}  # processes -> evaluation batch sizes
 # For the tasks of NEW alone: the loop is the same, and the suite has half an hour.
-NEW = ("mlm", "t5_mlm", "qa", "summarization")
+NEW = ("mlm", "t5_mlm", "qa", "summarization", "speech")
 FEW_NUMBERS, FEW_SIZES = (2, 300), {1: (7,), 2: (8,), 3: (8,)}
 FILES = {
     "ner": ("predictions.conll", "predictions.txt", "eval_results.json", "test_results.json"),
@@ -28,8 +29,10 @@ FILES = {
         "test_results.json",
     ),
     "summarization": ("generated_predictions.txt", "eval_results.json", "test_results.json"),
+    "speech": ("generated_predictions.txt", "eval_results.json", "test_results.json"),
 }
 
+LENGTHS = {"summarization": ["--max_source_length=24"], "speech": []}
 STRIDES = {"ner": ["--stride=5"], "qa": ["--doc_stride=5", "--version_2_with_negative"]}
 
 
@@ -48,13 +51,28 @@ def arguments(task, folder, data, model, batch_size):
         f"--task_name={task}",
         "--do_eval", "--do_predict", f"--validation_file={data}", f"--test_file={data}",
         f"--model_name_or_path={model}", f"--per_device_eval_batch_size={batch_size}",
-        "--max_source_length=24" if task == "summarization" else "--max_length=24",
+        *LENGTHS.get(task, ["--max_length=24"]),
         f"--output_dir={folder}",
         *STRIDES.get(task, []),  # so that many sentences are several windows
         *(["--line_by_line"] if task in ("mlm", "t5_mlm") else []),
         # Two rows are generated greedily, and all others with beams.
         *(["--num_beams=2"] if task == "summarization" and data.stem != "2" else []),
     ]  # fmt: skip
+
+
+def write_recordings(folder) -> tuple[list[dict], list[str]]:
+    """Rows of recordings, and the options with which a small Whisper learns them."""
+    words = [*PITCHES]
+    texts = [" ".join(words[(n * k) % 3] for k in range(1, 2 + n % 3)) for n in range(18)]
+    table = write_table(folder, texts, seconds=0.5)
+    rows = [
+        {"audio": f"clips/{table.stem}-{number}.wav", "text": text}
+        for number, text in enumerate(texts)
+    ]
+    whisper = write_whisper(folder / "whisper")
+    return rows, [f"--config_name={whisper}", f"--tokenizer_name={whisper}", "--no_report",
+                  f"--train_file={table}", "--learning_rate=1e-2",
+                  "--per_device_train_batch_size=3", "--generation_max_length=10"]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -67,13 +85,18 @@ def arguments(task, folder, data, model, batch_size):
         ("t5_mlm", build_sample_texts, "accuracy"),
         ("qa", build_sample_questions, "f1"),
         ("summarization", build_sample_bulletins, "rouge1"),
+        ("speech", None, "wer"),
     ],
 )
 def test_evaluation_does_not_depend_on_processes_or_batches(task, build, score, tmp_path):
     model = tmp_path / "model"
     common = ["--max_train_steps=60", f"--output_dir={model}", "--do_train"]
+    if task == "speech":
+        rows, learning = write_recordings(tmp_path)
+        common += learning
+    else:
+        rows = build()["train"]
     train_loop.main([f"--task_name={task}", *common])
-    rows = build()["train"]
     expected = {}
     sizes = FEW_NUMBERS if task in NEW else SIZES
     sizes = (2, 30) if task == "summarization" else sizes  # It generates, which takes longer.

@@ -31,7 +31,7 @@ FLOORS = (
     ("tagloop.options", "tagloop.processes", "tagloop.batches"),
     # The options of a run hold those of each task in the table, so both lie below.
     *((f"tagloop.tasks.{folder}.options",) for folder in dict.fromkeys(TASKS.values())),
-    ("tagloop.options.misaligned",),
+    ("tagloop.options.misaligned", "tagloop.options.generation"),
     ("tagloop.tasks.__init__", "tagloop.options.marks"),
     ("tagloop.files", "tagloop.hub_access"),
     ("tagloop.wording",),
@@ -163,8 +163,10 @@ def test_every_public_parameter_has_a_type(path):
 
 TASK_NAMES = {*TASKS, *TASKS.values()}
 MAY_NAME_A_TASK = tuple(f"tagloop.tasks.{folder}" for folder in TASKS.values())
-# Here the words are names of columns in corpora, and the key of the spans in rows of GLiNER.
+# Here the words are names of columns in corpora, the key of the spans in rows of GLiNER, and the
+# name of a class in the built-in sample.
 NAMES_OF_COLUMNS = (
+    "tagloop.sample.corpus",
     "tagloop.data.annotations.word_spans",
     "tagloop.data.words.column_layout",
     "tagloop.data.words.sentences",

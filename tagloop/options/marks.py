@@ -24,6 +24,7 @@ def option(
     unset: str | None = None,
     settled: bool = False,
     tasks: tuple[str, ...] | None = None,
+    instead_of: str | None = None,
     is_path: bool = False,
     is_hub_name: bool = False,
     is_list: bool = False,
@@ -49,6 +50,8 @@ def option(
         unset: what the run does if the default is None and nobody gives a value.
         settled: the value of an option that nobody gave is decided in tagloop/options/settle.py.
         tasks: names of the tasks that take the option, if not all tasks of the folder do.
+        instead_of: the beginning of the name of another option, with dashes. With one of the values
+            of this option, which are a few words, that spelling means this option.
         is_path: the value names a file or folder of this machine.
         is_hub_name: the value is a name on the hub, or else names a file or folder.
         is_list: the value is names with commas between them; a file may give them as a list.
@@ -70,6 +73,7 @@ def option(
         "unset": unset,
         "settled": settled,
         "tasks": tasks,
+        "instead_of": instead_of,
         "is_path": is_path,
         "is_hub_name": is_hub_name,
         "is_list": is_list,

@@ -39,6 +39,7 @@ TASKS = {  # the first is the default of --task_name
     "t5_mlm": "language_modelling",
     "qa": "qa",
     "summarization": "summarization",
+    "speech": "speech",
 }
 
 

@@ -540,8 +540,14 @@ def test_an_option_of_another_task_is_refused_and_an_own_one_taken(name, task):
         float | None: "0.5",
     }
     value = kinds.get(FIELDS[name].type, "x")
-    others = {"label_scheme": "IO", "misaligned": "drop", "mean_noise_span_length": "2.0"}
-    value = (others | {"stride": "3"}).get(name, value)
+    choices = {
+        "label_scheme": "IO",
+        "misaligned": "drop",
+        "stride": "3",
+        "mean_noise_span_length": "2.0",
+        "whisper_task": "translate",
+    }
+    value = choices.get(name, value)
     argv = [f"--task_name={task}", f"--{name}={value}"]
     if task in tasks_of(name):
         assert str(getattr(parse_config(argv), name)).lower() == value.lower()

@@ -20,7 +20,11 @@ from tagloop.options.config import FIELDS
 
 PLACES = [n for n, f in FIELDS.items() if f.metadata["is_path"] or f.metadata["is_hub_name"]]
 DATA = [n for n in PLACES if n.endswith("_file")]
-NEEDED = {  # what an option needs beside it
+NEEDED = {
+    "feature_extractor_name": [
+        "--task_name=speech",
+        "--train_file=x",
+    ],  # what an option needs beside it
     "config_name": ["--tokenizer_name=t"],
     "resume_from_checkpoint": ["--output_dir=o"],
 }

@@ -53,6 +53,7 @@ def write_arrays(
     offsets: Iterable[str],
     num_workers: int = 1,
     worth_processes: int = 0,
+    rows_at_once: int = BATCH,
 ) -> dict[str, int]:
     """Encode the rows of a dataset; write each array as `<name>.npy`.
 
@@ -62,6 +63,7 @@ def write_arrays(
             than there are pieces.
         num_workers: processes that encode.
         worth_processes: rows; with fewer, one process does all.
+        rows_at_once: rows that are in memory at once.
 
     Returns:
         The encoder's counts, summed.
@@ -81,7 +83,8 @@ def write_arrays(
         }
         for name in ends:
             files[name].append(np.zeros(1))
-        for arrays, counted in _encoded(encoder, dataset.with_format("arrow"), num_workers):
+        rows = dataset.with_format("arrow")
+        for arrays, counted in _encoded(encoder, rows, num_workers, rows_at_once):
             for name, values in arrays.items():
                 if name in ends:
                     values = ends[name] + values.cumsum(dtype=np.int64)
@@ -131,14 +134,14 @@ class ArrayFile:
 
 
 def _encoded(
-    encoder: Encoder, dataset: datasets.Dataset, num_workers: int
+    encoder: Encoder, dataset: datasets.Dataset, num_workers: int, size: int
 ) -> Iterator[tuple[Arrays, dict[str, int]]]:
     """What the encoder makes of every batch, in order."""
-    starts = range(0, len(dataset), BATCH)
+    starts = range(0, len(dataset), size)
     if num_workers == 1:
-        yield from (encoder.encode(dataset[start : start + BATCH]) for start in starts)
+        yield from (encoder.encode(dataset[start : start + size]) for start in starts)
         return
-    work = [(start, start + BATCH) for start in starts]
+    work = [(start, start + size) for start in starts]
     try:
         with ProcessPoolExecutor(
             num_workers,

@@ -1,6 +1,7 @@
 """Texts -> values by name of the option, from the command line and from a --config file."""
 
 import argparse
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -14,6 +15,7 @@ from tagloop.options.reading.suggestions import SPELLINGS, answer_of, suggest, u
 from tagloop.options.reading.values import (
     describe_default,
     describe_values,
+    option_of_word,
     plain_type,
     read_value,
     show_value,
@@ -76,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _read_command_line(arguments: list[str]) -> dict[str, Any]:
     """Arguments -> values by name of the option."""
-    arguments, unknown = _take_foreign([_underscored(text) for text in arguments])
+    arguments = _name_options_of_words([_underscored(text) for text in arguments])
+    arguments, unknown = _take_foreign(arguments)
     known, rest = build_parser().parse_known_args(arguments)
     values, problems = _convert(vars(known))
     unknown += [unknown_option(text) for text in rest if text.startswith("--")]
@@ -85,6 +88,16 @@ def _read_command_line(arguments: list[str]) -> dict[str, Any]:
         unknown = [_stray_value(stray, arguments, rest[0])]
     _stop_on(unknown + problems)
     return values
+
+
+def _name_options_of_words(arguments: list[str]) -> list[str]:
+    """`--task translate` -> `--whisper_task translate`, where a spelling is shared by options."""
+    named = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        spelling, equals, value = argument.partition("=")
+        name = option_of_word(spelling, value if equals else following)
+        named.append(f"--{name}{equals}{value}" if name else argument)
+    return named
 
 
 def _take_foreign(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -175,7 +188,7 @@ def texts_of(options: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     texts, problems = {}, []
     for key, value in options.items():
         option = _underscored(f"--{key}")
-        name = SPELLINGS.get(option)
+        name = SPELLINGS.get(option) or option_of_word(option, str(value))
         if name is None:
             problems.append(unknown_option(option))
         elif isinstance(value, bool) and plain_type(FIELDS[name]) is str:

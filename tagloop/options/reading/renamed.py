@@ -274,10 +274,10 @@ _ANSWERS = {
     "here --config_name, a folder with the changed config.json": ("config_overrides"),
     "here --ignore_mismatched_sizes": ("ignore_mismatch new_head reinit_head reset_head"),
     "here --dataset_config_name": (
-        "config_name_dataset data_config dataset_config lang language subset_name"
+        "config_name_dataset data_config dataset_config lang subset_name"
     ),
     "not needed: every word keeps its case as the model's tokenizer has it": (
-        "cased do_lower_case do_lowercase lower_case lowercase uncased"
+        "cased do_lowercase lower_case lowercase uncased"
     ),
     _OPTIMIZER: (
         "adam_beta adam_betas adam_eps beta1 beta2 betas eps epsilon momentum optim_args "
@@ -288,8 +288,19 @@ _ANSWERS = {
         "loss_type"
     ),
     "is a worked edit of the loop, see docs/editing.md": (
-        "crf crf_lr freeze freeze_bert freeze_encoder freeze_layers layer_decay "
+        "crf crf_lr freeze freeze_bert freeze_layers layer_decay "
         "layerwise_lr_decay llrd lora peft use_crf use_lora"
+    ),
+    "is for other models; Whisper has --freeze_encoder": "freeze_feature_encoder",
+    "is not there, as its masks would depend on how a batch is cut; see docs/tasks.md": (
+        "apply_spec_augment"
+    ),
+    "not needed: the splits are train, validation and test; for others --train_file and so on": (
+        "eval_split_name test_split_name train_split_name"
+    ),
+    "not needed: the first process prepares the data, and the others wait": "preprocessing_only",
+    "is in the model's generation_config.json; --language and --whisper_task set the prompt": (
+        "forced_decoder_ids suppress_tokens"
     ),
     _ARCHITECTURE: (
         "attention_dropout dropout_prob dropout_rate embedding_dim hidden_dim hidden_dropout_prob "

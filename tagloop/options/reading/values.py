@@ -5,7 +5,7 @@ import os
 from types import NoneType
 from typing import Any, get_args
 
-from tagloop.options.config import SECRETS
+from tagloop.options.config import FIELDS, SECRETS
 
 YES_NO = dict.fromkeys(("true", "yes", "on", "1"), True)
 YES_NO |= dict.fromkeys(("false", "no", "off", "0"), False)
@@ -52,6 +52,16 @@ def plain_type(field: dataclasses.Field) -> Any:
 def choices_of(field: dataclasses.Field) -> tuple[str, ...]:
     """The values among which an option chooses; empty if it takes any text or number."""
     return get_args(plain_type(field))
+
+
+def option_of_word(spelling: str, value: str) -> str | None:
+    """The option that a shared spelling means beside one of the words that the option takes.
+
+    >>> option_of_word("--task", "translate"), option_of_word("--task", "pos")
+    ('whisper_task', None)
+    """
+    shared = (n for n, field in FIELDS.items() if field.metadata["instead_of"] == spelling)
+    return next((name for name in shared if value in choices_of(FIELDS[name])), None)
 
 
 def show_value(name: str, value: object) -> str:

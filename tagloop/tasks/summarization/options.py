@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tagloop.options.generation import GenerationOptions, generation_problems
 from tagloop.options.marks import option
 
 USUAL_SOURCE = 1024  # Sub-tokens of a text, at most, unless the user asks for another number.
@@ -19,7 +20,7 @@ EXPORT_FORMATS = ()
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(GenerationOptions):
     """The options that say how pairs become examples, and how summaries are generated."""
 
     summary_column: str | None = option(
@@ -51,26 +52,6 @@ class Options:
         least=2,
         unset="--max_target_length",
     )
-    generation_max_length: int | None = option(
-        None,
-        "Sub-tokens of a generated summary, at most; the start of the decoder counts.",
-        about="training",
-        least=2,
-        unset="--val_max_target_length",
-    )
-    num_beams: int | None = option(
-        None,
-        "Beams of generation; 1 is greedy.",
-        about="training",
-        aliases=("--generation_num_beams",),
-        least=1,
-        unset="those of the model's generation_config.json, else 1",
-    )
-    predict_with_generate: bool = option(
-        True,
-        "Generate summaries in evaluations and score them with ROUGE; else only the loss is known.",
-        about="training",
-    )
     ignore_pad_token_for_loss: bool = option(
         True, "Must be true: padding is never a target.", about="training"
     )
@@ -90,7 +71,4 @@ def find_problems(config: Any) -> Iterator[str]:
             "--ignore_pad_token_for_loss false: a model would learn to write padding, and the loss "
             "would depend on how a batch is cut; leave the option out"
         )
-    if not config.predict_with_generate and config.num_beams:
-        yield "--num_beams: generates nothing without --predict_with_generate"
-    if not config.predict_with_generate and config.generation_max_length:
-        yield "--generation_max_length: generates nothing without --predict_with_generate"
+    yield from generation_problems(config)

@@ -1,0 +1,103 @@
+"""Files of sound: what is read, what becomes of it, and what cannot be read."""
+
+import io
+
+import numpy as np
+import pytest
+from recordings import tone
+
+from tagloop.errors import InputError
+from tagloop.sample.digits import as_wav
+from tagloop.tasks.speech.sound import read_sound
+
+RATE = 16_000
+
+
+def pitch_of(samples: np.ndarray, rate: int = RATE) -> float:
+    """The strongest frequency in Hz."""
+    power = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(power.argmax() * rate / len(samples))
+
+
+def test_a_plain_file_keeps_its_samples():
+    samples = np.random.default_rng(0).integers(-32768, 32768, 1000).astype(np.int16)
+    sound = read_sound(as_wav(samples, RATE), RATE, "a.wav")
+    assert (sound.rate, sound.channels) == (RATE, 1)
+    assert np.array_equal(sound.samples, samples)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000])
+def test_another_rate_is_resampled_and_not_heard_at_another_speed(rate):
+    sound = read_sound(tone(0.5, rate=rate), RATE, "a.wav")
+    assert len(sound.samples) == pytest.approx(0.5 * RATE, abs=2)
+    assert pitch_of(sound.samples) == pytest.approx(440, abs=5)
+    assert np.abs(sound.samples).max() == pytest.approx(8000, rel=0.1)
+
+
+def test_channels_are_averaged():
+    left = np.full(100, 1000, np.int16)
+    sound = read_sound(as_wav(np.stack([left, 3 * left], 1), RATE), RATE, "a.wav")
+    assert sound.channels == 2
+    assert (sound.samples == 2000).all()
+
+
+def test_silence_is_known():
+    quiet = np.random.default_rng(0).integers(-9, 9, 500).astype(np.int16)
+    assert read_sound(as_wav(quiet, RATE), RATE, "a.wav").is_silent
+    assert not read_sound(tone(0.1), RATE, "a.wav").is_silent
+
+
+BAD = {
+    "a file that is cut off": (tone(0.2)[:-500], "cut off"),
+    "a text": (b"not a sound at all, but some text", "is no file of sound"),
+    "an empty file": (b"", "the file is empty"),
+    "no samples": (as_wav(np.zeros(0, np.int16), RATE), "no samples"),
+    "a rate of nothing": (as_wav(np.ones(9, np.int16), 7), "damaged"),
+    "half a head": (tone(0.1)[:20], "cut off"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_read_is_named_with_a_remedy(case):
+    content, fragment = BAD[case]
+    with pytest.raises(InputError) as caught:
+        read_sound(content, RATE, "clips/a.wav")
+    message = str(caught.value)
+    assert message.startswith("clips/a.wav: ")
+    assert fragment in message
+    assert len(message.splitlines()) == 1
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        read_sound(tmp_path / "a.wav", RATE, "a.wav")
+    with pytest.raises(InputError, match="no plain file"):
+        read_sound(tmp_path, RATE, "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [("WAV", "FLOAT"), ("WAV", "PCM_24"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", None)],
+)
+def test_soundfile_reads_other_formats(format, subtype):
+    soundfile = pytest.importorskip("soundfile")
+    time = np.arange(RATE // 2) / RATE
+    content = io.BytesIO()
+    samples = np.stack([0.25 * np.sin(2 * np.pi * 440 * time)] * 2, 1)
+    soundfile.write(content, samples, RATE, format=format, subtype=subtype)
+    sound = read_sound(content.getvalue(), 8000, "a")
+    assert (sound.rate, sound.channels) == (RATE, 2)
+    assert pitch_of(sound.samples, 8000) == pytest.approx(440, abs=5)
+
+
+def test_samples_that_are_no_numbers_and_cut_off_flac_are_refused():
+    soundfile = pytest.importorskip("soundfile")
+    content = io.BytesIO()
+    soundfile.write(content, np.array([0.1, np.nan] * 99), RATE, format="WAV", subtype="FLOAT")
+    with pytest.raises(InputError, match="no numbers"):
+        read_sound(content.getvalue(), RATE, "a.wav")
+    content = io.BytesIO()
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE)
+    soundfile.write(content, noise, RATE, format="FLAC")
+    with pytest.raises(InputError, match=r"a\.flac: (cannot be read|the file is cut off)"):
+        read_sound(content.getvalue()[:-9000], RATE, "a.flac")
