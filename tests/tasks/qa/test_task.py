@@ -1,6 +1,7 @@
 """Question answering: what is read, learned, scored and written; the habits of run_qa."""
 
 import json
+import re
 import shutil
 from importlib.util import find_spec
 
@@ -18,6 +19,7 @@ import report
 import train_loop
 from tagloop.batches.packing import Packing, build_micro_batch
 from tagloop.data.questions import flatten_articles
+from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
 from tagloop.tasks.qa.predictor import load_predictor
 from tagloop.tasks.qa.task import QuestionAnswering
 
@@ -405,6 +407,27 @@ def test_the_card_and_the_report(trained):
     for title in ("By answerable or not", "By length of the answer", "Kinds of answers",
                   "Wrong, and surest of it", "Calibration"):  # fmt: skip
         assert title in page
+
+
+@pytest.mark.slow
+def test_two_models_are_compared_question_by_question(trained, tmp_path):
+    """The other model finds every place alike, and so the first place of a context."""
+    folder, results = trained
+    other = shutil.copytree(folder, tmp_path / "blind")
+    found, _ = read_predictions_file(other)
+    outputs = {name: np.zeros_like(values) for name, values in found.outputs.items()}
+    write_predictions_file(other, found.split, found.fingerprint, outputs)
+    alone = report.main([str(other)]).read_text(encoding="utf-8")
+    f1 = re.search(r"F1\D*?([\d.]+)", alone.split("<h2")[1])[1]
+    page = report.main([str(folder), str(other), f"--output={tmp_path / 'c.html'}"])
+    text = page.read_text(encoding="utf-8")
+    for value in (f"{results['test_f1']:.2f}", f1):
+        assert f"<td>{value} (" in text
+    assert f"<td>{float(f1) - results['test_f1']:+.2f} (" in text
+    assert "On 26 questions of the test data" in text
+    for title in ("By answerable or not", "By length of the answer", "exact match", "Training"):
+        assert title in text
+    assert " in 0 questions and a lower one in " in text
 
 
 @pytest.mark.slow
