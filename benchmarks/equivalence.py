@@ -234,12 +234,16 @@ def describe(measured: dict[str, dict[Cut, dict]], dropout: float) -> str:
         row = [rows[cut][value] for rows in measured.values() for value in ("loss", "grad_norm")]
         lines.append(f"| {cut} | " + " | ".join(f"{value:.6f}" for value in row) + " |")
     fewest, most = next(iter(measured["tagloop"].values()))["targets"]
-    lines.append(
+    targets = f"{fewest:g} to {most:g} targets" if fewest < most else f"{most:g} targets each"
+    legend = (
         "\nCut: processes × examples in a micro-batch × micro-batches per update; always the same "
-        f"{len(NUM_WORDS)} examples of {fewest:g} to {most:g} targets. Gradient norm: of the first "
-        "update, before clipping. Loss: as tagloop and Trainer log it; for the course loop the "
-        "mean of outputs.loss over the main process' micro-batches.\n"
+        f"{len(NUM_WORDS)} examples of {targets}. Gradient norm: of the first update, before "
+        "clipping. Loss: as it is logged"
     )
+    if "course" in measured:
+        legend += "; for the course loop the mean of outputs.loss over the main process' micro-"
+        legend += "batches"
+    lines.append(f"{legend}.\n")
     for name, rows in measured.items():
         norms = [values["grad_norm"] for values in rows.values()]
         spread = max(norms) / min(norms)
