@@ -234,11 +234,11 @@ def describe(measured: dict[str, dict[Cut, dict]], dropout: float) -> str:
         row = [rows[cut][value] for rows in measured.values() for value in ("loss", "grad_norm")]
         lines.append(f"| {cut} | " + " | ".join(f"{value:.6f}" for value in row) + " |")
     fewest, most = next(iter(measured["tagloop"].values()))["targets"]
-    targets = f"{fewest:g} to {most:g} targets" if fewest < most else f"{most:g} targets each"
+    targets = f"{fewest:g} to {most:g}" if fewest < most else f"{most:g}"
     legend = (
         "\nCut: processes × examples in a micro-batch × micro-batches per update; always the same "
-        f"{len(NUM_WORDS)} examples of {targets}. Gradient norm: of the first update, before "
-        "clipping. Loss: as it is logged"
+        f"{len(NUM_WORDS)} examples, with {targets} targets each. Gradient norm: of the first "
+        "update, before clipping. Loss: as it is logged"
     )
     if "course" in measured:
         legend += "; for the course loop the mean of outputs.loss over the main process' micro-"

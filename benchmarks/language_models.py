@@ -91,7 +91,8 @@ def build_inputs(folder: Path, task: str, rows: str, options: argparse.Namespace
     words = [{"tokens": text.split()} for text in documents]
     tokenizer = load_word_pieces(words)
     size, width = VOCABULARY[task], options.width
-    tokenizer = spread_over(tokenizer, size, pad_token_id=0)
+    if len(tokenizer) < size:
+        tokenizer = spread_over(tokenizer, size, pad_token_id=0)
     if task == "clm":
         auto = transformers.AutoModelForCausalLM
         config = transformers.GPT2Config(
