@@ -2,13 +2,13 @@
 
     python benchmarks/equivalence.py
     python benchmarks/equivalence.py --dropout 0.1
-    python benchmarks/equivalence.py --dropout 0.1 --task clm
+    python benchmarks/equivalence.py --dropout 0.1 --task qa
 
 Three systems learn from the same 16 sentences with the same small BERT (float32, the same first
 weights, no dropout unless it is asked for): tagloop's own train_step, transformers.Trainer, and
-the loop of the Hugging Face course. Of the tasks clm and mlm, tagloop
-alone is measured. Only the cut differs: processes × sentences in a micro-batch ×
-micro-batches per update; tagloop packs each into rows of its own. On the CPU, without network, in
+the loop of the Hugging Face course. Of any other task than ner, tagloop alone is measured, with the
+small model of the task and the first 16 examples of its built-in sample. Only the cut differs:
+processes × examples in a micro-batch × micro-batches per update. On the CPU, without network, in
 one to two minutes on two cores.
 """
 
@@ -25,23 +25,19 @@ from typing import NamedTuple
 import accelerate
 import torch
 import transformers
+from measuring import REPO
 from peers import measure_course, measure_trainer
 
-REPO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPO))  # for train_loop, model and sample_corpus
+sys.path.insert(0, str(REPO))  # for train_loop
+from tagloop.tasks import TASKS
 
 SEED = 42  # of the first weights
 # Words of each sentence: few or many, as in real corpora, so that means of micro-batches differ.
 NUM_WORDS = (1, 1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36)
-MODELS = {  # task -> the function of the sample that configures its model, and its class
-    "ner": ("build_sample_model_config", "AutoModelForTokenClassification"),
-    "clm": ("build_sample_decoder_config", "AutoModelForCausalLM"),
-    "mlm": ("build_sample_masked_config", "AutoModelForMaskedLM"),
+TASK_OPTIONS = {  # of tasks whose plain command has rows of one length, or answers alone
+    "mlm": ["--line_by_line"],
+    "qa": ["--version_2_with_negative"],
 }
-DROPOUT = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob",
-    "resid_pdrop", "embd_pdrop", "attn_pdrop",
-)  # fmt: skip
 LAUNCH_FILES = {1: "cpu.yaml", 2: "cpu_2proc.yaml"}
 
 
@@ -65,7 +61,7 @@ def main() -> None:
     parser.add_argument("--worker", choices=SYSTEMS, help="the script starts itself with this")
     parser.add_argument("--folder", type=Path, help="and with this")
     parser.add_argument("--dropout", type=float, default=0.0, help="rate of all dropout layers")
-    parser.add_argument("--task", choices=MODELS, default="ner", help="the task that is learned")
+    parser.add_argument("--task", choices=TASKS, default="ner", help="the task that is learned")
     options = parser.parse_args()
     if options.worker:
         run_worker(options.worker, options.folder, options.task)
@@ -82,35 +78,36 @@ def main() -> None:
 
 
 def write_inputs(folder: Path, dropout: float = 0.0, task: str = "ner") -> None:
-    """Save what all systems start from: a model, its tokenizer and 16 sentences."""
-    from tagloop.sample import model as sample
+    """Save the model that all systems start from with its tokenizer, and sentences for ner."""
+    import train_loop
+    from tagloop.tasks.task import load_task
+
+    options = [f"--task_name={task}", *TASK_OPTIONS.get(task, []), f"--output_dir={folder}/run"]
+    loaded = load_task(train_loop.parse_config(["--do_train", *options]), pad_to_multiple_of=1)
+    for name, value in vars(loaded.model_config).items():
+        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+            setattr(loaded.model_config, name, dropout)
+    transformers.utils.logging.disable_progress_bar()
+    model = loaded.build_model()
+    torch.manual_seed(SEED)
+    type(model)(model.config).save_pretrained(folder / "model")  # As made by transformers alone.
+    for processor in loaded.processors:
+        processor.save_pretrained(folder / "model")
+    if task == "ner":
+        write_sentences(folder / "train.jsonl")
+
+
+def write_sentences(path: Path) -> None:
+    """Write sentences of NUM_WORDS words, which are the beginnings of sentences of the sample."""
     from tagloop.sample.corpus import build_sample_corpus
 
     corpus = build_sample_corpus()["train"]
     by_length = iter(sorted(corpus, key=lambda sentence: len(sentence["tokens"])))
-    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file:
         for num_words in NUM_WORDS:  # the beginning of the next sentence that is long enough
             sentence = next(s for s in by_length if len(s["tokens"]) >= num_words)
             beginning = {name: sentence[name][:num_words] for name in ("tokens", "ner_tags")}
-            beginning["text"] = " ".join(beginning["tokens"])
             file.write(json.dumps(beginning) + "\n")
-
-    tokenizer = sample.build_sample_tokenizer([sentence["tokens"] for sentence in corpus])
-    if task == "clm":
-        sample.begin_with_cls(tokenizer)
-    build_config, head = MODELS[task]
-    config = getattr(sample, build_config)(tokenizer)
-    for name in DROPOUT:
-        if hasattr(config, name):
-            setattr(config, name, dropout)
-    if task == "ner":
-        tags = sorted({tag for sentence in corpus for tag in sentence["ner_tags"]})
-        config.id2label = dict(enumerate(tags))
-        config.label2id = {tag: index for index, tag in enumerate(tags)}
-    torch.manual_seed(SEED)
-    transformers.utils.logging.disable_progress_bar()
-    getattr(transformers, head).from_config(config).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
 
 
 def launch(
@@ -154,17 +151,17 @@ def run_worker(system: str, folder: Path, task: str) -> None:
     state.destroy_process_group()
 
 
-def measure_tagloop(cut: Cut, folder: Path, task: str = "ner") -> dict[str, float]:
+def measure_tagloop(cut: Cut, folder: Path, task: str = "ner") -> dict:
     """Build the run as train_loop.main does and take its first update; before any rounding."""
     import train_loop
 
+    data = [f"--train_file={folder}/train.jsonl"] if task == "ner" else []
     config = train_loop.parse_config(
         [
-            "--do_train", "--train_file", f"{folder}/train.jsonl", "--task_name", task,
-            "--model_name_or_path", f"{folder}/model", "--validation_split_percentage", "0",
-            *(["--line_by_line"] if task == "mlm" else []),
-            "--per_device_train_batch_size", str(cut.batch_size),
-            "--gradient_accumulation_steps", str(cut.accumulation),
+            "--do_train", *data, f"--task_name={task}", *TASK_OPTIONS.get(task, []),
+            f"--model_name_or_path={folder}/model", f"--output_dir={folder}/run",
+            f"--per_device_train_batch_size={cut.batch_size}",
+            f"--gradient_accumulation_steps={cut.accumulation}",
         ]
     )  # fmt: skip
     accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
@@ -177,21 +174,30 @@ def measure_tagloop(cut: Cut, folder: Path, task: str = "ner") -> dict[str, floa
         global_batch_size=run.global_batch_size,
         group_by_length=run.config.group_by_length,
     )
-    (update,) = train_loop.build_dataloader(
-        examples,
-        plan,
-        accelerator,
-        per_device_batch_size=cut.batch_size,
-        packing=run.packing,
+    update = next(
+        iter(
+            train_loop.build_dataloader(
+                examples,
+                plan,
+                accelerator,
+                per_device_batch_size=cut.batch_size,
+                equal_lengths=run.equal_lengths,
+                packing=run.packing,
+            )
+        )
     )
-    assert run.packing
-    assert len(update.micro_batches) == cut.accumulation
+    assert len(update.micro_batches) >= cut.accumulation
     assert max(len(batch.example_ids) for batch in update.micro_batches) <= cut.batch_size
     unread = train_loop.UnreadLosses()
     unread.add(train_loop.train_step(run, update))
     run.state.step = 1
     unread.read(accelerator, run.state)
-    return {"loss": run.state.take_log_loss(), "grad_norm": run.state.grad_norm}
+    num_targets = examples.target_weights[update.example_ids]
+    return {
+        "loss": run.state.take_log_loss(),
+        "grad_norm": run.state.grad_norm,
+        "targets": [num_targets.min(), num_targets.max()],
+    }
 
 
 class System(NamedTuple):
@@ -227,12 +233,17 @@ def describe(measured: dict[str, dict[Cut, dict]], dropout: float) -> str:
     for cut in next(iter(measured.values())):
         row = [rows[cut][value] for rows in measured.values() for value in ("loss", "grad_norm")]
         lines.append(f"| {cut} | " + " | ".join(f"{value:.6f}" for value in row) + " |")
-    lines.append(
-        f"\nCut: processes × sentences in a micro-batch × micro-batches per update; always the "
-        f"same {len(NUM_WORDS)} sentences of {min(NUM_WORDS)} to {max(NUM_WORDS)} labels. Gradient "
-        "norm: of the first update, before clipping. Loss: as tagloop and Trainer log it; for the "
-        "course loop the mean of outputs.loss over the main process' micro-batches.\n"
+    fewest, most = next(iter(measured["tagloop"].values()))["targets"]
+    targets = f"{fewest:g} to {most:g}" if fewest < most else f"{most:g}"
+    legend = (
+        "\nCut: processes × examples in a micro-batch × micro-batches per update; always the same "
+        f"{len(NUM_WORDS)} examples, with {targets} targets each. Gradient norm: of the first "
+        "update, before clipping. Loss: as it is logged"
     )
+    if "course" in measured:
+        legend += "; for the course loop the mean of outputs.loss over the main process' micro-"
+        legend += "batches"
+    lines.append(f"{legend}.\n")
     for name, rows in measured.items():
         norms = [values["grad_norm"] for values in rows.values()]
         spread = max(norms) / min(norms)

@@ -3,11 +3,14 @@
     loss_and_norm = measure_trainer(cut, folder)   # equivalence.py, in every process of a launch
     train_course(inputs, gate, options)            # worker.py, one process
 
-A folder holds model/ (with its tokenizer) and train.jsonl (tokens and ner_tags). For
+A folder holds model/ (with its tokenizer) and train.jsonl (tokens and ner_tags; or texts, and
+rows.json says which rows a language model learns, see language_models.py). For
 equivalence.py that is one global batch, and `cut` says how to compute it. Under worker.py a loop
 calls `gate.update()` before each update, and is otherwise what its authors wrote.
 """
 
+import itertools
+import json
 from pathlib import Path
 
 import accelerate
@@ -18,8 +21,11 @@ from measuring import best_precision
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    DataCollatorForLanguageModeling,
     DataCollatorForTokenClassification,
     Trainer,
     TrainingArguments,
@@ -174,17 +180,24 @@ def train_trainer(inputs: Path, gate, options, **tuned) -> None:
     ).train()
 
 
-def train_trainer_tuned(inputs: Path, gate, options) -> None:
+def train_trainer_tuned(
+    inputs: Path, gate, options, train_sampling_strategy: str = "group_by_length"
+) -> None:
     """Trainer with all that its documentation offers for speed."""
     train_trainer(
         inputs,
         gate,
         options,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy=train_sampling_strategy,
         bf16=best_precision() == "bf16",
         optim="adamw_torch_fused",
         dataloader_pin_memory=not ON_CPU,
     )
+
+
+def train_trainer_not_grouped(inputs: Path, gate, options) -> None:
+    """The same with examples in random order, whose updates do not differ in length."""
+    train_trainer_tuned(inputs, gate, options, train_sampling_strategy="random")
 
 
 def evaluate_course(inputs: Path, gate, options) -> None:
@@ -238,6 +251,8 @@ def score_as_seqeval(labels: list[list[str]], predictions: list[list[str]]) -> f
 
 def build_usual_parts(folder: Path, split: str = "train") -> tuple:
     """Model, tokenizer, dataset and collator as tutorials build them: first sub-tokens labelled."""
+    if (folder / "rows.json").exists():
+        return build_language_parts(folder, **json.loads((folder / "rows.json").read_text()))
     model = AutoModelForTokenClassification.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
 
@@ -259,3 +274,33 @@ def build_usual_parts(folder: Path, split: str = "train") -> tuple:
         tokenize_and_align_labels, batched=True, remove_columns=raw_dataset.column_names
     )
     return model, tokenizer, dataset, DataCollatorForTokenClassification(tokenizer)
+
+
+def build_language_parts(folder: Path, *, task: str, length: int, in_blocks: bool) -> tuple:
+    """The same for a language model, as run_clm_no_trainer.py and run_mlm_no_trainer.py build them.
+
+    Args:
+        in_blocks: True joins all texts and cuts blocks of `length` sub-tokens, the rest is dropped;
+            False makes a row of each text, cut off at `length`.
+    """
+    auto = AutoModelForCausalLM if task == "clm" else AutoModelForMaskedLM
+    model = auto.from_pretrained(folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+
+    def tokenize(examples: dict) -> dict:
+        cut = {} if in_blocks else {"truncation": True, "max_length": length}
+        return tokenizer(examples["text"], **cut)
+
+    def group_texts(examples: dict) -> dict:
+        joined = {name: [*itertools.chain(*rows)] for name, rows in examples.items()}
+        total = len(joined["input_ids"]) // length * length
+        return {
+            name: [ids[at : at + length] for at in range(0, total, length)]
+            for name, ids in joined.items()
+        }
+
+    raw_dataset = load_dataset("json", data_files=str(folder / "train.jsonl"), split="train")
+    dataset = raw_dataset.map(tokenize, batched=True, remove_columns=["text"])
+    if in_blocks:
+        dataset = dataset.map(group_texts, batched=True)
+    return model, tokenizer, dataset, DataCollatorForLanguageModeling(tokenizer, mlm=task == "mlm")

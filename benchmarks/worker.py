@@ -24,6 +24,7 @@ LOOPS = {  # module and function: (inputs, gate, options) -> None
     "run_ner": "peers:train_run_ner",
     "trainer": "peers:train_trainer",
     "trainer-tuned": "peers:train_trainer_tuned",
+    "trainer-not-grouped": "peers:train_trainer_not_grouped",
     "flair": "other_peers:train_flair",
     "spacy": "other_peers:train_spacy",
 }

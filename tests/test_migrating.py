@@ -193,7 +193,47 @@ def test_flags_of_the_language_modelling_scripts(task, name):
     assert getattr(parse_config([*argv, f"--{name}={value}"]), field) == value
 
 
+# The flags that both scripts share with run_ner_no_trainer.py, with its defaults.
+LIKE_NER = [
+    "dataset_name", "dataset_config_name", "model_name_or_path", "config_name", "tokenizer_name",
+    "model_type", "per_device_train_batch_size", "per_device_eval_batch_size", "learning_rate",
+    "weight_decay", "num_train_epochs", "max_train_steps", "gradient_accumulation_steps",
+    "lr_scheduler_type", "num_warmup_steps", "output_dir", "seed", "push_to_hub", "hub_model_id",
+    "hub_token", "trust_remote_code", "checkpointing_steps", "resume_from_checkpoint",
+    "with_tracking", "report_to",
+]  # fmt: skip
+LANGUAGE_SCRIPTS = {  # the other flags of each
+    "clm": [
+        "train_file", "validation_file", "validation_split_percentage", "use_slow_tokenizer",
+        "block_size", "preprocessing_num_workers", "overwrite_cache", "keep_linebreaks",
+        "low_cpu_mem_usage",
+    ],
+    "mlm": [
+        "train_file", "validation_file", "validation_split_percentage", "use_slow_tokenizer",
+        "pad_to_max_length", "max_seq_length", "line_by_line", "preprocessing_num_workers",
+        "overwrite_cache", "mlm_probability", "low_cpu_mem_usage",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", LANGUAGE_SCRIPTS)
+@pytest.mark.parametrize("name", LIKE_NER)
+def test_flags_that_the_language_modelling_scripts_share_with_run_ner(task, name):
+    """The table of run_ner_no_trainer.py holds for them, as the section says."""
+    there, here, _ = FLAGS[name]
+    assert (task, name) not in LANGUAGE_FLAGS
+    assert there == shown(DEFAULTS[name])
+    argv = [*DATA, f"--task_name={task}"]
+    assert shown(getattr(Config(task_name=task), name)) == here
+    value = other_value(name)
+    argv += [] if name == "output_dir" else ["--output_dir", "o"]
+    argv += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    assert getattr(parse_config(argv), name) == value
+
+
 def test_the_page_has_every_flag_of_the_language_modelling_scripts():
+    for task, names in LANGUAGE_SCRIPTS.items():
+        assert {(task, name) for name in names} <= LANGUAGE_FLAGS.keys()
     known = {(task, name) for task, flags in LANGUAGE_DEFAULTS.items() for name in flags}
     assert known <= LANGUAGE_FLAGS.keys()
     assert parse_config([*DATA, "--task_name=clm", "--no_keep_linebreaks"]).keep_linebreaks is False

@@ -212,6 +212,21 @@ def test_gradient_checkpointing_learns_the_same(trained, tmp_path):
         torch.testing.assert_close(actual[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["clm", "mlm", "qa"])
+def test_so_do_other_tasks(task, tmp_path):
+    weights = []
+    for options in ([], ["--gradient_checkpointing"]):
+        folder = tmp_path / str(len(options))
+        train_loop.main(
+            [*SMALL, f"--task_name={task}", "--do_train", "--max_train_steps=3", *options,
+             f"--output_dir={folder}"]
+        )  # fmt: skip
+        weights.append(load_file(folder / "model.safetensors"))
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_sentence_longer_than_the_model_is_predicted_whole(trained, tmp_path):
     folder, _ = trained
     rows = build_sample_corpus()["test"]

@@ -18,6 +18,7 @@ from tagloop.pages.sentences import (
     types_of,
 )
 from tagloop.pages.statistics import (
+    SCORES,
     calibration,
     number_of_trials,
     resample,
@@ -25,7 +26,6 @@ from tagloop.pages.statistics import (
     scores_of,
 )
 
-SCORES = ("precision", "recall", "F1")
 MOST_TYPES, MOST_CONFUSED = 40, 15
 INTERVAL_TEXT = (
     "95% is the interval that other {items} of this kind are likely to score in: a bootstrap's "

@@ -7,11 +7,12 @@ spans are right and they are few, the bootstrap always draws a score of 1. Wilso
 shows how uncertain this score is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+SCORES = ("precision", "recall", "F1")
 DRAWS, SWAPS = 1000, 10_000
 NORMAL_QUANTILE = 1.959964  # 2.5% of a normal distribution lie above
 CELLS = 2_000_000  # the number of random numbers that are drawn at once
@@ -35,6 +36,56 @@ def scores_of(totals: np.ndarray, *, undefined: float = 0.0) -> np.ndarray:
     parts = ((right, predicted), (right, gold), (2 * right, predicted + gold))
     scores = [np.divide(a, b, out=np.full_like(a, undefined), where=b > 0) for a, b in parts]
     return np.stack(scores, axis=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A score that is computed from numbers which are summed over the items of a split.
+
+    Attributes:
+        name: the score as a page names it.
+        logged: its name in metrics.jsonl, without "eval_".
+        sums: float64 [num_items, num_sums], for every sentence, row, text or question.
+        of: computes the score, [...], from sums, [..., num_sums]; NaN where it is undefined.
+        num_trials: computes the denominator of a score that is a share of trials, for Wilson's
+            interval; None for other scores, which have the interval of the bootstrap alone.
+        lower_is_better: True for errors and perplexities.
+        shape, interval_shape: how the score and its interval are written.
+        is_tested: False for a score that a comparison shows without a test of its difference.
+    """
+
+    name: str
+    logged: str
+    sums: np.ndarray
+    of: Callable[[np.ndarray], np.ndarray]
+    num_trials: Callable[[np.ndarray], np.ndarray] | None = None
+    lower_is_better: bool = False
+    shape: str = ".4f"
+    interval_shape: str = ".3f"
+    is_tested: bool = True
+
+
+def span_measures(counts: np.ndarray, score: str, logged: str) -> list[Measure]:
+    """The measures of predicted spans.
+
+    Args:
+        counts: numbers of right, predicted and gold spans, [num_sentences, 3].
+        score: "F1", which has precision and recall beside it, or the name of a share that F1 is
+            where every item has one gold and one predicted span.
+        logged: the name of this score in metrics.jsonl, without "eval_".
+    """
+    names = SCORES if score == SCORES[2] else (score,)
+    return [
+        Measure(
+            name=name,
+            logged=logged if name == score else name,
+            sums=counts,
+            of=lambda totals, at=at: scores_of(totals, undefined=np.nan)[..., at],
+            num_trials=lambda totals, at=at: number_of_trials(totals)[..., at],
+            is_tested=name == score,
+        )
+        for at, name in enumerate(names, start=len(SCORES) - len(names))
+    ]
 
 
 def resample(counts: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -122,41 +173,53 @@ class Difference:
     p_value: float
 
 
-def compare(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Difference:
-    """The difference in F1 of two systems on the same sentences; F1 is the mean over the seeds.
+def f1_of(totals: np.ndarray) -> np.ndarray:
+    """F1, [...], of numbers of right, predicted and gold spans, [..., 3]; 0 where undefined."""
+    return scores_of(totals)[..., 2]
 
-    The interval comes from a paired bootstrap over sentences. The p-value comes from approximate
-    randomisation, with the counts of every sentence averaged over seeds: it is the share of random
-    swaps of the two systems, sentence by sentence, that give a difference at least as large.
+
+def compare(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    of: Callable[[np.ndarray], np.ndarray] = f1_of,
+    seed: int = 0,
+) -> Difference:
+    """The difference in a score of two systems on the same items; means over the seeds.
+
+    The interval comes from a paired bootstrap over items. The p-value comes from approximate
+    randomisation, with the sums of every item averaged over seeds: it is the share of random swaps
+    of the two systems, item by item, that give a difference at least as large.
 
     Args:
-        first, second: numbers of right, predicted and gold spans, [num_sentences, 3], or with
-            several seeds [num_sentences, num_seeds, 3]. The systems may have different numbers of
-            seeds.
+        first, second: the numbers that the score is computed from, [num_items, num_sums], or with
+            several seeds [num_items, num_seeds, num_sums]. The systems may have different numbers
+            of seeds.
+        of: computes the score, [...], from sums, [..., num_sums]; NaN counts as 0.
     """
     first, second = (side if side.ndim == 3 else side[:, None] for side in (first, second))
     num_first = first.shape[1]
     runs = np.concatenate([first, second], axis=1)
-    value = float(_difference(runs.sum(0), num_first))
-    low, high = interval(_difference(resample(runs, seed=seed), num_first))
+
+    def difference(totals: np.ndarray, num_first: int) -> np.ndarray:
+        """The mean of the second system's runs minus the first's: [..., num_runs, k] -> [...]."""
+        scores = np.nan_to_num(of(totals))
+        return scores[..., num_first:].mean(-1) - scores[..., :num_first].mean(-1)
+
+    value = float(difference(runs.sum(0), num_first))
+    low, high = interval(difference(resample(runs, seed=seed), num_first))
     both = np.stack([first.mean(1), second.mean(1)], axis=1)
     total, as_large, swaps = both.sum(0), 0, 0
-    observed = abs(_difference(total, 1))
+    observed = abs(difference(total, 1))
     rng = np.random.default_rng(seed + 1)
-    differs = (both[:, 0] != both[:, 1]).any(-1)  # A swap of equal counts has no effect.
-    moved = (both[differs][:, ::-1] - both[differs]).reshape(-1, 6)
+    differs = (both[:, 0] != both[:, 1]).any(-1)  # A swap of equal sums has no effect.
+    moved = (both[differs][:, ::-1] - both[differs]).reshape(-1, total.size)
     for number in _pieces(SWAPS, len(moved)):
         swapped = rng.integers(2, size=(number, len(moved)), dtype=np.int8)
-        sums = total + (swapped.astype(np.float64) @ moved).reshape(number, 2, 3)
-        as_large += int((abs(_difference(sums, 1)) >= observed - 1e-12).sum())
+        sums = total + (swapped.astype(np.float64) @ moved).reshape(number, *total.shape)
+        as_large += int((abs(difference(sums, 1)) >= observed * (1 - 1e-9) - 1e-12).sum())
         swaps += number
     return Difference(value, low, high, (as_large + 1) / (swaps + 1))
-
-
-def _difference(totals: np.ndarray, num_first: int) -> np.ndarray:
-    """Mean F1 of the second system's runs minus that of the first: [..., num_runs, 3] -> [...]."""
-    f1 = scores_of(totals)[..., 2]
-    return f1[..., num_first:].mean(-1) - f1[..., :num_first].mean(-1)
 
 
 def _pieces(rounds: int, number: int) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Compares several runs: a paired test of groups of runs on the same sentences."""
+"""Compares several runs: paired tests of groups of runs on the same sentences, texts or rows."""
 
 import json
 from collections import defaultdict
@@ -11,14 +11,14 @@ from tagloop.errors import InputError
 from tagloop.options.command_line import FIELDS
 from tagloop.outcome.record import Outcome
 from tagloop.pages import charts
-from tagloop.pages.answers import Answers
-from tagloop.pages.blocks import SCORES, with_interval
+from tagloop.pages.answers import Answers, Grouping
 from tagloop.pages.page import MarkedSentences, Picture, Section, Table, mark
-from tagloop.pages.sentences import count_by, errors_of, types_of
+from tagloop.pages.sentences import count_by, types_of
 from tagloop.pages.statistics import (
     Difference,
+    Measure,
     compare,
-    number_of_trials,
+    interval,
     resample,
     score_interval,
     scores_of,
@@ -26,7 +26,7 @@ from tagloop.pages.statistics import (
 from tagloop.report.curves import series_of
 from tagloop.report.groups import group_tests
 
-MOST_SENTENCES, MOST_TYPES = 25, 40
+MOST_ITEMS, MOST_TYPES = 25, 40
 
 
 class ComparedRun(NamedTuple):
@@ -36,25 +36,23 @@ class ComparedRun(NamedTuple):
     outcome: Outcome
     answers: Answers | None
 
-    @property
-    def counts(self) -> np.ndarray:
-        """The numbers of right, predicted and gold spans, int32 [num_sentences, 3]."""
-        return count_by(self.answers.sentences, lambda *_: "", [""])[:, 0]
-
 
 class Group(NamedTuple):
-    """Runs that differ only in their seed, or one run alone.
-
-    Attributes:
-        counts: numbers of right, predicted and gold spans, int32 [num_sentences, num_runs, 3].
-    """
+    """Runs that differ only in their seed, or one run alone."""
 
     runs: list[ComparedRun]
-    counts: np.ndarray
 
     @property
     def name(self) -> str:
         return ", ".join(run.name for run in self.runs)
+
+    def sums(self, number: int) -> np.ndarray:
+        """The sums of a measure of every run, [num_items, num_runs, num_sums].
+
+        Args:
+            number: the place of the measure in `measures` of the answers.
+        """
+        return np.stack([run.answers.measures[number].sums for run in self.runs], axis=1)
 
 
 def comparison_sections(runs: Sequence[ComparedRun]) -> list[Section]:
@@ -65,19 +63,18 @@ def comparison_sections(runs: Sequence[ComparedRun]) -> list[Section]:
     """
     _check_same(runs)
     groups = _group_runs(runs)
-    if len(groups) == 1:  # All runs are seeds of one experiment, so a test has no question.
-        groups = [_one_group([run]) for run in runs]
-        scores = _scores_of_seeds(groups)
-    else:
-        scores = _scores(groups)
+    are_seeds = len(groups) == 1  # All runs are seeds of one experiment: a test has no question.
+    if are_seeds:
+        groups = [Group([run]) for run in runs]
     sections = [
-        scores,
+        _scores(groups, with_test=not are_seeds),
         _seeds(runs),
         _types(groups),
         group_tests(
             [group.name for group in groups],
             [[run.answers for run in group.runs] for group in groups],
         ),
+        *(_grouping(groups, number) for number in range(len(runs[0].answers.groupings))),
         _curves(runs),
         _changed(runs),
         _options(runs),
@@ -98,8 +95,8 @@ def _check_same(runs: Sequence[ComparedRun]) -> None:
     first = runs[0]
     for run in runs:
         folder, answers = run.outcome.folder, run.answers
-        if answers is None or answers.score is None:
-            why = "; ".join(run.outcome.notes) or "what it predicted are no classes"
+        if answers is None or not answers.measures:
+            why = "; ".join(run.outcome.notes) or "its task has no scores that are compared"
             raise InputError(f"{folder}: no predictions to compare: {why}")
         tasks = [one.outcome.config.task_name for one in (run, first)]
         if tasks[0] != tasks[1]:
@@ -108,22 +105,18 @@ def _check_same(runs: Sequence[ComparedRun]) -> None:
             )
         if len(answers.sentences) != len(first.answers.sentences):
             raise InputError(
-                f"{folder}: predictions of {len(answers.sentences):,} sentences, but "
+                f"{folder}: predictions of {len(answers.sentences):,} {answers.item}s, but "
                 f"{first.outcome.folder} has {len(first.answers.sentences):,}; compare runs on the "
                 "same test data"
             )
-        pairs = zip(first.answers.sentences, answers.sentences, strict=True)
+        pairs = zip(first.answers.identities, answers.identities, strict=True)
         for row, (one, other) in enumerate(pairs):
-            if (one.words, one.gold) != (other.words, other.gold):
+            if one != other:
                 raise InputError(
-                    f"{folder}: sentence {first.answers.rows[row] + 1} is another one, or has "
-                    f"other gold tags, than in {first.outcome.folder}; compare runs on the same "
-                    "test data"
+                    f"{folder}: {answers.item} {first.answers.rows[row] + 1} is another one, or "
+                    f"has other {answers.gold_name}, than in {first.outcome.folder}; compare runs "
+                    "on the same test data"
                 )
-
-
-def _one_group(runs: Sequence[ComparedRun]) -> Group:
-    return Group([*runs], np.stack([run.counts for run in runs], axis=1))
 
 
 def _seed_of(run: ComparedRun) -> str:
@@ -141,63 +134,72 @@ def _group_runs(runs: Sequence[ComparedRun]) -> list[Group]:
     groups = []
     for members in alike.values():
         are_seeds = len({_seed_of(run) for run in members}) == len(members)
-        groups += [_one_group(members)] if are_seeds else [_one_group([run]) for run in members]
+        groups += [Group(members)] if are_seeds else [Group([run]) for run in members]
     return groups
 
 
-def _mean_f1(group: Group) -> str:
-    """The mean F1 over the runs of a group, with its interval."""
-    totals = group.counts.sum(0)
-    value = float(scores_of(totals)[:, 2].mean())
-    drawn = scores_of(resample(group.counts), undefined=np.nan)[..., 2].mean(-1)
-    number = float(number_of_trials(totals)[:, 2].mean())
-    return with_interval(value, score_interval(value, number, drawn))
+def _mean_score(group: Group, number: int) -> str:
+    """The mean of a measure over the runs of a group, with its interval.
+
+    An interval without width is not shown: a reader would take it for certainty.
+    """
+    measure, sums = group.runs[0].answers.measures[number], group.sums(number)
+    totals = sums.sum(0)
+    value = float(np.nan_to_num(measure.of(totals)).mean())
+    drawn = measure.of(resample(sums)).mean(-1)
+    low, high = interval(drawn)
+    if measure.num_trials:
+        low, high = score_interval(value, float(measure.num_trials(totals).mean()), drawn)
+    shown = format(value, measure.shape)
+    if low == high:
+        return shown
+    return f"{shown} ({low:{measure.interval_shape}}–{high:{measure.interval_shape}})"
 
 
-def _scores(groups: Sequence[Group]) -> Section:
+def _scores(groups: Sequence[Group], *, with_test: bool) -> Section:
     """The section with a line for every group, and its test against the first group."""
-    answers, first, rows = groups[0].runs[0].answers, groups[0], []
-    for number, group in enumerate(groups):
-        tested = _difference_cells(compare(first.counts, group.counts)) if number else ("–", "–")
-        rows.append([group.name, _mean_f1(group), *tested])
-    text = (
-        f"On {len(first.counts):,} sentences of {answers.where}, the same for all. The difference "
-        f"is to {first.name}: its 95% interval by a paired bootstrap, p by approximate "
-        "randomisation: how often chance alone makes a difference as large. The test is about "
-        "these sentences, and not about other seeds."
+    answers, first, tables = groups[0].runs[0].answers, groups[0], []
+    for number, measure in enumerate(answers.measures):
+        if not measure.is_tested:
+            continue
+        rows = [[group.name, _mean_score(group, number)] for group in groups]
+        name = f"{measure.name} (lower is better)" if measure.lower_is_better else measure.name
+        header = ["run", name]
+        if with_test:
+            header += [f"difference to {first.name}", "p"]
+            rows[0] += ["–", "–"]
+            for row, group in zip(rows[1:], groups[1:], strict=True):
+                tested = compare(first.sums(number), group.sums(number), of=measure.of)
+                row += _difference_cells(tested, measure, answers.item)
+        tables.append(Table(header, rows))
+    item = answers.item
+    text = f"On {len(answers.sentences):,} {item}s of {answers.where}, the same for all. "
+    if not with_test:
+        text += "The runs differ only in their seed, so there is nothing to test."
+        return Section("Scores", text, tables)
+    text += (
+        f"The difference is to {first.name}: its 95% interval by a paired bootstrap, p by "
+        "approximate randomisation: how often chance alone makes a difference as large. The test "
+        f"is about these {item}s, and not about other seeds."
     )
     if any(len(group.runs) > 1 for group in groups):
         text += (
             " Runs that differ only in their seed are one group: scores and differences are means "
             "over its seeds."
         )
-    header = ("run", answers.score, f"difference to {first.name}", "p")
-    return Section("Scores", text, [Table(header, rows)])
+    return Section("Scores", text, tables)
 
 
-def _scores_of_seeds(groups: Sequence[Group]) -> Section:
-    """The section with a line for every run of one experiment."""
-    answers = groups[0].runs[0].answers
-    text = (
-        f"On {len(groups[0].counts):,} sentences of {answers.where}, the same for all. The runs "
-        "differ only in their seed, so there is nothing to test."
-    )
-    rows = [[group.name, _mean_f1(group)] for group in groups]
-    return Section("Scores", text, [Table(("run", answers.score), rows)])
-
-
-def _difference_cells(difference: Difference) -> tuple[str, str]:
+def _difference_cells(difference: Difference, measure: Measure, item: str) -> tuple[str, str]:
     """A difference with its interval, and p; an interval without width is not shown.
 
     A reader would take an interval without width for certainty.
-
-    >>> _difference_cells(Difference(0.0, 0.0, 0.0, 1.0))
-    ('none: the same counts in every sentence', '–')
     """
     if difference.low == difference.high:
-        return "none: the same counts in every sentence", "–"
-    interval = f"{difference.low:+.3f} to {difference.high:+.3f}"
-    return f"{difference.value:+.4f} ({interval})", p_text(difference.p_value)
+        alike = "counts" if measure.num_trials else "numbers"
+        return f"none: the same {alike} in every {item}", "–"
+    low, high = (f"{end:+{measure.interval_shape}}" for end in (difference.low, difference.high))
+    return f"{difference.value:+{measure.shape}} ({low} to {high})", p_text(difference.p_value)
 
 
 def p_text(value: float) -> str:
@@ -211,16 +213,16 @@ def p_text(value: float) -> str:
 
 def _seeds(runs: Sequence[ComparedRun]) -> Section:
     """The section with mean and standard deviation of runs that differ only in their seed."""
-    names = SCORES if runs[0].answers.score == SCORES[2] else (runs[0].answers.score,)
-    rows = []
+    measures, rows = runs[0].answers.measures, []
     for group in _group_runs(runs):
         if len(group.runs) > 1:
-            scores = scores_of(group.counts.sum(0))
-            mean, spread = scores.mean(0), scores.std(0, ddof=1)
-            values = [f"{m:.4f} ± {s:.4f}" for m, s in zip(mean, spread, strict=True)]
-            seeds = ", ".join(map(_seed_of, group.runs))
-            rows.append([group.name, seeds, *values[-len(names) :]])
-    table = Table(("runs", "seeds", *names), rows)
+            cells = []
+            for number, measure in enumerate(measures):
+                scores = np.nan_to_num(measure.of(group.sums(number).sum(0)))
+                mean, spread = scores.mean(), scores.std(ddof=1)
+                cells.append(f"{mean:{measure.shape}} ± {spread:{measure.shape}}")
+            rows.append([group.name, ", ".join(map(_seed_of, group.runs)), *cells])
+    table = Table(("runs", "seeds", *(measure.name for measure in measures)), rows)
     text = "Runs that differ only in their seed: mean ± standard deviation between runs."
     return Section("Seeds", text, [table] if rows else [])
 
@@ -249,6 +251,8 @@ def _all_but_the_seed(outcome: Outcome) -> str | None:
 
 def _types(groups: Sequence[Group]) -> Section:
     """The section with the F1 of every type in every group, as the mean over its seeds."""
+    if groups[0].runs[0].answers.score is None:
+        return Section("By type")
     types = types_of(one for group in groups for run in group.runs for one in run.answers.sentences)
     values = []
     for group in groups:
@@ -265,12 +269,34 @@ def _types(groups: Sequence[Group]) -> Section:
     return Section("By type", "", blocks)
 
 
+def _grouping(groups: Sequence[Group], number: int) -> Section:
+    """The section with the first tested measure of every group of runs in groups of items.
+
+    Args:
+        number: the place of the grouping in `groupings` of the answers.
+    """
+    answers = groups[0].runs[0].answers
+    grouping: Grouping = answers.groupings[number]
+    at = [measure.is_tested for measure in answers.measures].index(True)
+    measure, of_items, rows = answers.measures[at], np.array(grouping.of_items), []
+    for name in grouping.names:
+        members = of_items == name
+        if members.any():
+            values = [measure.of(group.sums(at)[members].sum(0)).mean() for group in groups]
+            cells = (format(value, measure.shape) for value in values)
+            rows.append([name, *cells, f"{members.sum():,}"])
+    names = [f"{group.name}: {measure.name}" for group in groups]
+    header = (grouping.what, *names, f"{answers.item}s")
+    return Section(grouping.title, "", [Table(header, rows)] if len(rows) > 1 else [])
+
+
 def _curves(runs: Sequence[ComparedRun]) -> Section:
-    answers, blocks = runs[0].answers, []
-    for key, ylabel in (
-        ("loss", "training loss"),
-        (f"eval_{answers.logged_score}", f"validation {answers.score}"),
-    ):
+    drawn = [("loss", "training loss"), ("eval_loss", "validation loss")]
+    for measure in runs[0].answers.measures:
+        if measure.is_tested:
+            drawn.append((f"eval_{measure.logged}", f"validation {measure.name}"))
+    blocks = []
+    for key, ylabel in drawn:
         series = [series_of(run.name, run.outcome.metrics, key) for run in runs]
         if series := [one for one in series if one.x]:
             blocks.append(Picture(charts.lines(series, ylabel), f"{ylabel} over updates"))
@@ -278,26 +304,28 @@ def _curves(runs: Sequence[ComparedRun]) -> Section:
 
 
 def _changed(runs: Sequence[ComparedRun]) -> Section:
-    """The section with sentences in which one of two runs has more errors than the other."""
-    if len(runs) != 2 or not runs[0].answers.spans_are_parts:
-        return Section("", "")
+    """The section with items of which one of two runs predicts more right than the other."""
+    if len(runs) != 2 or not runs[0].answers.shows_items:
+        return Section("Where they differ")
     names, (first, second) = [run.name for run in runs], [run.answers for run in runs]
-    wrong = np.array([[errors_of(one) for one in run.answers.sentences] for run in runs])
-    gain = wrong[0] - wrong[1]
-    order = np.argsort(-abs(gain), kind="stable")[:MOST_SENTENCES]
+    gain = first.errors - second.errors
+    order = np.argsort(-abs(gain), kind="stable")[:MOST_ITEMS]
     shown = []
     order = order[gain[order] != 0].tolist()
     for row in order:
         gold, ours, theirs = first.sentences[row], first.sentences[row], second.sentences[row]
-        lines = [
-            ("gold", mark(gold, gold.gold, gold.gold)),
-            (names[0], mark(gold, ours.predicted, gold.gold)),
-            (names[1], mark(gold, theirs.predicted, gold.gold)),
-        ]
+        lines = [("text", mark(gold, [], []))]
+        if first.spans_are_parts:
+            lines = [
+                ("gold", mark(gold, gold.gold, gold.gold)),
+                (names[0], mark(gold, ours.predicted, gold.gold)),
+                (names[1], mark(gold, theirs.predicted, gold.gold)),
+            ]
         place = first.rows[row] + 1
-        shown.append((f"sentence {place:,}: {wrong[0][row]} → {wrong[1][row]} errors", lines))
+        shown.append((f"{first.item} {place:,}: {first.change(second, row)}", lines))
+    better, worse = first.better_and_worse
     text = (
-        f"{names[1]} has fewer errors in {int((gain > 0).sum()):,} sentences and more in "
+        f"{names[1]} has {better} in {int((gain > 0).sum()):,} {first.item}s and {worse} in "
         f"{int((gain < 0).sum()):,}. Those that differ most:"
     )
     blocks = [MarkedSentences(shown, first.places_of(order))] if shown else []
@@ -313,7 +341,9 @@ def _options(runs: Sequence[ComparedRun]) -> Section:
         values = [str(outcome.options.get(key, "–")) for outcome in outcomes]
         if len({*values}) > 1:
             rows.append([f"--{key}", *values])
-    for key in ("train_words_per_second", "train_padding_share", "train_runtime"):
+    rates = (name for outcome in outcomes for name in outcome.results)
+    rates = [name for name in rates if name.startswith("train_") and name.endswith("_per_second")]
+    for key in dict.fromkeys([*rates, "train_padding_share", "train_runtime"]):
         values = [outcome.results.get(key) for outcome in outcomes]
         if any(value is not None for value in values):
             rows.append([key, *("–" if value is None else f"{value:,.4g}" for value in values)])

@@ -28,6 +28,7 @@ from tagloop.report.build import report_run
 from tagloop.report.curves import find_divergence
 from tagloop.report.facts import facts_section
 from tagloop.sample.corpus import build_sample_corpus
+from tagloop.tasks.classification.answers import read_answers as read_classes
 from tagloop.tasks.tagging.answers import read_conll, to_spans
 from tagloop.tasks.tagging.scores import TokenScores
 
@@ -506,6 +507,19 @@ def test_a_classification_has_its_classes_and_surest_errors(tmp_path):
     wrong = round(26 * (1 - results["test_accuracy"]))
     assert f"{wrong} of 26 rows are wrong" in page.text
 
+    right = shutil.copytree(tmp_path, tmp_path / "right")
+    found, _ = read_predictions_file(right)
+    outcome = read_outcome(right)
+    gold = [one.gold[0][2] for one in read_classes(outcome).sentences]
+    classes = np.array([outcome.labels.index(name) for name in gold], dtype=np.int16)
+    outputs = found.outputs | {"class": classes}
+    write_predictions_file(right, found.split, found.fingerprint, outputs)
+    page = page_of(tmp_path, right, f"--output={tmp_path / 'c.html'}")
+    _, rows = section_rows(page, ["run", "accuracy"])
+    assert rows[1][1].startswith("1.0000")
+    assert rows[1][2].startswith(f"{1 - results['test_accuracy']:+.4f}")
+    assert f"right has fewer errors in {wrong} rows and more in 0" in page.text
+
 
 def relabel(folder, target, change):
     """A copy of a run that predicted otherwise: change(label names of all words) -> names."""
@@ -760,6 +774,16 @@ def test_a_regression_has_its_scores_without_rows_that_have_no_number(no_dropout
     assert f"Pearson's r {results['eval_pearson']:.4f}" in text
     assert f"mean squared error {results['eval_mse']:.4g}" in text
     assert "rows 12" in text
+    other = shutil.copytree(tmp_path / "run", tmp_path / "other")
+    found, _ = read_predictions_file(other)
+    outputs = {"number": found.outputs["number"] * np.float32(2)}
+    write_predictions_file(other, found.split, found.fingerprint, outputs)
+    page = page_of(tmp_path / "run", other, f"--output={tmp_path / 'c.html'}")
+    _, rows = section_rows(page, ["run", "mean squared error (lower is better)"])
+    gold, predicted = read_classes(read_outcome(other)).numbers.T
+    assert rows[1][1].startswith(f"{np.square(gold - predicted).mean():.4g} (")
+    _, rows = section_rows(page, ["run", "Pearson's r"])
+    assert rows[0][1] == rows[1][1], "a factor changes no correlation"
     assert report.cli([str(tmp_path / "run"), str(tmp_path)]) == 2
 
 

@@ -189,14 +189,25 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("option", ["--gradient_checkpointing", "--no_packing"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--gradient_checkpointing"],
+        ["--no_packing"],
+        # Their output layer is the input embedding, which autocast casts for the output alone.
+        ["--task_name=clm", "--max_train_steps=2"],
+        ["--task_name=mlm", "--max_train_steps=2", "--gradient_checkpointing"],
+        ["--task_name=qa", "--max_train_steps=2"],
+    ],
+    ids=" ".join,
+)
 def test_a_run_ends_with_the_bytes_that_autocast_alone_ends_with(
-    tmp_path, monkeypatch, option, no_accelerator
+    tmp_path, monkeypatch, options, no_accelerator
 ):
     cast, alone = tmp_path / "cast", tmp_path / "alone"
-    train_loop.main([*BF16, option, f"--output_dir={cast}"])
+    train_loop.main([*BF16, *options, f"--output_dir={cast}"])
     monkeypatch.setattr(Run, "casts", AUTOCAST_ALONE)
-    train_loop.main([*BF16, option, f"--output_dir={alone}"])
+    train_loop.main([*BF16, *options, f"--output_dir={alone}"])
     assert weights(cast) == weights(alone)
     assert (cast / "metrics.jsonl").read_bytes() == (alone / "metrics.jsonl").read_bytes()
 

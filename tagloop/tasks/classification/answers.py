@@ -1,7 +1,10 @@
 """Gold and predicted classes or numbers of a finished run, for its report. No model is loaded."""
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from tagloop.outcome.predictions_file import Predictions
 from tagloop.outcome.record import Outcome
 from tagloop.pages.answers import Answers
 from tagloop.pages.sentences import Sentence
+from tagloop.pages.statistics import Measure
 from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.classification.columns import choose_columns
 
@@ -29,11 +33,74 @@ class RowAnswers(Answers):
 
     probabilities: np.ndarray | None = None
     numbers: np.ndarray | None = None
+    item: str = "row"
+    gold_name: ClassVar[str] = "gold labels"
 
     @property
     def is_right(self) -> np.ndarray:
         """True for every row whose predicted class is the gold class, bool [num_rows]."""
         return np.array([one.gold == one.predicted for one in self.sentences])
+
+    @property
+    def identities(self) -> list[Hashable]:
+        if self.numbers is None:
+            return super().identities
+        words = (tuple(one.words) for one in self.sentences)
+        return [*zip(words, self.numbers[:, 0].tolist(), strict=True)]
+
+    @cached_property
+    def measures(self) -> list[Measure]:
+        if self.numbers is None:
+            return super().measures
+        sums = moments_of(self.numbers)
+        return [
+            Measure(name="Pearson's r", logged="pearson", sums=sums, of=lambda s: pearson_of(s)[0]),
+            Measure(
+                name="mean squared error",
+                logged="mse",
+                sums=sums,
+                of=lambda s: pearson_of(s)[1],
+                lower_is_better=True,
+                shape=".4g",
+                interval_shape=".3g",
+            ),
+        ]
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        if self.numbers is None:
+            return (~self.is_right).astype(int)
+        gold, predicted = self.numbers.T
+        return abs(gold - predicted)
+
+    def change(self, other: Self, at: int) -> str:
+        if self.numbers is not None:
+            gold, mine = self.numbers[at]
+            return f"{mine:.3g} → {other.numbers[at, 1]:.3g}, gold {gold:.3g}"
+        one = self.sentences[at]
+        others = other.sentences[at].predicted[0][2]
+        return f"{one.predicted[0][2]} → {others}, gold {one.gold[0][2]}"
+
+
+def moments_of(numbers: np.ndarray) -> np.ndarray:
+    """What Pearson's r and the squared error are computed from, summed over rows.
+
+    Args:
+        numbers: float64 [num_rows, 2], gold and predicted.
+
+    Returns:
+        float64 [num_rows, 7].
+    """
+    x, y = numbers.T
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, (x - y) ** 2], axis=1)
+
+
+def pearson_of(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation and mean squared error, [...] each, from sums of moments, [..., 7]."""
+    number, x, y, xx, yy, xy, squares = np.moveaxis(sums, -1, 0)
+    spread = np.sqrt(np.maximum((xx - x * x / number) * (yy - y * y / number), 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num((xy - x * y / number) / spread), squares / number
 
 
 def read_answers(outcome: Outcome) -> RowAnswers | None:

@@ -16,7 +16,7 @@ from tagloop.pages.blocks import (
 from tagloop.pages.page import Cards, MarkedSentences, Picture, Section, Table, mark
 from tagloop.pages.sentences import confusion, count_by, types_of
 from tagloop.pages.statistics import interval, resample
-from tagloop.tasks.classification.answers import RowAnswers
+from tagloop.tasks.classification.answers import RowAnswers, moments_of, pearson_of
 
 CURVES = ("accuracy", "macro_f1", "pearson")  # scores of evaluations that are drawn over updates
 MOST_ROWS = 25
@@ -77,12 +77,8 @@ def _numbers(answers: RowAnswers) -> Section:
     """The section about a regression: its scores, a dot for every row, and the worst rows."""
     gold, predicted = answers.numbers.T
     off = abs(gold - predicted)
-    ones = np.ones_like(gold)
-    sums = np.stack(
-        [ones, gold, predicted, gold * gold, predicted * predicted, gold * predicted, off**2],
-        axis=1,
-    )
-    (r, mse), (r_drawn, mse_drawn) = _pearson(sums.sum(0)), _pearson(resample(sums))
+    sums = moments_of(answers.numbers)
+    (r, mse), (r_drawn, mse_drawn) = pearson_of(sums.sum(0)), pearson_of(resample(sums))
     cards = [
         ("Pearson's r", f"{r:.4f}", _interval_text(r_drawn, ".3f")),
         ("mean squared error", f"{mse:.4g}", _interval_text(mse_drawn, ".3g")),
@@ -116,11 +112,3 @@ def _interval_text(drawn: np.ndarray, shape: str) -> str:
     """
     low, high = (format(end, shape) for end in interval(drawn))
     return "too few rows for an interval" if low == high else f"95%: {low}–{high}"
-
-
-def _pearson(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation and mean squared error, [...] each, from sums over rows, [..., 7]."""
-    number, x, y, xx, yy, xy, squares = np.moveaxis(sums, -1, 0)
-    spread = np.sqrt(np.maximum((xx - x * x / number) * (yy - y * y / number), 0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nan_to_num((xy - x * y / number) / spread), squares / number

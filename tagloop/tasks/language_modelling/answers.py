@@ -1,18 +1,23 @@
 """What a finished run predicted of every text, for its report. No model is loaded."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Self
 
 import numpy as np
 
 from tagloop.outcome.predictions_file import Predictions
 from tagloop.outcome.record import Outcome
-from tagloop.pages.answers import Answers
+from tagloop.pages.answers import Answers, Grouping
 from tagloop.pages.page import LONGEST
-from tagloop.pages.sentences import Sentence
+from tagloop.pages.sentences import Sentence, bucket, buckets
+from tagloop.pages.statistics import Measure
 from tagloop.tasks.language_modelling.options import CAUSAL, SPANS
 from tagloop.tasks.language_modelling.texts import read_texts
 
 OUTPUTS = ("loss", "right", "targets")
+EDGES = (1, 6, 11, 21, 51, 101, 501)  # of numbers of targets
 
 
 @dataclass(kw_only=True)
@@ -25,12 +30,68 @@ class TextAnswers(Answers):
         baseline: perplexity of a model that knows only how often a sub-token is there, or None.
         prefix: what the names of the scores of these targets begin with: "text_" where sentinels
             and ends are left out, else "".
+        made_with: what must be equal in runs whose perplexities are compared: data and tokenizer.
     """
 
     item: str
     sums: np.ndarray
     baseline: float | None
     prefix: str
+    made_with: str
+    gold_name: ClassVar[str] = "sub-tokens to predict"
+    better_and_worse: ClassVar[tuple[str, str]] = ("a lower loss", "a higher one")
+
+    @property
+    def identities(self) -> list[Hashable]:
+        return [
+            (one.words, targets, self.made_with)
+            for one, targets in zip(self.sentences, self.sums[:, 0].tolist(), strict=True)
+        ]
+
+    @cached_property
+    def measures(self) -> list[Measure]:
+        return [
+            Measure(
+                name="perplexity",
+                logged=f"{self.prefix}perplexity",
+                sums=self.sums,
+                of=lambda sums: means_of(sums)[0],
+                lower_is_better=True,
+                shape=".4g",
+                interval_shape=".4g",
+            ),
+            Measure(
+                name="accuracy",
+                logged=f"{self.prefix}accuracy",
+                sums=self.sums,
+                of=lambda sums: means_of(sums)[1],
+            ),
+        ]
+
+    @property
+    def groupings(self) -> list[Grouping]:
+        lengths = [bucket(int(number), EDGES) for number in self.sums[:, 0]]
+        return [Grouping("By length", f"targets in the {self.item}", lengths, buckets(EDGES))]
+
+    @property
+    def shows_items(self) -> bool:
+        """True for texts: a block has no words of its own."""
+        return self.item == "text"
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """The summed loss of every text or block, float64 [num_texts]."""
+        return self.sums[:, 1]
+
+    def change(self, other: Self, at: int) -> str:
+        mine, others = (means_of(run.sums[at])[0] for run in (self, other))
+        return f"perplexity {mine:.4g} → {others:.4g}"
+
+
+def means_of(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Perplexity and accuracy, float64 [...] each, from sums as TextAnswers has them, [..., 3]."""
+    targets, loss, right = np.moveaxis(sums, -1, 0)
+    return np.exp(np.minimum(loss / targets, 700)), right / targets
 
 
 def read_answers(outcome: Outcome) -> TextAnswers | None:
@@ -80,6 +141,7 @@ def read_answers(outcome: Outcome) -> TextAnswers | None:
         sums=sums[known],
         baseline=outcome.results.get(f"{'test' if split == 'test' else 'eval'}_unigram_perplexity"),
         prefix=prefix,
+        made_with=f"{fingerprint} {outcome.record.get('identity', {}).get('tokenizer')}",
     )
     for number in known:
         text = texts.splits[split][number]["text"] if texts else ""

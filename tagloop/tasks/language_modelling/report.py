@@ -3,14 +3,12 @@
 import numpy as np
 
 from tagloop.pages.page import Cards, MarkedSentences, Section, Table, mark
-from tagloop.pages.sentences import bucket, buckets
 from tagloop.pages.statistics import interval, resample
-from tagloop.tasks.language_modelling.answers import TextAnswers
+from tagloop.tasks.language_modelling.answers import TextAnswers, means_of
 
 CURVES = ("accuracy", "text_accuracy")  # scores of evaluations that are drawn over updates
 MOST_TEXTS = 25
 FEWEST_TARGETS = 5  # The mean loss of a text with fewer targets is mostly chance.
-EDGES = (1, 6, 11, 21, 51, 101, 501)  # of numbers of targets
 
 
 def build_sections(answers: TextAnswers) -> list[Section]:
@@ -18,18 +16,12 @@ def build_sections(answers: TextAnswers) -> list[Section]:
     return [_scores(answers), _by_length(answers), _hardest(answers)]
 
 
-def _means(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Perplexity and accuracy, float64 [...] each, from sums, [..., 3]."""
-    targets, loss, right = np.moveaxis(sums, -1, 0)
-    return np.exp(np.minimum(loss / targets, 700)), right / targets
-
-
 def _scores(answers: TextAnswers) -> Section:
     drawn = resample(answers.sums)
     cards = []
     shapes = (("perplexity", ".4g"), ("accuracy", ".4f"))
     for (name, shape), value, values in zip(
-        shapes, _means(answers.sums.sum(0)), _means(drawn), strict=True
+        shapes, means_of(answers.sums.sum(0)), means_of(drawn), strict=True
     ):
         low, high = (format(end, shape) for end in interval(values))
         shown = "too few for an interval" if low == high else f"95%: {low}–{high}"
@@ -49,15 +41,15 @@ def _scores(answers: TextAnswers) -> Section:
 
 
 def _by_length(answers: TextAnswers) -> Section:
-    names = np.array([bucket(int(number), EDGES) for number in answers.sums[:, 0]])
+    (grouping,) = answers.groupings
     rows = []
-    for name in buckets(EDGES):
-        own = answers.sums[names == name]
+    for name in grouping.names:
+        own = answers.sums[np.array(grouping.of_items) == name]
         if len(own):
-            perplexity, accuracy = _means(own.sum(0))
+            perplexity, accuracy = means_of(own.sum(0))
             rows.append((name, f"{perplexity:.4g}", f"{accuracy:.4f}", f"{len(own):,}"))
-    header = (f"targets in the {answers.item}", "perplexity", "accuracy", f"{answers.item}s")
-    return Section("By length", "", [Table(header, rows)])
+    header = (grouping.what, "perplexity", "accuracy", f"{answers.item}s")
+    return Section(grouping.title, "", [Table(header, rows)])
 
 
 def _hardest(answers: TextAnswers) -> Section:
@@ -65,7 +57,7 @@ def _hardest(answers: TextAnswers) -> Section:
     enough = np.flatnonzero(answers.sums[:, 0] >= FEWEST_TARGETS)
     if answers.item == "block" or not len(enough):  # A block shows no text of its own.
         return Section("Hardest texts")
-    perplexity, accuracy = _means(answers.sums)
+    perplexity, accuracy = means_of(answers.sums)
     order = enough[np.argsort(-perplexity[enough], kind="stable")][:MOST_TEXTS]
     shown = [
         (

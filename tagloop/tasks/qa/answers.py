@@ -2,7 +2,10 @@
 
 import itertools
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -13,16 +16,19 @@ from tagloop.models.tokenizers import load_tokenizer
 from tagloop.models.trained import read_record
 from tagloop.options.config import Config
 from tagloop.outcome.record import Outcome
-from tagloop.pages.answers import Answers
-from tagloop.pages.sentences import Sentence, Span
+from tagloop.pages.answers import Answers, Grouping
+from tagloop.pages.sentences import Sentence, Span, bucket, buckets
+from tagloop.pages.statistics import Measure
 from tagloop.sample.questions import build_sample_questions
 from tagloop.tasks.qa.columns import QuestionReader, choose_columns
 from tagloop.tasks.qa.decoding import Decoded, choice_of, decode_questions
 from tagloop.tasks.qa.encoding import QuestionWindows, load_windows
 from tagloop.tasks.qa.predictor import RECORD
-from tagloop.tasks.qa.scores import scores_of_answers
+from tagloop.tasks.qa.scores import normalize, scores_of_answers
 
 ANSWER = "answer"  # the type of all spans
+ANSWER_EDGES = (1, 2, 3, 5, 9, 17)  # in words
+CONTEXT_EDGES = (1, 51, 101, 151, 251, 401)
 
 
 @dataclass(kw_only=True)
@@ -35,6 +41,7 @@ class QuestionAnswers(Answers):
         found: the predicted answer of every question, "" for none.
         probabilities: of the predicted answers, float64 [num_questions].
         exact, f1: the scores of every question, float64 [num_questions], 0 to 1.
+        exact_name: the name of the exact match in metrics.jsonl, without "eval_".
     """
 
     questions: list[str]
@@ -43,6 +50,67 @@ class QuestionAnswers(Answers):
     probabilities: np.ndarray
     exact: np.ndarray
     f1: np.ndarray
+    exact_name: str
+    item: str = "question"
+    gold_name: ClassVar[str] = "gold answers"
+    better_and_worse: ClassVar[tuple[str, str]] = ("a higher F1", "a lower one")
+
+    @property
+    def has_answer(self) -> np.ndarray:
+        """True for the questions with a gold answer, bool [num_questions]."""
+        return np.array([bool(gold) for gold in self.golds])
+
+    @property
+    def identities(self) -> list[Hashable]:
+        contexts = (one.words for one in self.sentences)
+        return [*zip(self.questions, self.golds, contexts, strict=True)]
+
+    @cached_property
+    def measures(self) -> list[Measure]:
+        return [
+            Measure(
+                name=name,
+                logged=logged,
+                sums=np.stack([values, np.ones_like(values)], axis=1),
+                of=lambda sums: 100 * sums[..., 0] / sums[..., 1],
+                shape=".2f",
+                interval_shape=".1f",
+            )
+            for name, logged, values in (
+                ("F1", "f1", self.f1),
+                ("exact match", self.exact_name, self.exact),
+            )
+        ]
+
+    @property
+    def groupings(self) -> list[Grouping]:
+        groups = ["with an answer" if has else "without an answer" for has in self.has_answer]
+        lengths = [
+            bucket(max(len(normalize(gold[0]).split()), 1), ANSWER_EDGES) if gold else "no answer"
+            for gold in self.golds
+        ]
+        contexts = [bucket(len(one.words), CONTEXT_EDGES) for one in self.sentences]
+        return [
+            Grouping(
+                "By answerable or not", "questions", groups, ["with an answer", "without an answer"]
+            ),
+            Grouping(
+                "By length of the answer", "words of the gold answer", lengths,
+                ["no answer", *buckets(ANSWER_EDGES)],
+            ),
+            Grouping(
+                "By length of the context", "words of the context", contexts, buckets(CONTEXT_EDGES)
+            ),
+        ]  # fmt: skip
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """What every question lacks to an F1 of 1, float64 [num_questions]."""
+        return 1 - self.f1
+
+    def change(self, other: Self, at: int) -> str:
+        mine, others = (run.found[at] or "no answer" for run in (self, other))
+        return f"{self.questions[at]} – {mine} → {others}"
 
 
 def read_answers(outcome: Outcome) -> QuestionAnswers | None:
@@ -137,6 +205,7 @@ def _join(config: Config, rows: Rows, split: str, decoded: list[Decoded]) -> Que
         probabilities=np.array(shares),
         exact=np.array(scores["exact"]),
         f1=np.array(scores["f1"]),
+        exact_name="exact" if config.version_2_with_negative else "exact_match",
     )
 
 

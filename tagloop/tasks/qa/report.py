@@ -7,46 +7,22 @@ import numpy as np
 from tagloop.pages import charts
 from tagloop.pages.blocks import calibration_section
 from tagloop.pages.page import Cards, MarkedSentences, Picture, Section, Table, mark
-from tagloop.pages.sentences import bucket, buckets
 from tagloop.pages.statistics import interval, resample
 from tagloop.tasks.qa.answers import QuestionAnswers
-from tagloop.tasks.qa.scores import normalize
 
 CURVES = ("f1", "exact", "exact_match")  # scores of evaluations that are drawn over updates
 MOST_QUESTIONS = 25
-ANSWER_EDGES = (1, 2, 3, 5, 9, 17)  # in words
-CONTEXT_EDGES = (1, 51, 101, 151, 251, 401)
 
 
 def build_sections(answers: QuestionAnswers) -> list[Section]:
     """The sections about the predicted answers."""
-    has_answer = np.array([bool(gold) for gold in answers.golds])
-    groups = ["with an answer" if has else "without an answer" for has in has_answer]
-    lengths = [
-        bucket(max(len(normalize(gold[0]).split()), 1), ANSWER_EDGES) if gold else "no answer"
-        for gold in answers.golds
-    ]
-    contexts = [bucket(len(one.words), CONTEXT_EDGES) for one in answers.sentences]
     return [
         _scores(answers),
-        Section(
-            "By answerable or not",
-            "",
-            _group_blocks(answers, groups, ["with an answer", "without an answer"], "questions"),
+        *(
+            Section(one.title, "", _group_blocks(answers, one.of_items, one.names, one.what))
+            for one in answers.groupings
         ),
-        Section(
-            "By length of the answer",
-            "",
-            _group_blocks(
-                answers, lengths, ["no answer", *buckets(ANSWER_EDGES)], "words of the gold answer"
-            ),
-        ),
-        Section(
-            "By length of the context",
-            "",
-            _group_blocks(answers, contexts, buckets(CONTEXT_EDGES), "words of the context"),
-        ),
-        _errors(answers, has_answer),
+        _errors(answers),
         calibration_section([("questions", answers.probabilities, answers.exact > 0)]),
         _worst(answers),
     ]
@@ -103,8 +79,8 @@ def _group_blocks(
     return [Picture(svg, f"F1 by {what}"), table]
 
 
-def _errors(answers: QuestionAnswers, has_answer: np.ndarray) -> Section:
-    gives = np.array([bool(text) for text in answers.found])
+def _errors(answers: QuestionAnswers) -> Section:
+    has_answer, gives = answers.has_answer, np.array([bool(text) for text in answers.found])
     is_exact, overlaps = answers.exact > 0, answers.f1 > 0
     kinds = (
         ("right", has_answer & is_exact),

@@ -24,6 +24,7 @@ from transformers import (
 import train_loop
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
+from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
 from tagloop.sample.corpus import build_sample_texts
 from tagloop.sample.model import add_sentinels, begin_with_cls, build_sample_tokenizer
 from tagloop.tasks.language_modelling.predictor import load_predictor
@@ -281,6 +282,34 @@ def test_the_report_and_the_card_of_a_language_model(trained):
         text = page.read_text()
         for part in ("perplexity of a unigram", "Hardest texts", "tokens a second", "By length"):
             assert part in text, part
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["decoder", "encoder"])
+def test_two_language_models_are_compared_text_by_text(name, trained, tmp_path):
+    """The other model loses a tenth of a nat less at every sub-token."""
+    from report import main as report
+
+    other, page = tmp_path / "surer", tmp_path / "page.html"
+    shutil.copytree(trained / name, other)
+    found, _ = read_predictions_file(other)
+    targets = found.outputs["targets"]
+    outputs = found.outputs | {"loss": found.outputs["loss"] - np.float32(0.1) * targets}
+    write_predictions_file(other, found.split, found.fingerprint, outputs)
+    report([str(trained / name), str(other), f"--output={page}"])
+    text = page.read_text(encoding="utf-8")
+    perplexity = read_json(trained / name / "all_results.json")["test_perplexity"]
+    for value in (f"{perplexity:.4g}", f"{perplexity * math.exp(-0.1):.4g}"):
+        assert f"<td>{value} (" in text
+    assert f"<td>{perplexity * (math.exp(-0.1) - 1):+.4g} (" in text
+    assert "perplexity (lower is better)" in text
+    assert "none: the same numbers in every text" not in text.split("accuracy</th>")[0]
+    number = np.count_nonzero(np.bincount(found.outputs["text"], targets))
+    assert f"surer has a lower loss in {number} texts and a higher one in 0." in text
+    outputs["targets"] = targets + 1  # as with another tokenizer
+    write_predictions_file(other, found.split, found.fingerprint, outputs)
+    with pytest.raises(InputError, match="text 2 is another one, or has other sub-tokens"):
+        report([str(trained / name), str(other), f"--output={page}"])
 
 
 BAD = {

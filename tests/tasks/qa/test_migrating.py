@@ -97,6 +97,13 @@ def test_flags_and_defaults_of_run_qa_no_trainer(name):
     assert getattr(parse_config([*DATA, *extra, *argv]), option) == value != ours
 
 
+def test_the_page_has_the_flags_that_are_not_kept():
+    page = (REPO / "docs" / "migrating.md").read_text(encoding="utf-8")
+    section = page.split("\n## run_qa_no_trainer.py and run_qa.py\n")[1].split("\n## ")[0]
+    (row,) = re.findall(r"^\| (.*) \| `false` \| refused \|", section, re.MULTILINE)
+    assert tuple(re.findall(r"--(\w+)", row)) == NOT_KEPT
+
+
 @pytest.mark.parametrize("name", NOT_KEPT)
 def test_flags_that_are_not_kept_say_why(name):
     with pytest.raises(InputError, match=f"unknown option --{name}; not needed"):

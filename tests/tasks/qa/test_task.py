@@ -20,6 +20,9 @@ import report
 import train_loop
 from tagloop.batches.packing import Packing, build_micro_batch
 from tagloop.data.questions import flatten_articles
+from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
+from tagloop.outcome.record import read_outcome
+from tagloop.tasks.qa.answers import read_answers
 from tagloop.tasks.qa.predictor import load_predictor
 from tagloop.tasks.qa.task import QuestionAnswering
 
@@ -416,6 +419,29 @@ def test_the_card_and_the_report(trained):
     for title in ("By answerable or not", "By length of the answer", "Kinds of answers",
                   "Wrong, and surest of it", "Calibration"):  # fmt: skip
         assert title in page
+
+
+@pytest.mark.slow
+def test_two_models_are_compared_question_by_question(trained, tmp_path):
+    """The other model finds every place alike, and so the first place of a context."""
+    folder, results = trained
+    other = shutil.copytree(folder, tmp_path / "blind")
+    found, _ = read_predictions_file(other)
+    outputs = {name: np.zeros_like(values) for name, values in found.outputs.items()}
+    write_predictions_file(other, found.split, found.fingerprint, outputs)
+    alone = report.main([str(other)]).read_text(encoding="utf-8")
+    f1 = re.search(r"F1\D*?([\d.]+)", alone.split("<h2")[1])[1]
+    page = report.main([str(folder), str(other), f"--output={tmp_path / 'c.html'}"])
+    text = page.read_text(encoding="utf-8")
+    for value in (f"{results['test_f1']:.2f}", f1):
+        assert f"<td>{value} (" in text
+    assert f"<td>{float(f1) - results['test_f1']:+.2f} (" in text
+    assert "On 26 questions of the test data" in text
+    for title in ("By answerable or not", "By length of the answer", "exact match", "Training"):
+        assert title in text
+    first, second = (read_answers(read_outcome(run)).f1 for run in (folder, other))
+    higher, lower = (second > first).sum(), (second < first).sum()
+    assert f"blind has a higher F1 in {higher} questions and a lower one in {lower}." in text
 
 
 @pytest.mark.slow
