@@ -35,7 +35,7 @@ def build_sample_tokenizer(sentences: Iterable[list[str]]) -> PreTrainedTokenize
         vocab_size=3000, special_tokens=special + continuations, show_progress=False
     )
     trained = _word_piece()
-    trained.train_from_iterator(sentences, trainer)
+    trained.train_from_iterator(texts, trainer)
     tokenizer = _word_piece(trained.get_vocab())
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
