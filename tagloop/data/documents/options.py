@@ -91,7 +91,7 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="S",
         help="leave out entities whose score is below S, 0 to 1: the mean probability of the tags "
-        "of their words, which become O; part-of-speech tags whose probability is below S become "
+        "of their words, which become O; tags that mark no entity and whose probability is below S become "
         "_; a class, an answer or a filled text becomes null (its score: the probability of the "
         "class, that of the answer among the best ones, the lowest of a filled gap)",
     )
