@@ -91,9 +91,9 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="S",
         help="leave out entities whose score is below S, 0 to 1: the mean probability of the tags "
-        "of their words, which become O; tags that mark no entity and whose probability is below S become "
-        "_; a class, an answer or a filled text becomes null (its score: the probability of the "
-        "class, that of the answer among the best ones, the lowest of a filled gap)",
+        "of their words, which become O; a tag that marks no entity and is less probable than S "
+        "becomes _; a class, an answer or a filled text becomes null (its score: the probability "
+        "of the class, that of the answer among the best ones, the lowest of a filled gap)",
     )
     parser.add_argument(
         "--sort_by",
