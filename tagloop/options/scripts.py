@@ -54,6 +54,12 @@ def program_name(script: str) -> str:
     return f"tagloop {script.removesuffix('.py').removesuffix('_loop')}"
 
 
+def command_of(script: str) -> str:
+    """What the user types to run a script: "python predict.py", or "tagloop predict"."""
+    name = program_name(script)
+    return f"python {name}" if name == script else name
+
+
 def scripts_folder() -> Path:
     """The folder of the scripts: inside of an installed package, or at the top of a checkout."""
     package = Path(tagloop.__file__).resolve().parent

@@ -3,6 +3,7 @@
 import shlex
 import sys
 
+from tagloop.options.scripts import command_of
 from tagloop.output import environment
 from tagloop.output.logs import find_divergence, find_zero, score_cells, type_table
 from tagloop.run import Run
@@ -136,12 +137,10 @@ def _next_commands(run: Run) -> list[tuple[str, str]]:
     """Entries with the commands that apply the trained model and show the run."""
     folder, commands = shlex.quote(str(run.folder)), []
     if has_module(run.config.task_name, "predictor"):
-        formats = task_module(run.config.task_name, "predictor").FORMATS
-        reads_text = formats is None or "txt" in formats
-        given = '--text "Write a text here."' if reads_text else f"--file FILE.{formats[0]}"
-        commands.append(f"python predict.py {folder} {given}")
+        given = task_module(run.config.task_name, "predictor").example_input(run.task)
+        commands.append(f"{command_of('predict.py')} {folder} {given}")
     if not run.config.report:  # Otherwise the last line of the run names the report.
-        commands.append(f"python report.py {folder}")
+        commands.append(f"{command_of('report.py')} {folder}")
     return [("next" if at == 0 else "", command) for at, command in enumerate(commands)]
 
 

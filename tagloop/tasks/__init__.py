@@ -13,8 +13,9 @@ Nothing outside of a task's folder names that task. A folder has these modules:
     card.py     what the model card says
     export.py   what export.py compares; a task without this module cannot be exported
     predictor.py  what predict.py applies: FORMATS (of files; None: all), SPLITS_WORDS (True if it
-                takes --words), content_reader(folder), and load_predictor(folder, batch_size,
-                device, mixed_precision), with `words` if it takes --words
+                takes --words), example_input(task), content_reader(folder), and
+                load_predictor(folder, batch_size, device, mixed_precision), with `words` if it
+                takes --words
     answers.py  read_answers(outcome) -> gold answers beside what a finished run predicted, or None
     report.py   build_sections(answers) -> sections of its report; CURVES: scores drawn over updates
 

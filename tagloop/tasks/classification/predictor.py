@@ -34,6 +34,7 @@ from tagloop.models.trained import (
 from tagloop.options.config import Config
 from tagloop.tasks.classification.columns import TEXTS
 from tagloop.tasks.classification.encoding import LabelledRows, TextEncoder
+from tagloop.tasks.task import Task
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
 SPLITS_WORDS = False
@@ -124,6 +125,11 @@ class Predictor:
             pad_to_max_length=False,
             pad_to_multiple_of=padding_multiple(self.model.device, self.mixed_precision),
         )
+
+
+def example_input(task: Task) -> str:
+    """What the console shows as the first use of predict.py after a training: its arguments."""
+    return '--text "Write a text here."'
 
 
 def content_reader(folder: Path) -> ContentReader:

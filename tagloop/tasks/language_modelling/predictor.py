@@ -32,6 +32,7 @@ from tagloop.tasks import task_of
 from tagloop.tasks.language_modelling.language_model import HEADS
 from tagloop.tasks.language_modelling.options import CAUSAL, MASKED, SPANS
 from tagloop.tasks.language_modelling.special_tokens import SENTINEL, find_sentinels, missing_token
+from tagloop.tasks.task import TokenizerTask
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
 SPLITS_WORDS = False
@@ -229,6 +230,13 @@ def batches_of_one_length(lengths: list[int], size: int) -> Iterator[list[int]]:
         by_length.setdefault(length, []).append(number)
     for _, numbers in sorted(by_length.items()):
         yield from (numbers[start : start + size] for start in range(0, len(numbers), size))
+
+
+def example_input(task: TokenizerTask) -> str:
+    """What the console shows as the first use of predict.py after a training: its arguments."""
+    gaps = {MASKED: task.tokenizer.mask_token, SPANS: SENTINEL.format(0)}
+    gap = gaps.get(task.config.task_name)
+    return f'--text "Write a text with a gap: {gap}."' if gap else '--text "Begin a text here"'
 
 
 def content_reader(folder: Path) -> ContentReader:

@@ -40,6 +40,7 @@ from tagloop.tasks.qa.encoding import (
     QuestionWindows,
     windows_of_arrays,
 )
+from tagloop.tasks.task import Task
 from tagloop.wording import require_whole, shown
 
 FORMATS = ("jsonl", "csv", "tsv")
@@ -166,6 +167,11 @@ def _named(decoded: Decoded) -> NamedValues:
         },
         [(answer.start, answer.end)] if answer.text else [],
     )
+
+
+def example_input(task: Task) -> str:
+    """What the console shows as the first use of predict.py after a training: its arguments."""
+    return f"--file FILE.{FORMATS[0]}"
 
 
 def content_reader(folder: Path) -> ContentReader:

@@ -29,6 +29,7 @@ from tagloop.tasks.speech.encoding import features_of
 from tagloop.tasks.speech.prompts import check_extractor, load_extractor, prompt_length
 from tagloop.tasks.speech.sound import read_sound
 from tagloop.tasks.speech.texts import decode_texts
+from tagloop.tasks.task import Task
 from tagloop.wording import shown
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
@@ -111,6 +112,11 @@ class Predictor:
                     "cut it into shorter files"
                 )
             yield features_of(samples, self.extractor)
+
+
+def example_input(task: Task) -> str:
+    """What the console shows as the first use of predict.py after a training: its arguments."""
+    return "--text FILE.wav"
 
 
 def content_reader(folder: Path) -> ContentReader:

@@ -32,6 +32,7 @@ from tagloop.options.config import FIELDS, Config
 from tagloop.tasks.summarization.columns import USUAL
 from tagloop.tasks.summarization.encoding import PairEncoder
 from tagloop.tasks.summarization.task import decode, row_lengths
+from tagloop.tasks.task import Task
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
 SPLITS_WORDS = False
@@ -99,6 +100,11 @@ class Predictor:
                 for number, summary in zip(numbers.tolist(), summaries, strict=True):
                     found[number] = summary
         return [NamedValues({"summary_text": summary}, {}) for summary in found]
+
+
+def example_input(task: Task) -> str:
+    """What the console shows as the first use of predict.py after a training: its arguments."""
+    return '--text "Write a text here."'
 
 
 def content_reader(folder: Path) -> ContentReader:
