@@ -114,7 +114,7 @@ def pins_of(*names: str) -> dict[str, str]:
     return dict(line.split("==") for line in bare if "==" in line)
 
 
-@pytest.mark.parametrize("extra", [None, "report", "export"])
+@pytest.mark.parametrize("extra", [None, *PROJECT["project"]["optional-dependencies"]])
 def test_the_tested_versions_lie_in_the_ranges(extra):
     """Both name the same packages: one that only a pin names would be missing for its user."""
     project = PROJECT["project"]

@@ -60,7 +60,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         type=place,
         metavar="PAGE",
         help="write a page with the texts and what was found in them, in colour; it needs jinja2 "
-        "(pip install -r requirements-report.txt)",
+        "(pip install jinja2)",
     )
     parser.add_argument(
         "--input_format", choices=INPUT_FORMATS, help="default: by the file's name; - is txt"

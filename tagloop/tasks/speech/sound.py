@@ -20,7 +20,6 @@ from scipy.signal import resample_poly
 from tagloop.errors import InputError
 from tagloop.wording import first_line
 
-EXTRAS = "requirements-speech.txt"
 SCALE = 32768  # Samples are numbers from -1 to 1; 16 bits hold a multiple of them.
 RATES = range(1000, 1_000_000)  # samples a second; a file with another rate is damaged
 SILENT = 33  # of 32768: about -60 dB; nothing that is said is as quiet
@@ -137,7 +136,7 @@ def _read_with_soundfile(data: bytes, name: str) -> tuple[np.ndarray, int]:
     except (ImportError, OSError) as error:
         raise InputError(
             f"{name}: only WAV files of 16 bits are read without the package soundfile; "
-            f"pip install -r {EXTRAS}, or convert the files"
+            "pip install soundfile, or convert the files"
         ) from error
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:

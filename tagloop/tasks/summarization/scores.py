@@ -14,7 +14,7 @@ from tagloop.errors import InputError
 
 ROUGES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 PACKAGE = "rouge_score"
-REMEDY = "pip install -r requirements-summarization.txt"
+REMEDY = "pip install rouge-score"
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
