@@ -34,6 +34,7 @@ def settle_generation(
             its settings contradict each other.
     """
     settings = model.generation_config
+    settings._from_model_config = False  # Else loading drops what config.json does not say.
     for field in ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"):
         if getattr(settings, field, None) is None:
             own = getattr(model_config, field, None)

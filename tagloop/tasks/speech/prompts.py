@@ -127,7 +127,6 @@ def settle_prompt(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
     Settings of other languages and of older versions are removed, because they would win at times.
     """
     settings, known = model.generation_config, tokenizer.get_vocab()
-    settings._from_model_config = False  # Else loading drops what config.json does not say.
     settings.forced_decoder_ids = None
     if getattr(model.config, "forced_decoder_ids", None) is not None:
         model.config.forced_decoder_ids = None
