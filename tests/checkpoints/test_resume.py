@@ -20,7 +20,10 @@ MEASURED = (  # of one session
 
 def contents(folder):
     """What two runs that are the same must have in common, to the byte."""
-    written = ("predictions.conll", "predictions.tsv", "predict_nbest_predictions.json")
+    written = (
+        "predictions.conll", "predictions.tsv", "predict_nbest_predictions.json",
+        "generated_predictions.txt",
+    )  # fmt: skip
     predictions = next(name for name in written if (folder / name).exists())
     names = ("model.safetensors", "metrics.jsonl", predictions)
     results = read_json(folder / "all_results.json")
