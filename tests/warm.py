@@ -30,8 +30,8 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
 READ_BY_IMPORTS = (
-    "HF_", "TRANSFORMERS_", "TORCH", "OMP_", "MKL_", "PYTHON", "PATH", "LD_", "LC_", "LANG", "TRITON",
-    "CUDA", "TZ", "MPL",
+    "HF_", "TRANSFORMERS_", "TORCH", "OMP_", "MKL_", "PYTHON", "PATH", "LD_", "LC_", "LANG",
+    "TRITON", "CUDA", "TZ", "MPL",
 )  # fmt: skip
 # Libraries set the second one in a test process as soon as it trains.
 READ_LATER = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "TORCHINDUCTOR_CACHE_DIR"}
