@@ -225,7 +225,7 @@ def test_the_steps_of_the_readme_work_as_written(tmp_path, monkeypatch, no_dropo
             scripts[words[1]].main(arguments)
             ran[words[1]] += 1
         else:
-            assert words[:2] == ["pip", "install"]
+            assert words[:2] in (["pip", "install"], ["make", "train"], ["make", "test"])
     assert ran == {"train": 2, "predict": 4, "check": 1, "report": 2}
     for name in ("out.jsonl", "out.conll", "runs/mine/report.html", "comparison.html"):
         assert (tmp_path / name).stat().st_size > 500, name
