@@ -51,7 +51,7 @@ for script in scripts:
 @pytest.mark.parametrize(
     "command",
     [
-        "equivalence.py --dropout 0.1 --task qa",
+        "equivalence.py --dropout 0.1",
         f"throughput.py {TINY} --batch_sizes 4 --variants tagloop",
         f"scaling.py {TINY}",
     ],

@@ -47,10 +47,8 @@ def test_a_run_killed_while_it_writes_goes_on_to_the_same_bytes(undisturbed, tmp
         assert number < 30, "no kill hit a checkpoint while it was written"
 
 
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(undisturbed, request, tmp_path):
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(undisturbed, tmp_path):
     system, reference = undisturbed
-    if "process" not in request.node.callspec.id:
-        pytest.skip("the other tasks run over the same loop; they are killed while it writes")
     for number in range(2 if "1 process" in system.title else 1):
         folder = tmp_path / f"{number}"
         trial = kill.kill_trial(system, reference, folder, writing=False, kills=2)
@@ -59,10 +57,8 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(undisturbed, reque
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_signal_saves_and_leaves_with_75(name, undisturbed, request, tmp_path):
+def test_a_signal_saves_and_leaves_with_75(name, undisturbed, tmp_path):
     system, reference = undisturbed
-    if "process" not in request.node.callspec.id and name == "SIGUSR1":
-        pytest.skip("the other tasks run over the same loop; they get SIGTERM")
     for number in range(2 if "1 process" in system.title else 1):
         folder = tmp_path / f"{number}"
         stop = kill.signal_trial(system, reference, folder, getattr(signal, name))

@@ -261,8 +261,7 @@ def test_attention_that_is_compiled():
 
 # A run
 
-RUN = ["--max_train_steps=2", "--logging_steps=1", "--no_report", "--do_train"]
-RUN += ["--per_device_train_batch_size=6"]  # of which the interpreter computes each element alone
+RUN = ["--max_train_steps=3", "--logging_steps=1", "--no_report", "--do_train"]
 
 
 @pytest.mark.slow
@@ -270,8 +269,8 @@ RUN += ["--per_device_train_batch_size=6"]  # of which the interpreter computes 
 @pytest.mark.skipif(INTERPRETED, reason="starts the interpreter itself")
 def test_a_run_with_kernels_is_the_run_without(tmp_path):
     """And one that is cut otherwise, too."""
-    whole = ["--gradient_accumulation_steps=1"]
-    cut = ["--per_device_train_batch_size=3", "--gradient_accumulation_steps=2", "--no_packing"]
+    whole = ["--per_device_train_batch_size=12", "--gradient_accumulation_steps=1"]
+    cut = ["--per_device_train_batch_size=3", "--gradient_accumulation_steps=4", "--no_packing"]
     runs = {"torch": ("0", whole), "kernels": ("1", whole), "cut": ("1", cut)}
     metrics = []
     for name, (interpret, options) in runs.items():
