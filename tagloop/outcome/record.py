@@ -7,15 +7,18 @@ If a part is missing or damaged, it is left out, and a note says why.
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tagloop.errors import InputError
 from tagloop.files import parse_json, read_json
 from tagloop.options.config import Config
 from tagloop.outcome.predictions_file import Predictions, read_predictions_file
 from tagloop.records import is_finite, known_fields, read_record
+
+Result = TypeVar("Result")
 
 RUN_RECORD = "run.json"
 PREDICTION_FILES = ("predictions.conll", "predictions.tsv", "predictions.npz")
@@ -94,6 +97,26 @@ class Outcome:
         """
         data = self.record.get("identity", {}).get("data", {})
         return data | self.record.get("fingerprints", {})
+
+    def read_again(self, read: Callable[[], Result]) -> Result | None:
+        """What `read` gives: the data of the run, or what is made from the data.
+
+        Returns:
+            None if `read` raises an error, as the data may have been moved or damaged since the
+            run. A note says so.
+        """
+        try:
+            return read()
+        except Exception as error:  # Damaged data raises errors of many kinds.
+            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            self.notes.append(f"the data of the run cannot be read again: {reason}")
+            return None
+
+    def note_other_data(self, split: str) -> None:
+        """Add a note: the data of a split is not the data that the run predicted."""
+        self.notes.append(
+            f"the {split} data is another one now than what was predicted: there are no scores"
+        )
 
 
 def read_outcome(folder: Path) -> Outcome:

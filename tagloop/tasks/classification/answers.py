@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar, Self
 
 import numpy as np
@@ -113,16 +113,13 @@ def read_answers(outcome: Outcome) -> RowAnswers | None:
         return None
     split, fingerprint, outputs = outcome.predictions
     config = outcome.config
-    try:
-        rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
-    except Exception as error:  # The data may have been moved or damaged since the run.
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        outcome.notes.append(f"the data of the run cannot be read again: {reason}")
+    rows = outcome.read_again(
+        lambda: load_rows(config, partial(choose_columns, config), build_sample_texts)
+    )
+    if rows is None:
         return None
     if rows.fingerprints.get(split) != fingerprint:
-        outcome.notes.append(
-            f"the {split} data is another one now than what was predicted: there are no scores"
-        )
+        outcome.note_other_data(split)
         return None
     if not _fits(outcome.predictions, len(rows.splits[split]), len(outcome.labels)):
         outcome.notes.append(

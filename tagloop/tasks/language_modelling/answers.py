@@ -119,16 +119,11 @@ def read_answers(outcome: Outcome) -> TextAnswers | None:
     known = np.flatnonzero(sums[:, 0]).tolist()
     texts = None
     if not in_blocks:
-        try:
-            texts = read_texts(config)
-        except Exception as error:  # The data may have been moved or damaged since the run.
-            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-            outcome.notes.append(f"the data of the run cannot be read again: {reason}")
+        texts = outcome.read_again(lambda: read_texts(config))
+        if texts is None:
             return None
         if texts.fingerprints.get(split) != fingerprint or len(texts.splits[split]) < len(sums):
-            outcome.notes.append(
-                f"the {split} data is another one now than what was predicted: there are no scores"
-            )
+            outcome.note_other_data(split)
             return None
     answers = TextAnswers(
         split=split,

@@ -123,20 +123,19 @@ def read_answers(outcome: Outcome) -> QuestionAnswers | None:
         return None
     split, fingerprint, outputs = outcome.predictions
     config = outcome.config
-    try:
-        rows = load_rows(
-            config, choose_columns, build_sample_questions,
-            QuestionReader(config.misaligned), [config.misaligned],
-        )  # fmt: skip
-        if rows.fingerprints.get(split) != fingerprint:
-            outcome.notes.append(
-                f"the {split} data is another one now than what was predicted: there are no scores"
-            )
-            return None
-        windows = _load_windows(outcome, rows, split)
-    except Exception as error:  # The data may have been moved or damaged since the run.
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        outcome.notes.append(f"the data of the run cannot be read again: {reason}")
+    reader = QuestionReader(config.misaligned)
+    rows = outcome.read_again(
+        lambda: load_rows(
+            config, choose_columns, build_sample_questions, reader, [config.misaligned]
+        )
+    )
+    if rows is None:
+        return None
+    if rows.fingerprints.get(split) != fingerprint:
+        outcome.note_other_data(split)
+        return None
+    windows = outcome.read_again(lambda: _load_windows(outcome, rows, split))
+    if windows is None:
         return None
     logits = [outputs.get(name) for name in ("start_logit", "end_logit")]
     if any(values is None or len(values) != windows.offsets[-1] for values in logits):

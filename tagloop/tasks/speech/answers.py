@@ -46,21 +46,21 @@ def read_answers(outcome: Outcome) -> TranscriptAnswers | None:
     if ids is None or rows is None or ids.ndim != 2 or len(ids) != len(rows):
         outcome.notes.append("predictions.npz does not hold transcripts")
         return None
+    data = outcome.read_again(lambda: read_recordings(outcome.config))
     saved = Config(task_name=outcome.config.task_name, model_name_or_path=str(outcome.folder))
-    try:
-        data = read_recordings(outcome.config)
-        rate = load_extractor(saved).sampling_rate
-        sounds = load_sounds(data.splits[split], data.fingerprints[split], rate)
-        tokenizer = load_tokenizer(saved, [], pre_split=False)
-        found = decode_texts(tokenizer, ids)
-    except Exception as error:  # The data may have been moved or damaged since the run.
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        outcome.notes.append(f"the data of the run cannot be read again: {reason}")
+    tokenizer = outcome.read_again(lambda: load_tokenizer(saved, [], pre_split=False))
+    if data is None or tokenizer is None:
+        return None
+    sounds = outcome.read_again(
+        lambda: load_sounds(
+            data.splits[split], data.fingerprints[split], load_extractor(saved).sampling_rate
+        )
+    )
+    found = outcome.read_again(lambda: decode_texts(tokenizer, ids))
+    if sounds is None or found is None:
         return None
     if sounds.facts["fingerprint"] != fingerprint or int(rows.max()) >= len(data.splits[split]):
-        outcome.notes.append(
-            f"the {split} data is another one now than what was predicted: there are no scores"
-        )
+        outcome.note_other_data(split)
         return None
     cells = data.splits[split]["text"][:]
     known = [at for at, row in enumerate(rows.tolist()) if cells[row] is not None]

@@ -49,19 +49,13 @@ def read_answers(outcome: Outcome) -> SummaryAnswers | None:
     if find_spec(PACKAGE) is None:
         outcome.notes.append(f"rouge-score is missing, so there are no scores: {REMEDY}")
         return None
-    try:
-        rows = read_pairs(outcome.config)
-        tokenizer = load_tokenizer(
-            Config(model_name_or_path=str(outcome.folder)), [], pre_split=False
-        )
-    except Exception as error:  # The data may have been moved or damaged since the run.
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        outcome.notes.append(f"the data of the run cannot be read again: {reason}")
+    rows = outcome.read_again(lambda: read_pairs(outcome.config))
+    saved = Config(model_name_or_path=str(outcome.folder))
+    tokenizer = outcome.read_again(lambda: load_tokenizer(saved, [], pre_split=False))
+    if rows is None or tokenizer is None:
         return None
     if rows.fingerprints.get(split) != fingerprint or len(rows.splits[split]) != len(ids):
-        outcome.notes.append(
-            f"the {split} data is another one now than what was predicted: there are no scores"
-        )
+        outcome.note_other_data(split)
         return None
     texts, golds = (rows.splits[split][:][name] for name in ("source", "target"))
     known = [row for row, pair in enumerate(zip(texts, golds, strict=True)) if is_pair(*pair)]

@@ -116,12 +116,9 @@ def _read_corpus(outcome: Outcome) -> Corpus | None:
     if not outcome.record.get("finished"):
         return None
     split = outcome.predictions.split if outcome.predictions else "test"
-    try:
-        return load_corpus(outcome.config, read_choices(outcome.config), ["train", split])
-    except Exception as error:  # The data may have been moved or damaged since the run.
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        outcome.notes.append(f"the data of the run cannot be read again: {reason}")
-        return None
+    return outcome.read_again(
+        lambda: load_corpus(outcome.config, read_choices(outcome.config), ["train", split])
+    )
 
 
 def _new_answers(task: str, split: str) -> TagAnswers:
