@@ -4,6 +4,7 @@ import itertools
 import re
 
 import pytest
+from flag_tables import other_than, section_of, shown
 from launches import REPO
 
 from tagloop.errors import InputError
@@ -67,25 +68,13 @@ OTHER_VALUES = {
 
 def other_value(name: str):
     """A value that is not the default."""
-    default = DEFAULTS[name]
-    if name in OTHER_VALUES:
-        return OTHER_VALUES[name]
-    if default is None:
-        return "something"
-    return default + 1 if isinstance(default, (int, float)) and default is not False else True
+    return OTHER_VALUES[name] if name in OTHER_VALUES else other_than(DEFAULTS[name])
 
 
 def rows_of(section: str) -> list[list[str]]:
     """The cells of a section's tables, without marks."""
-    page = (REPO / "docs" / "migrating.md").read_text(encoding="utf-8")
-    text = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    lines = [line for line in section_of(section).splitlines() if line.startswith("|")]
     return [[re.sub("[`*]", "", cell).strip() for cell in line.split("|")[1:-1]] for line in lines]
-
-
-def shown(value) -> str:
-    """A default as the page shows it."""
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 FLAGS = [row for row in rows_of("run_ner_no_trainer.py") if len(row) == 4]

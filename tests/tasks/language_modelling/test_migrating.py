@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from launches import REPO
+from flag_tables import other_than, section_of, shown
 
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
@@ -31,18 +31,13 @@ DATA = ["--task_name=t5_mlm", "--train_file=a.txt", "--model_name_or_path=m", "-
 
 
 def rows_of_the_page() -> dict[str, list[str]]:
-    page = (REPO / "docs" / "migrating.md").read_text(encoding="utf-8")
-    section = page.split("\n## run_t5_mlm_flax.py\n")[1].split("\n## ")[0]
+    section = section_of("run_t5_mlm_flax.py")
     lines = re.findall(r"^\| (`--[^|]*) \|(.*)\|$", section, re.MULTILINE)
     return {
         name: [cell.strip().strip("`") for cell in rest.split("|")]
         for flags, rest in lines
         for name in re.findall(r"--(\w+)", flags)
     }
-
-
-def shown(value) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -59,8 +54,7 @@ def test_flags_and_defaults_of_run_t5_mlm_flax(name):
     if name not in ("train_file", "model_name_or_path", "output_dir", "do_train", "do_eval"):
         assert here == shown(ours)  # the others are given above, or follow from the data
     default = DEFAULTS[name]
-    is_number = isinstance(default, int | float) and not isinstance(default, bool)
-    value = OTHER_VALUES.get(name) or (str(default + 1) if is_number else "something")
+    value = OTHER_VALUES.get(name) or str(other_than(default))
     argv = [f"--{name}"] if default is False else [f"--{name}={value}"]
     if name == "model_type":
         argv, given = ["--model_type=t5"], [*given, "--tokenizer_name=t"]

@@ -1,9 +1,7 @@
 """docs/migrating.md: every flag of run_speech_recognition_seq2seq.py, parsed as the page says."""
 
-import re
-
 import pytest
-from launches import REPO
+from flag_tables import flags_of, section_of, shown
 
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
@@ -46,32 +44,18 @@ NOT_KEPT = (
 DATA = ["--task_name", "speech", "--train_file", "a.json", "--model_name_or_path", "m"]
 
 
-def shown(value) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def section() -> str:
-    page = (REPO / "docs" / "migrating.md").read_text(encoding="utf-8")
-    return page.split("\n## run_speech_recognition_seq2seq.py\n")[1].split("\n## ")[0]
-
-
-def rows_of_the_page() -> dict[str, list[str]]:
-    lines = re.findall(r"^\| `--(\w+)` \|(.*)\|$", section(), re.MULTILINE)
-    return {
-        name: [cell.strip().strip("`") for cell in rest.split("|")]
-        for name, rest in lines
-        if rest.count("|") == 2
-    }
+SECTION = section_of("run_speech_recognition_seq2seq.py")
+ROWS = flags_of(SECTION)
 
 
 def test_the_page_has_every_flag():
-    assert sorted(rows_of_the_page()) == sorted(DEFAULTS)
-    assert all(f"`--{name}`" in section() for name in (*NOT_KEPT, *THERE.values()))
+    assert sorted(ROWS) == sorted(DEFAULTS)
+    assert all(f"`--{name}`" in SECTION for name in (*NOT_KEPT, *THERE.values()))
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_flags_and_defaults_of_the_script(name):
-    there, here, differs = rows_of_the_page()[name]
+    there, here, differs = ROWS[name]
     ours = getattr(Config(), name)
     assert (there, here) == (shown(DEFAULTS[name]), shown(ours))
     assert there == here or differs, "another default needs a reason"

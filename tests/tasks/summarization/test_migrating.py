@@ -1,9 +1,7 @@
 """docs/migrating.md: every flag of run_summarization_no_trainer.py, parsed as the page says."""
 
-import re
-
 import pytest
-from launches import REPO
+from flag_tables import flags_of, other_than, section_of, shown
 
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
@@ -59,35 +57,22 @@ SPELLED = {"text_column": "text_column_name"}
 NOT_KEPT = ("use_slow_tokenizer", "overwrite_cache")  # each is answered by a line of its own
 
 
-def shown(value) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def rows_of_the_page() -> dict[str, list[str]]:
-    page = (REPO / "docs" / "migrating.md").read_text(encoding="utf-8")
-    section = page.split("\n## run_summarization_no_trainer.py and run_summarization.py\n")[
-        1
-    ].split("\n## ")[0]
-    lines = re.findall(r"^\| `--(\w+)` \|(.*)\|$", section, re.MULTILINE)
-    return {name: [cell.strip().strip("`") for cell in rest.split("|")] for name, rest in lines}
+SECTION = section_of("run_summarization_no_trainer.py and run_summarization.py")
+ROWS = flags_of(SECTION)
 
 
 def test_the_page_has_every_flag_of_run_summarization_no_trainer():
-    assert sorted(rows_of_the_page()) == sorted(DEFAULTS)
+    assert sorted(ROWS) == sorted(DEFAULTS)
 
 
 @pytest.mark.parametrize("name", [name for name in DEFAULTS if name != "ignore_pad_token_for_loss"])
 def test_flags_and_defaults_of_run_summarization_no_trainer(name):
-    there, here, differs = rows_of_the_page()[name]
+    there, here, differs = ROWS[name]
     option = SPELLED.get(name, name)
     ours = getattr(Config(), option)
     assert (there, here) == (shown(DEFAULTS[name]), shown(ours))
     assert there == here or differs, "another default needs a reason"
-    value = OTHER_VALUES.get(name)
-    if value is None:
-        default = DEFAULTS[name]
-        is_number = isinstance(default, int | float) and not isinstance(default, bool)
-        value = default + 1 if is_number else True if default is False else "something"
+    value = OTHER_VALUES.get(name) or other_than(DEFAULTS[name])
     extra = [] if name == "output_dir" else ["--output_dir", "o"]
     argv = [f"--{name}"] if value is True else [f"--{name}", str(value)]
     assert getattr(parse_config([*DATA, *extra, *argv]), option) == value != ours
@@ -100,7 +85,7 @@ def test_flags_that_are_not_kept_say_why(name):
 
 
 def test_padding_is_never_learned():
-    assert rows_of_the_page()["ignore_pad_token_for_loss"][:2] == ["true", "true"]
+    assert ROWS["ignore_pad_token_for_loss"][:2] == ["true", "true"]
     with pytest.raises(InputError, match="would learn to write padding"):
         parse_config([*DATA, "--ignore_pad_token_for_loss", "false"])
 
