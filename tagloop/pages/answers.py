@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from tagloop.pages.page import Piece, mark
 from tagloop.pages.sentences import Sentence, count_by, errors_of
 from tagloop.pages.statistics import Measure, span_measures
 
@@ -33,7 +34,7 @@ class Answers:
 
     A task may have a subclass with more attributes for its report. The attributes below are those
     that a comparison of runs needs; a subclass whose predictions are no spans of words has its own
-    `measures`, `errors` and `change`.
+    `measures`, `errors`, `change` and `beside`.
 
     Attributes:
         split: "test" or "validation".
@@ -106,3 +107,21 @@ class Answers:
     def change(self, other: Self, at: int) -> str:
         """What this run predicted of an item and what another one did, in a few words."""
         return f"{self.errors[at]} → {other.errors[at]} errors"
+
+    def beside(self, other: Self, names: Sequence[str], at: int) -> list[tuple[str, list[Piece]]]:
+        """An item with the predictions of this run and of another one: lines with their names.
+
+        Args:
+            names: the names of the two runs.
+        """
+        sentence = self.sentences[at]
+        if not self.spans_are_parts:
+            return [("text", mark(sentence, [], []))]
+        predicted = zip(names, (self, other), strict=True)
+        return [
+            ("gold", mark(sentence, sentence.gold, sentence.gold)),
+            *(
+                (name, mark(sentence, run.sentences[at].predicted, sentence.gold))
+                for name, run in predicted
+            ),
+        ]

@@ -12,7 +12,7 @@ from tagloop.options.command_line import FIELDS
 from tagloop.outcome.record import Outcome
 from tagloop.pages import charts
 from tagloop.pages.answers import Answers, Grouping
-from tagloop.pages.page import MarkedSentences, Picture, Section, Table, mark
+from tagloop.pages.page import MarkedSentences, Picture, Section, Table
 from tagloop.pages.sentences import count_by, types_of
 from tagloop.pages.statistics import (
     Difference,
@@ -313,16 +313,8 @@ def _changed(runs: Sequence[ComparedRun]) -> Section:
     shown = []
     order = order[gain[order] != 0].tolist()
     for row in order:
-        gold, ours, theirs = first.sentences[row], first.sentences[row], second.sentences[row]
-        lines = [("text", mark(gold, [], []))]
-        if first.spans_are_parts:
-            lines = [
-                ("gold", mark(gold, gold.gold, gold.gold)),
-                (names[0], mark(gold, ours.predicted, gold.gold)),
-                (names[1], mark(gold, theirs.predicted, gold.gold)),
-            ]
-        place = first.rows[row] + 1
-        shown.append((f"{first.item} {place:,}: {first.change(second, row)}", lines))
+        heading = f"{first.item} {first.rows[row] + 1:,}: {first.change(second, row)}"
+        shown.append((heading, first.beside(second, names, row)))
     better, worse = first.better_and_worse
     text = (
         f"{names[1]} has {better} in {int((gain > 0).sum()):,} {first.item}s and {worse} in "
