@@ -3,14 +3,13 @@
 import numpy as np
 
 from tagloop.pages.page import Cards, MarkedSentences, Section, Table, mark
-from tagloop.pages.sentences import Sentence, bucket, buckets
+from tagloop.pages.sentences import buckets
 from tagloop.pages.statistics import interval, resample
-from tagloop.tasks.summarization.answers import SummaryAnswers
+from tagloop.tasks.summarization.answers import EDGES, SummaryAnswers, lengths_of, plain_pieces
 from tagloop.tasks.summarization.scores import ROUGES
 
 CURVES = ("rouge1", "rouge2", "rougeL")  # scores of evaluations that are drawn over updates
 MOST_PAIRS = 25
-EDGES = (1, 6, 11, 21, 31, 51, 101)  # in words
 
 
 def build_sections(answers: SummaryAnswers) -> list[Section]:
@@ -25,19 +24,15 @@ def build_sections(answers: SummaryAnswers) -> list[Section]:
 
 def _scores(answers: SummaryAnswers) -> Section:
     """ROUGE with the interval that resampled pairs score in, beside a trivial baseline."""
-    number = len(answers.rows)
-    drawn = 100 * resample(answers.rouge) / number
     cards, rows = [], []
-    for at, name in enumerate(ROUGES):
-        value, baseline = (
-            100 * values[:, at].mean() for values in (answers.rouge, answers.baseline)
-        )
-        low, high = interval(drawn[:, at])
+    for measure, baseline in zip(answers.measures, answers.baseline.T, strict=True):
+        value, drawn = measure.of(measure.sums.sum(0)), measure.of(resample(measure.sums))
+        low, high = interval(drawn)
         has_width = low < high  # An interval without width proves nothing.
         shown = f"95%: {low:.1f}–{high:.1f}" if has_width else "too few for an interval"
-        cards.append((name, f"{value:.2f}", shown))
-        rows.append((name, f"{value:.2f}", f"{baseline:.2f}"))
-    cards.append(("pairs", f"{number:,}", ""))
+        cards.append((measure.name, f"{value:.2f}", shown))
+        rows.append((measure.name, f"{value:.2f}", f"{100 * baseline.mean():.2f}"))
+    cards.append(("pairs", f"{len(answers.rows):,}", ""))
     text = (
         f"Of {answers.where}: mean F-measures in percent, with stemming. 95% of the scores of "
         f"resampled pairs lie in the interval ({len(drawn):,} bootstrap samples)."
@@ -47,7 +42,7 @@ def _scores(answers: SummaryAnswers) -> Section:
 
 
 def _by_length(answers: SummaryAnswers, what: str, texts: list[str]) -> Section:
-    names = np.array([bucket(max(len(text.split()), 1), EDGES) for text in texts])
+    names = np.array(lengths_of(texts))
     rows = []
     for name in buckets(EDGES):
         own = answers.rouge[names == name]
@@ -64,10 +59,11 @@ def _worst(answers: SummaryAnswers) -> Section:
         one, _, longest, _ = 100 * answers.rouge[at]
         heading = f"row {answers.rows[at] + 1:,}: ROUGE-L {longest:.1f}, ROUGE-1 {one:.1f}"
         lines = [
-            (name, mark(Sentence(text.split() or ["–"], [], []), [], []))
-            for name, text in (("reference", answers.golds[at]), ("generated", answers.found[at]))
+            ("reference", plain_pieces(answers.golds[at])),
+            ("generated", plain_pieces(answers.found[at])),
+            ("text", mark(answers.sentences[at], [], [])),
         ]
-        lines.append(("text", mark(answers.sentences[at], [], [])))
         shown.append((heading, lines))
     text = "The summaries with the lowest ROUGE-L."
-    return Section("Worst pairs", text, [MarkedSentences(shown)])
+    places = answers.places_of(order.tolist())
+    return Section("Worst pairs", text, [MarkedSentences(shown, places)])

@@ -1,7 +1,9 @@
 """Summarization: what is learned equals transformers' own loss; what is generated and scored."""
 
 import copy
+import itertools
 import json
+import re
 import shutil
 from importlib.util import find_spec
 
@@ -21,6 +23,7 @@ from transformers import (
 import train_loop
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
+from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
 from tagloop.sample.bulletins import build_sample_bulletins
 from tagloop.sample.model import build_sample_tokenizer, end_with_sep
 from tagloop.tasks.summarization.predictor import load_predictor
@@ -180,6 +183,60 @@ def test_the_card_and_the_report_of_summaries(trained):
     page = (folder / "page.html").read_text()
     for part in ("Worst pairs", "first sentences of the texts", "rougeLsum", "Ann left."):
         assert part in page, part
+    heading = page.split("Worst pairs</h2>")[1].split("row ")[1][:300]
+    row = int(heading.split(":")[0])
+    assert f'test.jsonl#L{row}">test.jsonl:{row}</a>' in heading
+
+
+@pytest.mark.slow
+def test_two_models_are_compared_pair_by_pair(trained, tmp_path):
+    """The other model writes every second reference, and else one word."""
+    if find_spec("matplotlib") is None:
+        pytest.skip("matplotlib is missing")
+    from rouge_score.rouge_scorer import RougeScorer
+
+    from report import main as report
+
+    folder, rows = trained
+    run, other = folder / "run", shutil.copytree(folder / "run", tmp_path / "other")
+    found, _ = read_predictions_file(run)
+    tokenizer = AutoTokenizer.from_pretrained(run)
+    texts = [(row["summary"] or "no") if at % 2 else "new" for at, row in enumerate(rows)]
+    ids = tokenizer(text_target=texts, padding=True, return_tensors="np").input_ids
+    outputs = {"loss": found.outputs["loss"], "ids": ids.astype(np.int32)}
+    write_predictions_file(other, found.split, found.fingerprint, outputs)
+    page = report([str(run), str(other), f"--output={tmp_path / 'c.html'}"])
+    text = page.read_text(encoding="utf-8")
+    assert "On 10 pairs of the test data" in text
+    lines = (run / "generated_predictions.txt").read_text().splitlines()
+    written = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    found = re.findall(
+        r"<tr><td>other</td><td>(.*?) \(.*?</td><td>(.*?) \(.*?</td><td>(.*?)</td>", text
+    )
+    for name, shown in zip(("rouge1", "rouge2", "rougeL"), found, strict=False):
+        score = RougeScorer([name], use_stemmer=True).score
+        ours, theirs = (
+            np.array([
+                100 * score(row["summary"], one)[name].fmeasure
+                for row, one in zip(rows[:10], side, strict=False)
+            ])
+            for side in (lines, written)
+        )  # fmt: skip
+        gains = theirs - ours
+        assert shown[:2] == (f"{theirs.mean():.2f}", f"{gains.mean():+.2f}"), name
+        swaps = np.array([*itertools.product((1, -1), repeat=10)]) @ gains
+        by_chance = (abs(swaps) >= abs(gains.sum()) - 1e-9).mean()
+        assert 0.01 < by_chance < 1, "else a wrong p looks right"
+        assert float(shown[2]) == pytest.approx(by_chance, abs=0.02), name
+    better, worse = (gains > 0).sum(), (gains < 0).sum()
+    assert better > 0
+    assert worse > 0
+    assert f"other has a higher ROUGE-L in {better} pairs and a lower one in {worse}." in text
+    differ = text.split("Where they differ</h2>")[1]
+    assert "Ann left. Bo stayed." in differ
+    assert differ.count("<span>reference</span>") == better + worse
+    for part in ("By words of the reference", "rougeLsum", "training loss"):
+        assert part in text, part
 
 
 def test_a_checkpoint_with_settings_for_beams_is_scored_greedily(trained, tmp_path):
