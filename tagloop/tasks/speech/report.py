@@ -4,17 +4,15 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from tagloop.pages.page import Cards, Section, Table
-from tagloop.pages.sentences import bucket, buckets
+from tagloop.pages.page import Cards, MarkedSentences, Piece, Section, Table
+from tagloop.pages.sentences import NOTHING
 from tagloop.pages.statistics import interval, resample
-from tagloop.tasks.speech.answers import TranscriptAnswers
+from tagloop.tasks.speech.answers import TranscriptAnswers, error_pieces
 from tagloop.tasks.speech.scores import align, rate_of
 
 CURVES = ("wer", "cer")  # scores of evaluations that are drawn over updates
 MOST_WORDS = 25
 MOST_TRANSCRIPTS = 25
-EDGES = (1, 3, 6, 11, 21, 41)  # of numbers of words
-NOTHING = "(nothing)"
 
 
 def build_sections(answers: TranscriptAnswers) -> list[Section]:
@@ -24,32 +22,28 @@ def build_sections(answers: TranscriptAnswers) -> list[Section]:
 
 def _scores(answers: TranscriptAnswers) -> Section:
     cards = []
-    for name, counts in (
-        ("word error rate", answers.words), ("character error rate", answers.characters)
-    ):  # fmt: skip
-        if (rate := rate_of(counts)) is None:
-            continue
-        drawn = resample(counts.astype(np.float64))
-        low, high = interval(drawn[:, 0] / np.maximum(drawn[:, 1], 1))
+    for measure in answers.measures:
+        low, high = interval(measure.of(resample(measure.sums)))
         shown = f"95%: {low:.4f}–{high:.4f}" if low < high else "too few for an interval"
-        cards.append((name, f"{rate:.4f}", shown))
-    whole = int((answers.words[:, 0] == 0).sum())
-    cards.append(("transcripts", f"{len(answers.found):,}", f"{whole:,} without an error"))
+        cards.append((measure.name, f"{measure.of(measure.sums.sum(0)):.4f}", shown))
+    whole = int((answers.errors == 0).sum())
+    cards.append(("recordings", f"{len(answers.found):,}", f"{whole:,} without an error"))
     text = (
         f"Of {answers.where}: errors divided by the words or characters of the references. 95% of "
-        "the rates of resampled transcripts lie in the interval."
+        "the rates of resampled recordings lie in the interval."
     )
     return Section("Scores", text, [Cards(cards)])
 
 
 def _by_length(answers: TranscriptAnswers) -> Section:
-    names = np.array([bucket(max(int(number), 1), EDGES) for number in answers.words[:, 1]])
+    (grouping,) = answers.groupings
     rows = []
-    for name in buckets(EDGES):
-        own = answers.words[names == name]
+    for name in grouping.names:
+        own = answers.words[np.array(grouping.of_items) == name]
         if len(own) and (rate := rate_of(own)) is not None:
             rows.append((name, f"{rate:.4f}", f"{len(own):,}"))
-    return Section("By length", "", [Table(("words", "word error rate", "transcripts"), rows)])
+    table = Table((grouping.what, "word error rate", "recordings"), rows)
+    return Section(grouping.title, "", [table])
 
 
 def _wrong_words(answers: TranscriptAnswers) -> Section:
@@ -64,7 +58,7 @@ def _wrong_words(answers: TranscriptAnswers) -> Section:
                 continue
             there[word] += 1
             if word != other:
-                instead[word][NOTHING if other is None else other] += 1
+                instead[word][other or "(nothing)"] += 1
     wrong = sorted(instead, key=lambda word: (-instead[word].total(), word))[:MOST_WORDS]
     if not wrong and not added:
         return Section("Words that are most often wrong", "No word is wrong.")
@@ -87,14 +81,17 @@ def _wrong_words(answers: TranscriptAnswers) -> Section:
 
 
 def _worst(answers: TranscriptAnswers) -> Section:
-    errors = answers.words[:, 0]
-    order = np.argsort(-errors, kind="stable")
-    order = order[errors[order] > 0][:MOST_TRANSCRIPTS]
-    rows = [
-        (f"{answers.rows[at] + 1:,}", f"{errors[at]:,}", answers.references[at], answers.found[at])
-        for at in order.tolist()
-    ]
-    if not rows:
-        return Section("Transcripts with the most errors")
-    header = ("row", "errors", "said", "written")
-    return Section("Transcripts with the most errors", "", [Table(header, rows)])
+    order = np.argsort(-answers.errors, kind="stable")
+    order = order[answers.errors[order] > 0][:MOST_TRANSCRIPTS]
+    shown = []
+    for at in order.tolist():
+        said, errors = answers.references[at], int(answers.errors[at])
+        heading = f"recording {answers.rows[at] + 1:,}: {errors:,} error{'s' * (errors != 1)}"
+        lines = [
+            ("said", [Piece(said or NOTHING)]),
+            ("written", error_pieces(said, answers.found[at])),
+        ]
+        shown.append((heading, lines))
+    text = f"Beside a wrong word stands the word that was said; {NOTHING} is no word."
+    blocks = [MarkedSentences(shown, answers.places_of(order.tolist()))] if shown else []
+    return Section("Transcripts with the most errors", text if shown else "", blocks)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 
 import datasets
@@ -15,6 +16,8 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, GenerationCon
 import predict
 import report
 import train_loop
+from tagloop.errors import InputError
+from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
 from tagloop.sample.digits import as_wav
 from tagloop.tasks.speech.predictor import load_predictor
 from tagloop.tasks.speech.task import load_task
@@ -262,6 +265,99 @@ def test_the_card_and_the_report(trained):
     page = (trained / "run" / "report.html").read_text()
     for heading in ("word error rate", "Words that are most often wrong", "By length"):
         assert heading in page
+
+
+def writing(run, folder, texts, **options):
+    """A copy of a run that wrote these transcripts, and had these options."""
+    shutil.copytree(run, folder)
+    found, _ = read_predictions_file(run)
+    tokenizer = whisper_tokenizer()
+    rows = [tokenizer(text).input_ids for text in texts]
+    ids = np.full((len(rows), max(map(len, rows))), tokenizer.eos_token_id, np.int32)
+    for at, row in enumerate(rows):
+        ids[at, : len(row)] = row
+    outputs = {"row": found.outputs["row"], "ids": ids}
+    write_predictions_file(folder, found.split, found.fingerprint, outputs)
+    record = read_json(folder / "run.json")
+    record["options"] |= options
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def table_rows(page, name):
+    """The cells of every table's row with this name."""
+    rows = re.findall(f"<tr><td>{name}</td>(.*?)</tr>", page.read_text(encoding="utf-8"))
+    return [[*re.findall("<td>(.*?)</td>", row)] for row in rows]
+
+
+# Of the 14 words of TEXTS five are wrong here, and nine below.
+WRITTEN = [
+    "one two",
+    "two",
+    "two one",
+    "one",
+    "three three three",
+    "two",
+    "one three",
+    "one two one two",
+]
+OTHERS = ["one", "three", "one", "one", "one", "one", "one", "one"]
+
+
+@pytest.mark.slow
+def test_two_models_are_compared_recording_by_recording(trained, tmp_path):
+    """The rates are ratios of sums; of 64 swaps of six recordings, 14 differ as much by chance."""
+    first = writing(trained / "run", tmp_path / "first", WRITTEN)
+    other = writing(trained / "run", tmp_path / "other", OTHERS, learning_rate=1.0)
+    page = report.main([str(first), str(other), f"--output={tmp_path / 'c.html'}"])
+    text = page.read_text(encoding="utf-8")
+    assert "On 8 recordings of the test data" in text
+    assert "word error rate (lower is better)" in text
+    assert table_rows(page, "first")[0][0].startswith(f"{5 / 14:.4f} (")
+    rate, difference, p_value = table_rows(page, "other")[0]
+    assert rate.startswith(f"{9 / 14:.4f} (")
+    assert difference.startswith(f"{4 / 14:+.4f} (")
+    assert float(p_value) == pytest.approx(14 / 64, abs=0.02)
+    assert "other has fewer errors in 1 recordings and more in 5." in text
+    for title in ("character error rate", "By length", "validation word error rate"):
+        assert title in text
+    differ = text.split("Where they differ</h2>")[1]
+    assert "recording 2: 1 → 0 errors" in differ
+    assert '<mark class="wrong">two<small>three ✗</small></mark>' in differ
+    # The page of one run marks the same words, and links to the rows of the table.
+    alone = report.main([str(other)]).read_text(encoding="utf-8")
+    assert 'train.csv#L4">train.csv:4</a>' in alone.split("recording 3: 2 errors")[1][:300]
+
+
+@pytest.mark.slow
+def test_groups_of_seeds_are_compared(trained, tmp_path):
+    groups = {"a1": WRITTEN, "a2": TEXTS, "b1": OTHERS, "b2": OTHERS}
+    folders = [
+        writing(trained / "run", tmp_path / name, texts, seed=int(name[1]),
+                learning_rate={"a": 1e-2, "b": 1.0}[name[0]])
+        for name, texts in groups.items()
+    ]  # fmt: skip
+    page = report.main([*map(str, folders), f"--output={tmp_path / 'c.html'}"])
+    (rate, *_), _, (seeds, spread, _) = table_rows(page, "a1, a2")
+    assert rate.startswith(f"{2.5 / 14:.4f} (")
+    assert (seeds, spread) == ("1, 2", f"{2.5 / 14:.4f} ± {np.std([5 / 14, 0], ddof=1):.4f}")
+    _, difference, p_value = table_rows(page, "b1, b2")[0]
+    assert difference.startswith(f"{6.5 / 14:+.4f} (")
+    assert float(p_value) < 0.1
+
+
+@pytest.mark.slow
+def test_other_recordings_and_runs_without_transcripts_are_not_compared(whisper, trained, tmp_path):
+    """The transcripts are the same, but the recordings are longer."""
+    data, step = f"--train_file={trained / 'train.csv'}", "--max_train_steps=1"
+    longer = write_table(tmp_path / "longer", seconds=0.7)
+    run(tmp_path / "a", whisper, data, step, f"--test_file={longer}")
+    with pytest.raises(InputError, match="recording 1 is another one, or has other gold transc"):
+        report.main([str(trained / "run"), str(tmp_path / "a" / "run")])
+    test = f"--test_file={trained / 'train.csv'}"
+    run(tmp_path / "b", whisper, data, step, test, "--no_predict_with_generate")
+    with pytest.raises(InputError, match=r"b/run: no predictions .* --predict_with_generate"):
+        report.main([str(trained / "run"), str(tmp_path / "b" / "run")])
 
 
 # --- what is read ---
