@@ -49,17 +49,29 @@ ENCODERS = {
 
 def build_inputs(folder: Path, encoder: str, data: Path | None) -> None:
     """Write model/ (with its tokenizer and labels), train.jsonl and validation.jsonl."""
+    write_inputs(folder, encoder, load_sentences(data))
+
+
+def write_inputs(
+    folder: Path, encoder: str, splits: dict[str, list[dict]], *, with_head: bool = True
+) -> None:
+    """Write model/ (with its tokenizer and labels) and a file of sentences for each split.
+
+    Args:
+        splits: sentences, dicts of tokens and ner_tags, by split; train is one of them.
+        with_head: False leaves the head out, so that every seed draws a head of its own.
+    """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
-    splits = load_sentences(data)
     for split, sentences in splits.items():
         with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(sentence) + "\n" for sentence in sentences)
     tags = sorted({tag for sentence in splits["train"] for tag in sentence["ner_tags"]})
     tokenizer = load_word_pieces(splits["train"])
     labels = {"id2label": dict(enumerate(tags)), "label2id": {t: i for i, t in enumerate(tags)}}
-    auto = transformers.AutoModelForTokenClassification
+    with_labels = transformers.AutoModelForTokenClassification
+    auto = with_labels if with_head else transformers.AutoModel
     transformers.set_seed(SEED)
     if ENCODERS[encoder] is None:
         model = auto.from_pretrained(minilm_folder(required=True), **labels)
@@ -144,9 +156,14 @@ def find_corpus(data: Path | None) -> Path | None:
     """SAMPLE or the folder of eng.train: what is given, or where the tests look, or none."""
     if data == SAMPLE:
         return data
-    corpora = [os.environ.get("TAGLOOP_CORPORA"), REPO.parent / "shared/data", REPO / "shared/data"]
-    candidates = [data] if data else [Path(corpus) / "conll2003" for corpus in corpora if corpus]
+    candidates = [data] if data else [folder / "conll2003" for folder in folders_of_corpora()]
     return next((folder for folder in candidates if (folder / "eng.train").is_file()), None)
+
+
+def folders_of_corpora() -> list[Path]:
+    """The folders that may hold corpora, the first choice first."""
+    given = os.environ.get("TAGLOOP_CORPORA")
+    return [*([Path(given)] if given else []), REPO.parent / "shared/data", REPO / "shared/data"]
 
 
 def read_columns(path: Path) -> list[dict]:

@@ -4,13 +4,14 @@ Optional (requirements.txt beside this file); both may want other versions of tr
 tagloop, so `--peers_python` of throughput.py may name the interpreter of another environment.
 """
 
+import itertools
 import json
 from pathlib import Path
 
 
-def read_sentences(inputs: Path) -> list[dict]:
-    """The training sentences: tokens and ner_tags."""
-    lines = (inputs / "train.jsonl").read_text(encoding="utf-8").splitlines()
+def read_sentences(inputs: Path, split: str = "train") -> list[dict]:
+    """The sentences of a split: tokens and ner_tags."""
+    lines = (inputs / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -22,10 +23,27 @@ def count_sentences(gate, tokenizer, sentences: list[list[str]]) -> None:
     gate.add(len(rows), sum(lengths), squares, len(rows) * max(lengths))
 
 
-def train_flair(inputs: Path, gate, options) -> None:
-    """SequenceTagger on transformer embeddings, fine-tuned (flair's guide to training)."""
+def train_flair(
+    inputs: Path,
+    gate,
+    options,
+    *,
+    epochs: int = 100,
+    learning_rate: float = 5e-5,
+    spans: bool = True,
+    context: bool = False,
+):
+    """SequenceTagger on transformer embeddings, fine-tuned (flair's guide to training).
+
+    Args:
+        spans: False for tags of words, such as parts of speech.
+        context: True shows the model 64 sub-tokens of the document on each side (FLERT).
+
+    Returns:
+        The trained tagger.
+    """
     import flair
-    from flair.data import Corpus, Sentence
+    from flair.data import Corpus
     from flair.datasets import FlairDatapointDataset
     from flair.embeddings import TransformerWordEmbeddings
     from flair.models import SequenceTagger
@@ -33,23 +51,31 @@ def train_flair(inputs: Path, gate, options) -> None:
     from flair.trainers.plugins import TrainerPlugin
 
     flair.set_seed(options.seed)
-    sentences = []
-    for row in read_sentences(inputs):
-        sentence = Sentence(row["tokens"])
-        for begin, end, kind in spans_of(row["ner_tags"]):
-            sentence[begin:end].add_label("ner", kind)
-        sentences.append(sentence)
+    rows = read_sentences(inputs)
+    sentences = flair_sentences(rows, context=context)
+    for row, sentence in zip(rows, sentences, strict=True):
+        if spans:
+            for begin, end, kind in spans_of(row["ner_tags"]):
+                sentence[begin:end].add_label("ner", kind)
+        else:
+            for token, tag in zip(sentence, row["ner_tags"], strict=True):
+                token.add_label("pos", tag)
     corpus = Corpus(
         train=FlairDatapointDataset(sentences), dev=None, test=None, sample_missing_splits=False
     )
     embeddings = TransformerWordEmbeddings(
-        str(inputs / "model"), layers="-1", subtoken_pooling="first", fine_tune=True
+        str(inputs / "model"),
+        layers="-1",
+        subtoken_pooling="first",
+        fine_tune=True,
+        use_context=context,
     )
+    tag_type = "ner" if spans else "pos"
     tagger = SequenceTagger(
         hidden_size=256,
         embeddings=embeddings,
-        tag_dictionary=corpus.make_label_dictionary("ner", add_unk=False),
-        tag_type="ner",
+        tag_dictionary=corpus.make_label_dictionary(tag_type, add_unk=False),
+        tag_type=tag_type,
         use_crf=False,
         use_rnn=False,
         reproject_embeddings=False,
@@ -65,9 +91,26 @@ def train_flair(inputs: Path, gate, options) -> None:
     ModelTrainer(tagger, corpus).fine_tune(
         str(inputs / "flair"),
         mini_batch_size=options.batch_size,
-        max_epochs=100,
+        learning_rate=learning_rate,
+        max_epochs=epochs,
         plugins=[GatePlugin()],
     )
+    return tagger
+
+
+def flair_sentences(rows: list[dict], *, context: bool) -> list:
+    """The words of rows as flair's sentences; `context`: each knows its neighbours in its document.
+
+    Rows without `document` are one document, as in flair's reader of column files.
+    """
+    from flair.data import Sentence
+
+    sentences = [Sentence(row["tokens"]) for row in rows]
+    if context:
+        pairs = zip(rows, sentences, strict=True)
+        for _, document in itertools.groupby(pairs, key=lambda pair: pair[0].get("document")):
+            Sentence.set_context_for_sentences([sentence for _, sentence in document])
+    return sentences
 
 
 def train_spacy(inputs: Path, gate, options) -> None:

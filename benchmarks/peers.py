@@ -27,6 +27,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     DataCollatorForTokenClassification,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
 )
@@ -115,11 +116,13 @@ def train_course(inputs: Path, gate, options) -> None:
             progress_bar.update(1)
 
 
-def train_run_ner(inputs: Path, gate, options) -> None:
-    """The loop of transformers' run_ner_no_trainer.py, with its defaults."""
+def train_run_ner(
+    inputs: Path, gate, options, *, learning_rate: float = 5e-5, max_length: int | None = None
+) -> PreTrainedModel:
+    """The loop of transformers' run_ner_no_trainer.py, with its defaults; the trained model."""
     accelerate.utils.set_seed(options.seed)
     accelerator = accelerate.Accelerator()
-    model, _, dataset, data_collator = build_usual_parts(inputs)
+    model, _, dataset, data_collator = build_usual_parts(inputs, max_length=max_length)
     train_dataloader = DataLoader(
         dataset, shuffle=True, collate_fn=data_collator, batch_size=options.batch_size
     )
@@ -128,7 +131,8 @@ def train_run_ner(inputs: Path, gate, options) -> None:
     decayed = [p for n, p in named if not any(nd in n for nd in no_decay)]
     others = [p for n, p in named if any(nd in n for nd in no_decay)]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.0}], lr=5e-5
+        [{"params": decayed, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.0}],
+        lr=learning_rate,
     )
     lr_scheduler = transformers.get_scheduler(
         name="linear",
@@ -152,10 +156,15 @@ def train_run_ner(inputs: Path, gate, options) -> None:
             lr_scheduler.step()
             optimizer.zero_grad()
             progress_bar.update(1)
+    return accelerator.unwrap_model(model)
 
 
-def train_trainer(inputs: Path, gate, options, **tuned) -> None:
-    """Trainer; its training_step is where an update begins, since it accumulates nothing here."""
+def train_trainer(inputs: Path, gate, options, **tuned) -> PreTrainedModel:
+    """Trainer; its training_step is where an update begins, since it accumulates nothing here.
+
+    Returns:
+        The trained model.
+    """
 
     class GatedTrainer(Trainer):
         def training_step(self, model, batch, *args, **kwargs):
@@ -178,13 +187,14 @@ def train_trainer(inputs: Path, gate, options, **tuned) -> None:
     GatedTrainer(
         model, args, data_collator, train_dataset=dataset, processing_class=tokenizer
     ).train()
+    return model
 
 
 def train_trainer_tuned(
-    inputs: Path, gate, options, train_sampling_strategy: str = "group_by_length"
-) -> None:
+    inputs: Path, gate, options, train_sampling_strategy: str = "group_by_length", **further
+) -> PreTrainedModel:
     """Trainer with all that its documentation offers for speed."""
-    train_trainer(
+    return train_trainer(
         inputs,
         gate,
         options,
@@ -192,6 +202,7 @@ def train_trainer_tuned(
         bf16=best_precision() == "bf16",
         optim="adamw_torch_fused",
         dataloader_pin_memory=not ON_CPU,
+        **further,
     )
 
 
@@ -249,15 +260,21 @@ def score_as_seqeval(labels: list[list[str]], predictions: list[list[str]]) -> f
     return float(report["micro avg"]["f1-score"])
 
 
-def build_usual_parts(folder: Path, split: str = "train") -> tuple:
-    """Model, tokenizer, dataset and collator as tutorials build them: first sub-tokens labelled."""
+def build_usual_parts(folder: Path, split: str = "train", max_length: int | None = None) -> tuple:
+    """Model, tokenizer, dataset and collator as tutorials build them: first sub-tokens labelled.
+
+    Args:
+        max_length: sub-tokens of a sentence that are kept; None: as many as the model can see.
+    """
     if (folder / "rows.json").exists():
         return build_language_parts(folder, **json.loads((folder / "rows.json").read_text()))
     model = AutoModelForTokenClassification.from_pretrained(folder / "model")
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
 
     def tokenize_and_align_labels(examples: dict) -> dict:
-        tokenized_inputs = tokenizer(examples["tokens"], truncation=True, is_split_into_words=True)
+        tokenized_inputs = tokenizer(
+            examples["tokens"], truncation=True, max_length=max_length, is_split_into_words=True
+        )
         new_labels = []
         for index, tags in enumerate(examples["ner_tags"]):
             labels, previous = [], None

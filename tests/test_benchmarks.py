@@ -3,12 +3,20 @@
 What they measure is in benchmarks/results.
 """
 
+import json
+import random
 import shlex
 import subprocess
 import sys
 
 import pytest
 from launches import HANG, REPO, read_json
+from seqeval.metrics import f1_score
+
+from tagloop.sample.corpus import build_sample_corpus
+
+sys.path.insert(0, str(REPO / "benchmarks"))
+from scorer import count_spans, f1_of
 
 TINY = "--data sample --encoder tiny --updates 2 --repeats 1"
 
@@ -72,6 +80,49 @@ def test_a_benchmark_runs(command, tmp_path):
     assert "\n|" in done.stdout
     if script == "equivalence.py":
         assert "tagloop: the same update for every cut" in done.stdout
+
+
+@pytest.mark.slow
+def test_scores_go_on_where_they_stopped(tmp_path):
+    """A run whose file is there is not repeated; the file alone decides its scores."""
+    runs = tmp_path / "runs"
+    command = [sys.executable, REPO / "benchmarks/scores.py", "--runs", runs, "--results", tmp_path]
+    command += shlex.split("--corpora sample --encoder tiny --systems tagloop run_ner_no_trainer")
+    command += shlex.split("--seeds 1 --epochs 1 --limit_train 20 --limit_eval 10 --threads 1")
+
+    def scores() -> dict:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
+        assert done.returncode == 0, done.stderr
+        return read_json(tmp_path / "scores.json")["measured"]["sample"]
+
+    found = scores()
+    assert found.keys() == {"tagloop", "run_ner_no_trainer"}
+    tagloop, run_ner = sorted(
+        runs.rglob("seed_1.json"), key=lambda file: "tagloop" not in str(file)
+    )
+    gold = [row["ner_tags"] for row in build_sample_corpus()["test"][:10]]
+    run = read_json(tagloop)
+    for sentence, tags in zip(run["predictions"]["test"], gold, strict=True):
+        sentence["tags"] = [*tags[:-1], None]  # Each sentence ends with a mark that is no entity.
+    tagloop.write_text(json.dumps(run), encoding="utf-8")
+    unchanged = run_ner.stat().st_mtime_ns
+    run_ner_scores = found["run_ner_no_trainer"]["f1"]
+
+    again = scores()
+    assert again["tagloop"]["f1"]["test"] == [1.0]
+    assert again["tagloop"]["words_lost"]["test"] == [10]
+    assert again["run_ner_no_trainer"]["f1"] == run_ner_scores
+    assert run_ner.stat().st_mtime_ns == unchanged
+    difference = again["run_ner_no_trainer"]["difference"]["test"]
+    assert difference["value"] == run_ner_scores["test"][0] - 1.0
+
+
+def test_the_scorer_of_all_systems_agrees_with_seqeval():
+    gold = [row["ner_tags"] for row in build_sample_corpus()["test"]]
+    tags = sorted({tag for sentence in gold for tag in sentence})
+    rng = random.Random(0)
+    predicted = [[rng.choice([tag, tag, *tags]) for tag in sentence] for sentence in gold]
+    assert f1_of(count_spans(gold, predicted)) == pytest.approx(f1_score(gold, predicted))
 
 
 # Operations of one update of a model with twelve layers; whoever lowers a count lowers it here. One
