@@ -17,6 +17,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 from other_peers import flair_sentences, read_sentences, train_flair
@@ -70,8 +71,7 @@ def main() -> None:
 def versions() -> dict[str, str]:
     """The versions of the large libraries that were imported."""
     names = ("torch", "transformers", "accelerate", "flair", "spacy", "spacy_transformers")
-    loaded = {name: sys.modules[name] for name in names if name in sys.modules}
-    return {name: str(module.__version__) for name, module in loaded.items()}
+    return {name: metadata.version(name) for name in names if name in sys.modules}
 
 
 def tag_with_tagloop(inputs: Path, options: argparse.Namespace) -> dict[str, Tags]:
@@ -80,6 +80,11 @@ def tag_with_tagloop(inputs: Path, options: argparse.Namespace) -> dict[str, Tag
     import predict
     import train_loop
 
+    # The labels that inputs.py wrote are for the loops that do not collect them from the data.
+    file = inputs / "model/config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    without = {key: config[key] for key in config if key not in ("id2label", "label2id")}
+    file.write_text(json.dumps(without), encoding="utf-8")
     folder = inputs / "run"
     train_loop.main([
         f"--train_file={inputs}/train.jsonl", f"--validation_file={inputs}/validation.jsonl",
