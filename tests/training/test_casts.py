@@ -198,6 +198,10 @@ def weights(folder):
         ["--task_name=clm", "--max_train_steps=2"],
         ["--task_name=mlm", "--max_train_steps=2", "--gradient_checkpointing"],
         ["--task_name=qa", "--max_train_steps=2"],
+        # Encoder-decoders, one with three embeddings and one that hears.
+        ["--task_name=t5_mlm", "--max_train_steps=2", "--gradient_checkpointing"],
+        ["--task_name=summarization", "--max_train_steps=2", "--no_predict_with_generate"],
+        ["--task_name=speech", "--max_train_steps=2", "--no_predict_with_generate"],
     ],
     ids=" ".join,
 )

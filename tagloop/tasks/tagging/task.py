@@ -87,6 +87,7 @@ class Tagging(TokenizerTask):
             self.tokenizer,
             self.warnings,
             has_labels=True,
+            examples=self.examples.values(),
             label_counts=train.label_counts(num_labels) if train is not None else None,
         )
         if train is not None:  # predict.py reads these values from config.json.
