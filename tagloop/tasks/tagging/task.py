@@ -86,8 +86,8 @@ class Tagging(TokenizerTask):
             self.model_config,
             self.tokenizer,
             self.warnings,
-            has_labels=True,
             examples=self.examples.values(),
+            has_labels=True,
             label_counts=train.label_counts(num_labels) if train is not None else None,
         )
         if train is not None:  # predict.py reads these values from config.json.
