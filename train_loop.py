@@ -47,7 +47,7 @@ from tagloop.output import console, hub, logs, run_folder, trackers
 from tagloop.output.speed import Meter
 from tagloop.processes.agree import on_all, on_main, precise_dtype, say, seed_update
 from tagloop.processes.launch import build_accelerator, closing_group
-from tagloop.processes.sharding import shard_by_layer
+from tagloop.processes.sharding import sharding_by_layer
 from tagloop.processes.stop_signal import StopSignal
 from tagloop.report.build import report_run
 from tagloop.run import Run
@@ -150,8 +150,8 @@ def build(
     )
     groups = parameter_groups(model, weight_decay=config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-    shard_by_layer(accelerator, model)
-    model, optimizer = accelerator.prepare(model, optimizer)
+    with sharding_by_layer(accelerator, model):
+        model, optimizer = accelerator.prepare(model, optimizer)
 
     # A resumed run keeps its global batch size, even if the number of processes or the options
     # about batch sizes have changed.

@@ -1,6 +1,7 @@
 """Kill a run at random moments and resume it: is anything lost?
 
     python benchmarks/kill.py
+    python benchmarks/kill.py --task_name mlm --kills 4 --kills-two 2 --signals 1 --launches 0
 
 Every trial is a small run of train_loop.py in a fresh folder, a checkpoint every second update. It
 is killed (SIGKILL) or asked to stop (SIGTERM, SIGUSR1), gone on with `--resume_from_checkpoint
@@ -206,6 +207,7 @@ def main() -> None:
     parser.add_argument("--kills-two", type=int, default=20, help="trials with two processes")
     parser.add_argument("--signals", type=int, default=10, help="trials per signal and row")
     parser.add_argument("--launches", type=int, default=2, help="of two, by accelerate launch")
+    parser.add_argument("--task_name", default="ner", help="of the runs; save_state trains ner")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     options = parser.parse_args()
     random.seed(options.seed)
@@ -220,7 +222,9 @@ def main() -> None:
         (folder / name).mkdir()
         return folder / name
 
-    one, two, launch = tagloop(1), tagloop(2), tagloop(2, launched=True)
+    task = options.task_name
+    one, two = tagloop(1, task=task), tagloop(2, task=task)
+    launch = tagloop(2, launched=True, task=task)
     print("| system | trials | kills | while writing | resumed | same bytes | seconds |")
     print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
     if options.kills:
@@ -229,7 +233,7 @@ def main() -> None:
         good &= print_kills(two, place("two"), moments(options.kills_two))
     if options.launches:
         good &= print_kills(launch, place("launch"), moments(options.launches), often=False)
-    if options.kills:
+    if options.kills and task == "ner":
         other = save_state(folder / "one" / "undisturbed")
         print_kills(other, place("other"), moments(options.kills), often=False)
         whole = Path(folder / "other" / "whole")

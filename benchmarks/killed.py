@@ -200,7 +200,8 @@ def run_save_state(arguments: list[str]) -> int:
 
 def tagloop(processes: int, *, launched: bool = False, task: str = "ner") -> System:
     return System(
-        f"tagloop, {processes} process{'es' * (processes > 1)}{', accelerate launch' * launched}",
+        f"tagloop, {processes} process{'es' * (processes > 1)}{', accelerate launch' * launched}"
+        f"{f', {task}' * (task != 'ner')}",
         partial(start_tagloop, processes=processes, launched=launched, task=task),
         "tmp-step_",
         is_torn=lambda folder: folder.exists(),

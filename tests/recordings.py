@@ -4,7 +4,13 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperTokenizer
+import torch
+from transformers import (
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
+)
 
 from tagloop.sample.digits import RATE, as_wav
 from tagloop.sample.model import build_sample_whisper_tokenizer
@@ -76,3 +82,14 @@ def write_whisper(folder: Path, *, languages: bool = False, **overrides) -> Path
     for part in (tokenizer, extractor, config):
         part.save_pretrained(folder)
     return folder
+
+
+def write_loud_weights(folder: Path) -> None:
+    """Give the files of a Whisper weights so large that it writes other words of each recording."""
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(torch.randn_like(parameter) * 0.4)
+    model.save_pretrained(folder)

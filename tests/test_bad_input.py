@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import huggingface_hub
 import pytest
 import torch
 from launches import REPO, SMALL
+from transformers import AutoTokenizer
 
 import predict
 import report
@@ -139,6 +141,18 @@ def test_bad_models(model, tmp_path, capfd):
     other.write_text("Bonn NNP B-NP B-CITY\n")
     arguments = [f"--train_file={other}", out, f"--model_name_or_path={model}"]
     refuse(capfd, arguments, "B-CITY", "--ignore_mismatched_sizes")
+
+
+def test_a_word_above_the_vocabulary_of_a_model(model, tmp_path, capfd):
+    file, larger = tmp_path / "train.conll", tmp_path / "larger"
+    file.write_text(GOOD)
+    shutil.copytree(model, larger)
+    tokenizer = AutoTokenizer.from_pretrained(larger)
+    tokenizer.add_tokens(["unseen", "rejects"])
+    tokenizer.save_pretrained(larger)
+    arguments = [f"--train_file={file}", f"--model_name_or_path={larger}"]
+    arguments += ["--ignore_mismatched_sizes", f"--output_dir={tmp_path / 'out'}"]
+    refuse(capfd, arguments, f"{larger}: the tokenizer has", "'rejects'", "--allow_partial_weights")
 
 
 def test_a_misspelt_model_without_a_network(tmp_path, capfd, monkeypatch, looked_up):

@@ -20,6 +20,7 @@ from launches import (
     start,
     wait_until,
 )
+from recordings import write_loud_weights, write_table, write_whisper
 from safetensors.torch import load_file
 
 from tagloop.checkpoints import checkpoint
@@ -68,11 +69,9 @@ def unfinish(folder, copy, keep):
     return copy
 
 
-def assert_same_run(found, expected):
+def assert_same_run(found, expected, predictions="predictions.conll"):
     assert_same_metrics(read_metrics(found), read_metrics(expected))
-    assert (found / "predictions.conll").read_bytes() == (
-        expected / "predictions.conll"
-    ).read_bytes()
+    assert (found / predictions).read_bytes() == (expected / predictions).read_bytes()
     weights, known = (load_file(run / "model.safetensors") for run in (found, expected))
     assert weights.keys() == known.keys()
     for name, value in weights.items():
@@ -97,6 +96,30 @@ def test_so_does_a_pretrained_model_whose_layers_nobody_names(no_dropout, tmp_pa
     launch(*OPTIONS, model, f"--output_dir={tmp_path / 'ddp'}", processes=2)
     shard(model, f"--output_dir={tmp_path / 'fsdp'}")
     assert_same_run(tmp_path / "fsdp", tmp_path / "ddp")
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "t5", "whisper"])
+def test_so_do_models_with_tied_weights(model_type, tmp_path):
+    """An output layer is the input embedding; BERT's kind shares a bias, too, and T5 has three
+    embeddings. A sharded model generates what a whole one generates."""
+    options = ["--max_train_steps=3", "--max_eval_samples=6", "--max_predict_samples=6"]
+    predictions = "predictions.tsv"
+    if model_type == "whisper":
+        model = write_whisper(tmp_path / "whisper")
+        write_loud_weights(model)
+        data = write_table(tmp_path)
+        options += [f"--model_name_or_path={model}", f"--train_file={data}", f"--test_file={data}",
+                    f"--validation_file={data}",
+                    "--task_name=speech", "--generation_max_length=8",
+                    "--learning_rate=1e-4"]  # fmt: skip
+        predictions = "generated_predictions.txt"
+    else:
+        options.append("--task_name=mlm" if model_type == "roberta" else "--task_name=t5_mlm")
+    launch(*OPTIONS, *options, f"--output_dir={tmp_path / 'ddp'}", processes=2)
+    shard(*options, f"--output_dir={tmp_path / 'fsdp'}")
+    assert_same_run(tmp_path / "fsdp", tmp_path / "ddp", predictions)
+    lines = (tmp_path / "ddp" / predictions).read_text().splitlines()
+    assert len({*lines}) > 3, "else equal predictions say little"
 
 
 @pytest.mark.parametrize(("first", "then"), [("fsdp", "fsdp"), ("fsdp", "ddp"), ("ddp", "fsdp")])

@@ -67,6 +67,21 @@ def test_a_signal_saves_and_leaves_with_75(name, undisturbed, tmp_path):
         assert stop.same
 
 
+@pytest.mark.parametrize("task", ["t5_mlm", "summarization", "speech"])
+def test_so_do_tasks_of_an_encoder_and_a_decoder(task, tmp_path, monkeypatch):
+    """Of each task one run that is killed, and one that is asked to stop."""
+    random.seed(7)
+    monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path / "cache"))
+    system = killed.tagloop(1, task=task)
+    reference = kill.measure_reference(system, tmp_path / "undisturbed")
+    trial = kill.kill_trial(system, reference, tmp_path / "killed", writing=True)
+    assert trial.resumed
+    assert trial.same
+    stop = kill.signal_trial(system, reference, tmp_path / "stopped", signal.SIGTERM)
+    assert stop.codes == [75]
+    assert stop.same
+
+
 def test_more_signals_until_the_interpreter_has_ended_change_nothing(tmp_path):
     folder, endless = tmp_path / "run", [*killed.RUN, "--num_train_epochs=100000"]
     process = subprocess.Popen(

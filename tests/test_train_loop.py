@@ -213,7 +213,7 @@ def test_gradient_checkpointing_learns_the_same(trained, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["clm", "mlm", "qa"])
+@pytest.mark.parametrize("task", ["clm", "mlm", "qa", "t5_mlm", "summarization", "speech"])
 def test_so_do_other_tasks(task, tmp_path):
     weights = []
     for options in ([], ["--gradient_checkpointing"]):

@@ -66,6 +66,11 @@ class Examples(Protocol):
         """Integer arrays with all token ids that the model may get; None if it may get any id."""
         ...
 
+    @property
+    def highest_id(self) -> int:
+        """The highest token id of the data; padding and random replacements do not count."""
+        ...
+
     def collate(self, ids: np.ndarray) -> dict[str, torch.Tensor]:
         """The tensors of one micro-batch: the model's inputs by name, and `labels`.
 
@@ -135,6 +140,11 @@ class SubTokenRows:
     def shown_ids(self) -> Sequence[np.ndarray]:
         """Arrays with the ids of all rows, of padding and of special tokens."""
         return [self.input_ids, np.array([self.pad_token_id, *self.special_ids])]
+
+    @property
+    def highest_id(self) -> int:
+        """The highest id of all rows; -1 without sub-tokens."""
+        return int(self.input_ids.max(initial=-1))
 
     def stand_in(self) -> np.ndarray:
         """The id of the shortest row, int64 [1], which a process without work computes."""

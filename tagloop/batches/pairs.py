@@ -93,6 +93,12 @@ class PairRows:
         """These pairs, which are the same in every epoch."""
         return self
 
+    @property
+    def highest_id(self) -> int:
+        """The highest id of all sources that are sub-tokens, and of all targets."""
+        source = self.source.highest_id if isinstance(self.source, SubTokenRows) else -1
+        return max(source, self.target.highest_id)
+
     def shown_ids(self) -> None:
         """None: a decoder reads what it wrote, which may be any id."""
         return None

@@ -1,6 +1,7 @@
 """Encoder-decoders (T5, BART, Marian, ...): their configuration, their first id, their weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn
 from transformers import AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedTokenizerFast
@@ -52,6 +53,7 @@ def load_encoder_decoder(
     model_config: PreTrainedConfig,
     tokenizer: PreTrainedTokenizerFast,
     warnings: list[str],
+    examples: Iterable[Any],
     auto_class: type = AutoModelForSeq2SeqLM,
     **generation: int | None,
 ) -> nn.Module:
@@ -62,6 +64,7 @@ def load_encoder_decoder(
 
     Args:
         warnings: the function appends sentences for the user about the model.
+        examples: the `Examples` of all splits of the run.
         generation: num_beams and max_length for its generation_config, as `settle_generation`
             takes them.
 
@@ -69,6 +72,6 @@ def load_encoder_decoder(
         InputError: as `load_model`; or generation_config.json holds settings that contradict each
             other.
     """
-    model = load_model(config, auto_class, model_config, tokenizer, warnings)
+    model = load_model(config, auto_class, model_config, tokenizer, warnings, examples=examples)
     settle_generation(model, model_config, tokenizer, config.names_of_model, **generation)
     return model

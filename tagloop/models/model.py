@@ -5,7 +5,7 @@ A task chooses the head by `auto_class` (AutoModelForTokenClassification, ...).
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,8 @@ def load_model_config(
     if type(model_config) not in auto_class._model_mapping and not with_code:
         raise InputError(
             f"{_name(config)}: transformers {transformers.__version__} has no "
-            f"{auto_class.__name__} for {model_config.model_type}"
+            f"{auto_class.__name__} for {model_config.model_type}, so it cannot learn --task_name "
+            f"{config.task_name}; name another model"
         )
     if labels is not None:
         labels = labels_of_head(config, labels)
@@ -159,6 +160,7 @@ def load_model(
     *,
     has_labels: bool = False,
     label_counts: np.ndarray | None = None,
+    examples: Iterable[Any] = (),
 ) -> nn.Module:
     """Load or build the model: float32, on the CPU, the same on every process.
 
@@ -168,10 +170,12 @@ def load_model(
             may be new. False if every weight of the output layer has to be in the checkpoint.
         label_counts: int64 [num_labels], the number of targets of each label. A new head starts
             from these frequencies; None leaves the head as it is.
+        examples: the `Examples` of all splits of the run.
 
     Raises:
         InputError: weights other than those of a new head do not load or are not finite; a new
-            head would have to predict without training; the tokenizer belongs to another model.
+            head would have to predict without training; the tokenizer belongs to another model, or
+            the examples have ids without a trained embedding.
     """
     torch.manual_seed(config.seed)
     if config.model_name_or_path:
@@ -189,7 +193,7 @@ def load_model(
         )
     if label_counts is not None:
         start_from_frequencies(model, new, label_counts)
-    _fit_embeddings(config, model, tokenizer, warnings)
+    _fit_embeddings(config, model, tokenizer, examples, warnings)
     stop_caching(model)
     model.config.return_dict = True  # config.json may say false; the outputs would be a tuple.
     return model
@@ -262,12 +266,17 @@ def _require_named_labels(
 
 
 def _fit_embeddings(
-    config: Config, model: nn.Module, tokenizer: PreTrainedTokenizerFast, warnings: list[str]
+    config: Config,
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: Iterable[Any],
+    warnings: list[str],
 ) -> None:
     """Add rows to the input embedding until every id of the tokenizer has one.
 
     Raises:
-        InputError: rows are missing because the tokenizer belongs to another model.
+        InputError: rows are missing because the tokenizer belongs to another model, or are missing
+            for ids of the examples.
     """
     num_rows = model.get_input_embeddings().weight.shape[0]
     num_ids = max(tokenizer.get_vocab().values()) + 1
@@ -278,6 +287,14 @@ def _fit_embeddings(
     if config.model_name_or_path and not own:
         raise InputError(
             f"--tokenizer_name {config.tokenizer_name}: {sizes}; it is another model's tokenizer"
+        )
+    highest = max((rows.highest_id for rows in examples), default=-1)
+    if config.model_name_or_path and highest >= num_rows and not config.allow_partial_weights:
+        raise InputError(
+            f"{config.model_name_or_path}: {sizes}, and the data has "
+            f"{tokenizer.convert_ids_to_tokens(highest)!r}, which is id {highest:,}; name the "
+            "tokenizer that the model was trained with, or give --allow_partial_weights to start "
+            "from random embeddings there"
         )
     if config.model_name_or_path:
         warnings.append(f"{config.model_name_or_path}: {sizes}; the others start from random ones")

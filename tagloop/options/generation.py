@@ -1,6 +1,7 @@
 """The options of tasks whose models generate texts in evaluations."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from tagloop.options.marks import option
 
@@ -31,12 +32,16 @@ class GenerationOptions:
     )
 
 
-def generation_problems(config: GenerationOptions) -> list[str]:
-    """Messages about options of generation that are given without generation."""
+def generation_problems(config: GenerationOptions, defaults: dict[str, Any]) -> list[str]:
+    """Messages about options of generation that are given without generation.
+
+    Args:
+        defaults: the values of options that a run on the built-in sample has without being asked.
+    """
     if config.predict_with_generate:
         return []
     return [
         f"--{name}: generates nothing without --predict_with_generate"
         for name in ("num_beams", "generation_max_length")
-        if getattr(config, name)
+        if getattr(config, name) not in (None, defaults.get(name))
     ]

@@ -1,6 +1,8 @@
 """Tells FSDP2 which modules to shard, and in which dtype to sum gradients; groups the processes."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -13,27 +15,29 @@ from tagloop.errors import InputError
 PATIENCE = timedelta(days=1)  # A thread waits for the slowest disk of all, and not for ever.
 
 
-def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
+@contextmanager
+def sharding_by_layer(accelerator: Accelerator, model: nn.Module) -> Iterator[None]:
     """Tell FSDP2 which modules to shard, and to sum gradients in float32.
 
-    This must be called before accelerator.prepare; without FSDP2 it does nothing. By default
-    accelerate sums gradients in bf16, and the sum would depend on the number of processes. The
-    classes to shard are those of the launch file; if it names none, those that transformers names;
-    if it names none either, those of the longest list of modules. A class that holds the input
-    embedding is left out, because accelerate shards the embedding by itself, and torch refuses to
-    shard a weight twice. Modules of one class that share the weight of the input embedding, as T5
-    has three, become one module for the same reason.
+    accelerator.prepare must be called inside of the block; without FSDP2 the block does nothing. By
+    default accelerate sums gradients in bf16, and the sum would depend on the number of processes.
+    The classes to shard are those of the launch file; if it names none, those that transformers
+    names; if it names none either, those of the longest list of modules. A class that holds the
+    input embedding is left out, because accelerate shards the embedding by itself, and torch
+    refuses to shard a weight twice.
+
+    Modules that share a parameter must be sharded together, for the same reason. accelerate finds
+    an output layer whose weight is the input embedding, but not the three embeddings of T5, or a
+    bias that the head of BERT shares with its output layer. In a model with tied parameters the
+    embeddings are therefore hidden from accelerate, and are sharded with the model as a whole.
 
     Raises:
         InputError: the launch file names a class that the model does not have.
     """
     if accelerator.distributed_type != DistributedType.FSDP:
+        yield
         return
     plugin, embedding = accelerator.state.fsdp_plugin, model.get_input_embeddings()
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is type(embedding) and child.weight is embedding.weight:
-                setattr(module, name, embedding)
     modules = list(model.modules())
     classes = {type(module).__name__ for module in modules}
     holders = {type(m).__name__ for m in modules if any(part is embedding for part in m.modules())}
@@ -49,6 +53,14 @@ def shard_by_layer(accelerator: Accelerator, model: nn.Module) -> None:
     plugin.transformer_cls_names_to_wrap = sorted(named)
     if policy := plugin.mixed_precision_policy:
         plugin.mixed_precision_policy = dataclasses.replace(policy, reduce_dtype=torch.float32)
+    held = sum(len(list(module.parameters(recurse=False))) for module in modules)
+    is_tied = held > len(list(model.parameters()))
+    hidden = ("get_input_embeddings", "get_output_embeddings") if is_tied else ()
+    for name in hidden:
+        setattr(model, name, lambda: None)
+    yield
+    for name in hidden:
+        delattr(model, name)
 
 
 def build_thread_group(accelerator: Accelerator) -> distributed.ProcessGroup | None:

@@ -10,6 +10,7 @@ layers hold weights that are already cast, so autocast leaves them alone. One la
 weights of the model in an update, and one launch casts the gradients of a layer of the encoder.
 """
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ class WeightCasts:
 
     In the first update autocast works alone, and the context observes which linear layers the
     model calls. A model that reads the weight of a layer without calling the layer gets the weight
-    in float32 in every update.
+    in float32 in every update. So does a model whose output layer is two embeddings, as in T5: a
+    sum of three gradients depends on their order, and the cast of the output layer would come last.
 
     Autocast works alone in every update of a model that is sharded or compiled. It does so, too,
     if DDP looks for unused parameters, because DDP takes a whole group for used if one of its
@@ -53,6 +55,8 @@ class WeightCasts:
             and not getattr(model, "find_unused_parameters", False)
         )
         self.groups = _group_linear_layers(model) if works else []
+        holders = Counter(p for m in model.modules() for p in m.parameters(recurse=False))
+        self.left_alone = {parameter for parameter, count in holders.items() if count > 2}
         self.is_observed = not works
         self.called: dict[nn.Module, bool] = {}  # False: a call of the layer was not autocast.
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []
@@ -89,6 +93,8 @@ class WeightCasts:
             for layer, name in ((layer, name) for layer in layers for name in PARAMETERS):
                 parameter = layer._parameters.get(name)
                 if parameter is None or parameter.dtype != torch.float32:
+                    continue
+                if parameter in self.left_alone:
                     continue
                 if parameter not in holders:
                     group.append(parameter)

@@ -198,6 +198,24 @@ def weights(folder):
         ["--task_name=clm", "--max_train_steps=2"],
         ["--task_name=mlm", "--max_train_steps=2", "--gradient_checkpointing"],
         ["--task_name=qa", "--max_train_steps=2"],
+        # Encoder-decoders, two with three embeddings and one that hears.
+        *(
+            pytest.param(
+                [
+                    f"--task_name={task}",
+                    "--max_train_steps=2",
+                    "--max_eval_samples=4",
+                    "--max_predict_samples=4",
+                    *more,
+                ],
+                marks=pytest.mark.slow,
+            )
+            for task, more in (
+                ("t5_mlm", ["--gradient_checkpointing"]),
+                ("summarization", ["--no_predict_with_generate"]),
+                ("speech", ["--no_predict_with_generate"]),
+            )
+        ),
     ],
     ids=" ".join,
 )

@@ -97,6 +97,7 @@ class Classification(TokenizerTask):
             self.warnings,
             has_labels=True,
             label_counts=counts,
+            examples=self.examples.values(),
         )
         if "train" in self.examples:  # predict.py reads these values from config.json.
             self.record(

@@ -24,7 +24,6 @@ from transformers import PreTrainedTokenizerFast
 from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.data.storage.arrays import Arrays, map_arrays, write_arrays
 from tagloop.data.storage.store import build_once, source_digest
-from tagloop.errors import InputError
 from tagloop.models.tokenizers import require_known, tokenizer_digest
 
 WORTH_PROCESSES = 100_000  # Texts; with fewer, the start of other processes takes longer.
@@ -172,7 +171,7 @@ def encode_texts(
         `texts` are `blank`, are `long` (several rows), and how many sub-tokens are `unknown`.
 
     Raises:
-        InputError: nearly all sub-tokens are unknown to the tokenizer, or no text has any.
+        InputError: nearly all sub-tokens are unknown to the tokenizer.
     """
     encoder = TextEncoder(tokenizer, cutting)
     key = {
@@ -208,8 +207,6 @@ def encode_texts(
     elif not cutting.with_special:
         offsets, piece_of_row = cut_rows(offsets, cutting.length)
         text_of_row = text_of_row[piece_of_row]
-    if not len(ids):
-        raise InputError("no text has any sub-token")
     if text_of_row is not None:
         facts["long"] = int((np.bincount(text_of_row) > 1).sum())
     rows = {"input_ids": ids, "offsets": offsets, "text_of_row": text_of_row}

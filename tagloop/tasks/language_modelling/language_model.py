@@ -81,6 +81,7 @@ class LanguageModelling(TokenizerTask):
             self.model_config,
             self.tokenizer,
             self.warnings,
+            examples=self.examples.values(),
         )
         if self.is_causal and sees_ahead(model, next(iter(self.examples.values()))):
             raise InputError(

@@ -65,6 +65,11 @@ class MaskedRows(TextRows):
         """The ids that a hidden sub-token may be replaced by, int64."""
         return np.flatnonzero(~self.is_special)
 
+    @property
+    def highest_id(self) -> int:
+        """The highest id of all rows, and that of the mask."""
+        return max(super().highest_id, self.mask_token_id)
+
     def shown_ids(self) -> None:
         """None: a random replacement may be any id."""
         return None

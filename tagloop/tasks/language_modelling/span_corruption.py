@@ -36,7 +36,13 @@ class SpanCorruption(LanguageModelling):
         return self.examples[split].texts
 
     def build_model(self) -> nn.Module:
-        model = load_encoder_decoder(self.config, self.model_config, self.tokenizer, self.warnings)
+        model = load_encoder_decoder(
+            self.config,
+            self.model_config,
+            self.tokenizer,
+            self.warnings,
+            self.examples.values(),
+        )
         self.record_reading(model)
         return model
 

@@ -36,6 +36,11 @@ class SpanRows(PairRows):
         """Sub-tokens of an input of the encoder, at most."""
         return self.source.max_length
 
+    @property
+    def highest_id(self) -> int:
+        """The highest id of all rows, and those of the first sentinel and of the end."""
+        return max(self.texts.highest_id, int(self.sentinel_ids[0]), self.end_id)
+
     def at_epoch(self, seed: int, epoch: int) -> Self:
         """The same rows with the spans of this epoch; every length is the same in all epochs."""
         return dataclasses.replace(self, draw=(seed, epoch))

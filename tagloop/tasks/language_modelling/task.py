@@ -77,6 +77,11 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> LanguageModelling:
             dataset, rows.fingerprints[split], tokenizer, cutting,
             num_workers=config.preprocessing_num_workers or 1,
         )  # fmt: skip
+        if not len(arrays["input_ids"]):
+            raise InputError(
+                f"{split}: no text has any sub-token, as all are blank; the texts are read from "
+                f"the column {rows.columns['text']!r}, and --text_column_name names another"
+            )
         arrays |= {
             "pad_token_id": tokenizer.pad_token_id or 0,
             "special_ids": tokenizer.all_special_ids,

@@ -74,7 +74,13 @@ class QuestionAnswering(TokenizerTask):
 
     def build_model(self) -> nn.Module:
         model = load_model(
-            self.config, HEAD, self.model_config, self.tokenizer, self.warnings, has_labels=True
+            self.config,
+            HEAD,
+            self.model_config,
+            self.tokenizer,
+            self.warnings,
+            has_labels=True,
+            examples=self.examples.values(),
         )
         # A bias adds the same number to the logits of all sub-tokens, and a softmax over the
         # sub-tokens does not see that number. Its gradient is the rounding of a zero, from which

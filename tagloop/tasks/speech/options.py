@@ -68,4 +68,4 @@ def find_problems(config: Any) -> Iterator[str]:
         yield "--max_length: a model hears recordings of one length; leave it out"
     if config.pad_to_max_length:
         yield "--pad_to_max_length: every recording is padded anyway; leave it out"
-    yield from generation_problems(config)
+    yield from generation_problems(config, SAMPLE_DEFAULTS)

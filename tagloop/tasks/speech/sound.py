@@ -18,7 +18,6 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from tagloop.errors import InputError
-from tagloop.wording import first_line
 
 SCALE = 32768  # Samples are numbers from -1 to 1; 16 bits hold a multiple of them.
 RATES = range(1000, 1_000_000)  # samples a second; a file with another rate is damaged
@@ -143,7 +142,10 @@ def _read_with_soundfile(data: bytes, name: str) -> tuple[np.ndarray, int]:
             number, rate = file.frames, file.samplerate
             values = file.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, ValueError) as error:
-        raise InputError(f"{name}: cannot be read ({first_line(error)}); {remedy}") from error
+        raise InputError(
+            f"{name}: cannot be read, as it is damaged or of a format that the package soundfile "
+            f"does not know; {remedy}"
+        ) from error
     if len(values) < number < 2**62:
         raise InputError(
             f"{name}: the file is cut off: {len(values):,} of {number:,} samples can be read; "

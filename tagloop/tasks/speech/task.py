@@ -96,7 +96,8 @@ class Speech(TokenizerTask):
 
     def build_model(self) -> nn.Module:
         model = load_encoder_decoder(
-            self.config, self.model_config, self.tokenizer, self.warnings, HEAD,
+            self.config, self.model_config, self.tokenizer, self.warnings,
+            self.examples.values(), HEAD,
             num_beams=self.config.num_beams,
             max_length=self.max_new_tokens,  # Whisper adds the length of the prompt.
         )  # fmt: skip
@@ -275,10 +276,13 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Speech:
     scores = METRICS if config.predict_with_generate else []
     metric = choose_metric(config, [*scores, LOSS])
     tokenizer = load_own_tokenizer(config, rows)
-    extractor = load_extractor(config)
     model_config = load_encoder_decoder_config(
-        config, tokenizer, lambda each: build_sample_whisper_config(each, extractor), HEAD
+        config,
+        tokenizer,
+        lambda own: build_sample_whisper_config(own, load_extractor(config)),
+        HEAD,
     )
+    extractor = load_extractor(config)
     check_extractor(config.names_of_model, extractor, model_config)
     examples, warnings = {}, list(rows.warnings)
     for split, dataset in needed_splits(config, rows.splits).items():
@@ -290,6 +294,11 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Speech:
         if not kept:
             why = "; ".join(f"{number:,} {reason}" for reason, number in left_out.items())
             raise InputError(f"{split}: no recording can be used: {why}")
+        if split == "train" and not examples[split].num_words.any():
+            raise InputError(
+                f"train: no transcript of the column {rows.columns['text']!r} has a word, so there "
+                "is nothing to learn; --text_column_name names another"
+            )
         if left_out and split != "train":
             warnings.append(
                 f"{split}: {sum(left_out.values()):,} of {len(dataset):,} recordings are left out, "

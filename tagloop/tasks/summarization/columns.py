@@ -20,6 +20,7 @@ USUAL = (
     ("review_body", "review_title"),
     ("news_body", "news_title"),
 )
+WANTED = {"source": "texts", "target": "summaries"}
 
 
 def read_pairs(config: Config) -> Rows:
@@ -55,7 +56,7 @@ def choose_columns(config: Config, table: Table, split: str) -> dict[str, str | 
     chosen = {"source": source, "target": target}
     for name, column in chosen.items():
         if column not in there and not (name == "target" and split == "predict"):
-            wanted = "a text and a summary" if column is None else repr(column)
+            wanted = f"of the {WANTED[name]}" if column is None else repr(column)
             raise InputError(
                 f"{split}: no column {wanted}; there are {', '.join(table.columns)}; give "
                 "--text_column_name and --summary_column"

@@ -71,4 +71,4 @@ def find_problems(config: Any) -> Iterator[str]:
             "--ignore_pad_token_for_loss false: a model would learn to write padding, and the loss "
             "would depend on how a batch is cut; leave the option out"
         )
-    yield from generation_problems(config)
+    yield from generation_problems(config, SAMPLE_DEFAULTS)

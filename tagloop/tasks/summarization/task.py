@@ -95,7 +95,7 @@ class Summarization(TokenizerTask):
     def build_model(self) -> nn.Module:
         model = load_encoder_decoder(
             self.config, self.model_config, self.tokenizer, self.warnings,
-            num_beams=self.config.num_beams, max_length=self.max_length,
+            self.examples.values(), num_beams=self.config.num_beams, max_length=self.max_length,
         )  # fmt: skip
         settings = model.generation_config.to_diff_dict()
         self.generation.update({k: settings[k] for k in SETTINGS if settings.get(k)})

@@ -86,6 +86,7 @@ class Tagging(TokenizerTask):
             self.model_config,
             self.tokenizer,
             self.warnings,
+            examples=self.examples.values(),
             has_labels=True,
             label_counts=train.label_counts(num_labels) if train is not None else None,
         )

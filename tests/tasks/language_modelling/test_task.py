@@ -11,6 +11,9 @@ import pytest
 import torch
 from launches import read_json
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BertConfig,
@@ -355,15 +358,49 @@ def test_a_tokenizer_without_a_mask_token_and_texts_without_words_are_refused(mo
         train_loop.main(arguments(tmp_path, tmp_path / "encoder", data, "--task_name=mlm"))
     blank = write_texts(tmp_path / "blank.jsonl", ["", " "])
     for task, model in (("clm", "decoder"), ("mlm", "encoder")):
-        with pytest.raises(InputError, match="no text has any sub-token"):
+        with pytest.raises(InputError, match=r"train: no text has any .*--text_column_name names"):
             train_loop.main(arguments(tmp_path, models / model, blank, f"--task_name={task}"))
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "head"),
+    [
+        ("clm", "decoder", AutoModelForCausalLM),
+        ("mlm", "encoder", AutoModelForMaskedLM),
+        ("t5_mlm", "spans", AutoModelForSeq2SeqLM),
+    ],
+)
+def test_ids_above_the_vocabulary_are_refused_if_the_data_has_them(
+    task, name, head, models, tmp_path, capfd
+):
+    model = tmp_path / "model"
+    head.from_config(AutoConfig.from_pretrained(models / name)).save_pretrained(model)
+    data = write_texts(tmp_path / "train.jsonl", [*TEXTS[:20], "brandnew word"])
+    given = [
+        f"--task_name={task}", f"--model_name_or_path={model}", f"--train_file={data}",
+        "--validation_split_percentage=0", "--max_train_steps=1", "--overwrite_output_dir",
+        f"--output_dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    for word, options in (("unseen", []), ("brandnew", ["--allow_partial_weights"])):
+        tokenizer = AutoTokenizer.from_pretrained(models / name)
+        tokenizer.add_tokens([word])
+        tokenizer.save_pretrained(model)
+        train_loop.main([*given, *options])
+        assert "the others start from random ones" in capfd.readouterr().out
+    assert train_loop.cli(given) == 2
+    error = capfd.readouterr().err
+    for fragment in (f"{model}: the tokenizer has ", "'brandnew'", "--allow_partial_weights"):
+        assert fragment in error
+    assert len(error.strip().splitlines()) == 1
 
 
 def test_spans_need_an_encoder_decoder_and_a_tokenizer_with_an_end(models, tmp_path):
     data = write_texts(tmp_path / "train.jsonl", TEXTS[:20])
     given = ["--task_name=t5_mlm", f"--train_file={data}", f"--output_dir={tmp_path / 'run'}"]
     for model in ("encoder", "decoder"):
-        with pytest.raises(InputError, match=r"no AutoModelForSeq2SeqLM for (bert|gpt2)$"):
+        with pytest.raises(
+            InputError, match=r"no AutoModelForSeq2SeqLM for (bert|gpt2), .*; name another model$"
+        ):
             train_loop.main(
                 [*given, f"--config_name={models / model}", f"--tokenizer_name={models / 'spans'}"]
             )

@@ -90,6 +90,13 @@ def test_soundfile_reads_other_formats(format, subtype):
     assert pitch_of(sound.samples, 8000) == pytest.approx(440, abs=5)
 
 
+def test_a_damaged_file_is_named_without_the_address_of_its_content():
+    pytest.importorskip("soundfile")
+    with pytest.raises(InputError, match=r"^a\.flac: cannot be read, as it is damaged") as caught:
+        read_sound(b"fLaC" + bytes(50), RATE, "a.flac")
+    assert "BytesIO" not in str(caught.value)
+
+
 def test_samples_that_are_no_numbers_and_cut_off_flac_are_refused():
     soundfile = pytest.importorskip("soundfile")
     content = io.BytesIO()

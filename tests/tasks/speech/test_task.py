@@ -11,7 +11,13 @@ import pytest
 import torch
 from launches import read_json
 from recordings import TEXTS, tone, whisper_tokenizer, write_table, write_whisper
-from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, GenerationConfig, get_scheduler
+from transformers import (
+    AutoModelForSpeechSeq2Seq,
+    AutoProcessor,
+    GenerationConfig,
+    T5Config,
+    get_scheduler,
+)
 
 import predict
 import report
@@ -465,6 +471,17 @@ def test_an_extractor_of_another_model_is_refused(whisper, tmp_path, capfd):
     other = write_whisper(tmp_path / "other", max_source_positions=10)
     given = arguments(tmp_path, other, f"--train_file={write_table(tmp_path)}")
     refused(capfd, given, "8 mels in 20 frames", "--feature_extractor_name")
+
+
+def test_a_model_of_texts_and_a_table_without_words_are_refused(whisper, tmp_path, capfd):
+    T5Config(decoder_start_token_id=0).save_pretrained(tmp_path / "t5")
+    data = write_table(tmp_path)
+    given = arguments(tmp_path, tmp_path / "t5", f"--train_file={data}")
+    given.append(f"--tokenizer_name={whisper}")
+    refused(capfd, given, "no AutoModelForSpeechSeq2Seq for t5", "name another model")
+    data = write_table(tmp_path, ["", ""])
+    given = arguments(tmp_path, whisper, f"--train_file={data}")
+    refused(capfd, given, "train: no transcript of the column 'text'", "--text_column_name")
 
 
 def test_check_data_names_what_is_wrong(whisper, tmp_path, capfd):

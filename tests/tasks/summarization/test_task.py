@@ -287,6 +287,9 @@ def test_a_model_that_cannot_be_saved_or_started_is_refused_before_the_training(
     path.write_text(json.dumps(facts))
     with pytest.raises(InputError, match="has no decoder_start_token_id"):
         train_loop.main(arguments(tmp_path, tmp_path / "model", data))
+    alone = write_rows(tmp_path / "alone.jsonl", [{"text": "a"}] * 2)
+    with pytest.raises(InputError, match=r"no column of the summaries; .*--summary_column"):
+        train_loop.main(arguments(tmp_path, models / "t5", alone))
     blank = write_rows(tmp_path / "blank.jsonl", [{"text": "a", "summary": ""}] * 2)
     with pytest.raises(InputError, match="train: no row has a text and a summary"):
         train_loop.main(arguments(tmp_path, models / "t5", blank))
