@@ -51,6 +51,14 @@ class Options(MisalignedOption):
         unset="detected",
         tasks=("ner", "chunk"),
     )
+    decoding: Literal["best", "legal"] | None = option(
+        None,
+        "best: every word gets its likeliest label; legal: every sentence its likeliest labels "
+        "without an I- that continues nothing (Viterbi 1967). predict.py does the same.",
+        about="training",
+        unset="as the model was trained, else best",
+        tasks=("ner", "chunk"),
+    )
 
 
 def find_problems(config: Any) -> Iterator[str]:
