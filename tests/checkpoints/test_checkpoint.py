@@ -193,6 +193,7 @@ CHANGED = {  # another valid value for every option
     "checkpoints_total_limit": 2, "resume_from_checkpoint": "x", "with_tracking": True,
     "report_to": "tensorboard", "push_to_hub": True, "hub_model_id": "x", "hub_token": "x",
     "hub_private_repo": True, "config": "x",
+    "label_smoothing_factor": 0.1, "class_weights": "balanced", "focal_gamma": 2.0,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tagloop.options.class_loss import ClassLossOptions
 from tagloop.options.marks import option
 from tagloop.options.misaligned import MisalignedOption
 
@@ -18,8 +19,8 @@ EXPORT_FORMATS = ("onnx",)
 
 
 @dataclass(frozen=True)
-class Options(MisalignedOption):
-    """The options that say how words and tags are read, and how sentences become windows."""
+class Options(MisalignedOption, ClassLossOptions):
+    """How words and tags are read, how sentences become windows, and what a mistake costs."""
 
     labels_file: str | None = option(
         None,

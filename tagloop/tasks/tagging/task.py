@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.modeling_outputs import TokenClassifierOutput
 
@@ -20,6 +19,7 @@ from tagloop.data.splitting import detect_way
 from tagloop.data.words import schemes
 from tagloop.data.words.corpus import Corpus, load_corpus
 from tagloop.errors import InputError
+from tagloop.models.class_loss import CROSS_ENTROPY, ClassLoss, build_class_loss
 from tagloop.models.heads import unknown_labels
 from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
@@ -58,7 +58,8 @@ class Tagging(TokenizerTask):
     """See `tagloop.tasks.task.Task`. An example is a window; each of its own words is predicted.
 
     `unknown` are tags of the data that the model does not know: a word that has one is missed.
-    `legal` says which label may follow which (`build_legal`); None: --decoding best.
+    `legal` says which label may follow which (`build_legal`); None: --decoding best. `class_loss`
+    is the loss of training and of evaluations.
     """
 
     config: Config
@@ -69,6 +70,7 @@ class Tagging(TokenizerTask):
     metric: Metric
     unknown: Sequence[str] = ()
     legal: Tensor | None = None
+    class_loss: ClassLoss = CROSS_ENTROPY
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
@@ -78,6 +80,10 @@ class Tagging(TokenizerTask):
     @property
     def fingerprints(self) -> dict[str, str]:
         return self.corpus.fingerprints
+
+    @property
+    def identity(self) -> dict:
+        return super().identity | self.class_loss.identity(self.model_config.id2label)
 
     def build_model(self) -> nn.Module:
         train = self.examples.get("train")
@@ -103,12 +109,7 @@ class Tagging(TokenizerTask):
         return model
 
     def losses(self, outputs: TokenClassifierOutput, batch: MicroBatch) -> Tensor:
-        return cross_entropy(
-            outputs.logits.flatten(0, 1),
-            batch.labels.flatten(),
-            ignore_index=IGNORE_INDEX,
-            reduction="none",
-        )
+        return self.class_loss(outputs.logits.flatten(0, 1), batch.labels.flatten())
 
     def predict(
         self,
@@ -261,10 +262,20 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     for split, windows in examples.items():
         if len(windows) == 0:
             raise InputError(f"the {split} split has no words")
-    legal = None
+    labels, legal, train = list(model_config.id2label.values()), None, examples.get("train")
     if choose_decoding(config, earlier) == "legal":
-        legal = build_legal(list(model_config.id2label.values()), config.names_of_model)
-    return Tagging(config, corpus, tokenizer, model_config, examples, metric, unknown, legal)
+        legal = build_legal(labels, config.names_of_model)
+    class_loss = build_class_loss(
+        config, labels, lambda: train.label_counts(len(labels)) if train is not None else None
+    )
+    if class_loss.weights is not None:
+        examples = {
+            split: replace(windows, class_weights=class_loss.weights)
+            for split, windows in examples.items()
+        }
+    return Tagging(
+        config, corpus, tokenizer, model_config, examples, metric, unknown, legal, class_loss
+    )
 
 
 def choose_decoding(config: Config, earlier: object) -> str:
