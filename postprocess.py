@@ -26,7 +26,7 @@ class SplitPredictions:
 
     Attributes:
         predictions: by name, [num_predictions of the split, ...] each, in the order of the split,
-            in the dtypes that the task predicts.
+            in the dtypes that the task predicts, as `Task.complete` leaves them.
         loss: mean over the targets, in nats if it is a cross-entropy; None if the split has no
             targets.
     """
@@ -82,7 +82,8 @@ def predict_split(
     loss_sums = gathered_sums.view(num_processes, num_rounds).T.flatten()[: len(batches)].tolist()
     weight = float(examples.target_weights.sum())
     # The loss has five decimals, because padding changes further decimals in float32.
-    return SplitPredictions(in_order, round(sum(loss_sums) / weight, 5) if weight else None)
+    complete = task.complete(split, in_order)
+    return SplitPredictions(complete, round(sum(loss_sums) / weight, 5) if weight else None)
 
 
 def gather_padded(accelerator: Accelerator, values: dict[str, Tensor]) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Trains one epoch for each of several cuts, in every process of a launch, and writes it down.
 
-    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS
+    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS [OPTION ...]
 
 CUTS is JSON; a cut is [per-device batch size, accumulation steps, dtype]. For each,
 FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the epoch,
@@ -26,7 +26,7 @@ from tagloop.tasks.qa import task as qa
 from tagloop.tasks.tagging import task as tagging
 
 
-def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None:
+def main(folder: Path, data: str, model_dir: str, task: str, cuts: list, options: list) -> None:
     load_model, train_step = model.load_model, train_loop.train_step
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
@@ -41,7 +41,7 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
              f"--per_device_train_batch_size={batch_size}", "--logging_steps=1",
              f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
              "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5",
-             "--validation_split_percentage=0",
+             "--validation_split_percentage=0", *options,
              *(["--line_by_line"] if task in ("mlm", "t5_mlm") else []),
              *(["--version_2_with_negative"] if task == "qa" else [])]
         )  # fmt: skip
@@ -91,4 +91,4 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:5], json.loads(sys.argv[5]))
+    main(Path(sys.argv[1]), *sys.argv[2:5], json.loads(sys.argv[5]), sys.argv[6:])

@@ -21,6 +21,7 @@ IN_FLOAT32_ALONE = ("t5_mlm", "summarization", "speech")
 # What the starting model is made with, and how its configuration names its dropout.
 MODELS = {
     "pos": ([], "hidden_dropout_prob"),
+    "pos, every option of the loss": ([], "hidden_dropout_prob"),
     "classification": ([], "hidden_dropout_prob"),
     "clm": (["--task_name=clm"], "resid_pdrop"),
     "mlm": (["--task_name=mlm"], "hidden_dropout_prob"),
@@ -34,8 +35,8 @@ MODELS = {
 @pytest.fixture(scope="module", params=[*MODELS])
 def folder(request, tmp_path_factory):
     """Every cut, trained for an epoch in float32 and float64 by one launch per process count."""
-    folder, task = tmp_path_factory.mktemp("equivalence"), request.param
-    options, dropout = MODELS[task]
+    folder, task = tmp_path_factory.mktemp("equivalence"), request.param.split(",")[0]
+    options, dropout = MODELS[request.param]
     train_loop.main([*SMALL, *options, "--max_train_steps=1", f"--output_dir={folder / 'model'}"])
     assert f'"{dropout}": 0.1' in (folder / "model" / "config.json").read_text()
     draw = random.Random(4)
@@ -55,6 +56,11 @@ def folder(request, tmp_path_factory):
                 row["audio"] = f"{number}.wav"
                 (folder / row["audio"]).write_bytes(tone(0.9, 300 + 10 * number, 2000))
             file.write(json.dumps(row) + "\n")
+    losses = []
+    if "loss" in request.param:
+        (folder / "weights").write_text("NN 0.1\nVB 1\nDT 9\n")
+        losses = [f"--class_weights={folder / 'weights'}", "--label_smoothing_factor=0.1",
+                  "--focal_gamma=2"]  # fmt: skip
     for processes in (1, 2, 3):
         cuts = [
             [batch_size, accumulation, dtype]
@@ -64,7 +70,8 @@ def folder(request, tmp_path_factory):
         ]
         launch(
             str(folder / str(processes)), str(folder / "data.jsonl"), str(folder / "model"),
-            task, json.dumps(cuts), script="tests/equivalence_worker.py", processes=processes,
+            task, json.dumps(cuts), *losses,
+            script="tests/equivalence_worker.py", processes=processes,
         )  # fmt: skip
     return folder
 

@@ -7,9 +7,11 @@ from importlib.util import find_spec
 import pytest
 import torch
 from launches import REPO, read_json
+from tiny import as_legal
 
 import export
 import predict
+from tagloop.data.words.schemes import illegal_transitions
 from tagloop.errors import RunStopped
 from tagloop.tasks.tagging.tagger import load_tagger
 
@@ -24,7 +26,7 @@ TEXTS = ["Ann Lee lives in Oslo .", "", "The Acme Group of Berlin met Omar Hadda
 @needs_onnx
 @pytest.mark.slow
 def test_an_export_tags_as_the_model_does(trained, tmp_path, capfd):
-    folder = tmp_path / "onnx"
+    folder = tmp_path / "export" / "onnx"
     facts = export.main([str(trained), "--format", "onnx", "--output", str(folder)])
     ours = read_json(trained / "all_results.json")["eval_f1"]
     assert facts["model"]["f1"] == facts["float32"]["f1"] == ours > 0
@@ -44,6 +46,9 @@ def test_an_export_tags_as_the_model_does(trained, tmp_path, capfd):
     assert capfd.readouterr().out == f"{tagged.tags}\n"
     found, expected = load_tagger(folder)(TEXTS), load_tagger(trained)(TEXTS)
     assert [t.entities for t in found] == [t.entities for t in expected]
+    legal = [load_tagger(as_legal(each, tmp_path / each.name))(words) for each in (folder, trained)]
+    assert [t.tags for t in legal[0]] == [t.tags for t in legal[1]]
+    assert not any(illegal_transitions(t.tags, "IOB2") for t in legal[0])
     capfd.readouterr()
     assert predict.cli([str(folder), "--text", TEXTS[0]]) == 0  # as a user would
     onnx = capfd.readouterr().out

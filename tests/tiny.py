@@ -3,6 +3,8 @@
 import functools
 import json
 import random
+import shutil
+from pathlib import Path
 
 import datasets
 import torch
@@ -131,6 +133,15 @@ def build_model(config, *, seed: int = 0) -> torch.nn.Module:
             if parameter.ndim > 1:
                 parameter.copy_(torch.randn_like(parameter) * 0.4)
     return model.eval()
+
+
+def as_legal(model: Path, folder: Path) -> Path:
+    """A copy of a model folder whose config.json says that it was trained to predict legal tags."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["tagloop"] = config.get("tagloop", {}) | {"decoding": "legal"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 def sentences(seed: int, number: int, *, longest: int = 12, words=tuple(WORDS)) -> list[list[str]]:

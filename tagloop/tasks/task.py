@@ -214,6 +214,20 @@ class Task(Protocol):
         """
         ...
 
+    def complete(self, split: str, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Finish predictions that need more than one example, as the tags of a long sentence do.
+
+        Every process calls this, with the predictions of all processes.
+
+        Args:
+            predictions: as `predict` gives them, [num_predictions of the split, ...] each, in the
+                order of the split.
+
+        Returns:
+            The predictions as `score` and `write` take them, [num_predictions of the split, ...].
+        """
+        ...
+
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
         """The scores of a whole split. Only the main process calls this.
 
@@ -274,6 +288,10 @@ class TokenizerTask:
             "tokenizer": tokenizer_digest(self.tokenizer),
             "model": describe_model(self.model_config),
         }
+
+    def complete(self, split: str, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The predictions as they are: each needs its own example only."""
+        return predictions
 
     def record(self, model: nn.Module, **facts: Any) -> None:
         """Write into the model's config.json what predict.py needs to apply the model.

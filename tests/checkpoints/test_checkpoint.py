@@ -174,7 +174,7 @@ CHANGED = {  # another valid value for every option
     "do_lower_case": False, "feature_extractor_name": "x", "freeze_encoder": True,
     "label_all_tokens": True, "validation_fraction": 0.5, "max_train_samples": 60,
     "max_eval_samples": 20, "max_predict_samples": 5, "max_length": 64, "stride": 3,
-    "pad_to_max_length": True, "preprocessing_num_workers": 2,
+    "decoding": "legal", "pad_to_max_length": True, "preprocessing_num_workers": 2,
     "model_name_or_path": "x", "config_name": "x",
     "tokenizer_name": "x", "model_type": "bert", "ignore_mismatched_sizes": True,
     "allow_partial_weights": True, "dropout": "per_process", "full_vocabulary": True,
@@ -193,6 +193,7 @@ CHANGED = {  # another valid value for every option
     "checkpoints_total_limit": 2, "resume_from_checkpoint": "x", "with_tracking": True,
     "report_to": "tensorboard", "push_to_hub": True, "hub_model_id": "x", "hub_token": "x",
     "hub_private_repo": True, "config": "x",
+    "label_smoothing_factor": 0.1, "class_weights": "balanced", "focal_gamma": 2.0,
 }  # fmt: skip
 
 

@@ -546,6 +546,7 @@ def test_an_option_of_another_task_is_refused_and_an_own_one_taken(name, task):
         "stride": "3",
         "mean_noise_span_length": "2.0",
         "whisper_task": "translate",
+        "decoding": "legal",
     }
     value = choices.get(name, value)
     argv = [f"--task_name={task}", f"--{name}={value}"]

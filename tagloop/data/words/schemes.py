@@ -345,26 +345,51 @@ def illegal_transitions(tags: Sequence[str | None], scheme: str) -> list[tuple[i
     [(1, 'I-PER after O continues nothing'), (2, 'I-LOC after I-PER continues nothing')]
     """
     faults: list[tuple[int, str]] = []
-    closes = scheme in ("IOBES", "BILOU", "BMES")  # the last word of a span has a prefix of its own
     previous: str | None = "O"
     for index, tag in enumerate([*tags, "O"] if scheme != "IO" else []):
         if tag not in (None, "O") and not (is_span_tag(tag) and tag[0] in _PREFIXES[scheme]):
             faults.append((index, f"{tag} is no tag of {scheme}"))
             tag = None
-        if tag is not None and previous is not None:
+        if tag is not None and previous is not None and (rule := _broken(previous, tag, scheme)):
             before = previous if index else "the beginning"
-            is_open = closes and previous[0] in "BIM"
-            continues = previous != "O" and previous[2:] == tag[2:] and (is_open or not closes)
-            if scheme == "IOB1":
-                if tag[0] == "B" and not continues:
-                    faults.append((index, f"{tag} after {before} parts no spans"))
-            elif tag[0] in "IMEL" and not continues:
-                faults.append((index, f"{tag} after {before} continues nothing"))
-            elif is_open and tag[0] not in "IMEL":
+            if rule == "has no end":
                 after = tag if index < len(tags) else "the end"
-                faults.append((min(index, len(tags) - 1), f"{previous} before {after} has no end"))
+                faults.append((min(index, len(tags) - 1), f"{previous} before {after} {rule}"))
+            else:
+                faults.append((index, f"{tag} after {before} {rule}"))
         previous = tag
     return faults
+
+
+def _broken(previous: str, tag: str, scheme: str) -> str | None:
+    """The rule that a tag breaks behind another; None: none. Beyond a sentence all tags are O."""
+    closes = scheme in ("IOBES", "BILOU", "BMES")  # the last word of a span has a prefix of its own
+    is_open = closes and previous[0] in "BIM"
+    continues = previous != "O" and previous[2:] == tag[2:] and (is_open or not closes)
+    if scheme == "IOB1":
+        return "parts no spans" if tag[0] == "B" and not continues else None
+    if tag[0] in "IMEL" and not continues:
+        return "continues nothing"
+    return "has no end" if is_open and tag[0] not in "IMEL" else None
+
+
+def legal_transitions(labels: Sequence[str]) -> list[list[bool]]:
+    """Which label of a model may stand behind which, by the rules of the labels' scheme.
+
+    The scheme is that of `scheme_of_labels`; without one it is IOB2 or, if a type has an I- and no
+    B-, IOB1. A label that marks no span is like O.
+
+    Returns:
+        For every label, and then for the beginning of a sentence, whether each label and then the
+        end of the sentence may follow.
+
+    >>> legal_transitions(["O", "B-PER", "I-PER"])[0], legal_transitions(["O", "I-PER"])[-1]
+    ([True, True, False, True], [True, True, True])
+    """
+    types = {letter: {tag[2:] for tag in labels if tag[:2] == f"{letter}-"} for letter in "BI"}
+    scheme = scheme_of_labels(labels) or ("IOB2" if types["I"] <= types["B"] else "IOB1")
+    tags = [tag if is_span_tag(tag) else "O" for tag in [*labels, "O"]]
+    return [[_broken(before, tag, scheme) is None for tag in tags] for before in tags]
 
 
 def continuation(tag: str) -> str:

@@ -31,7 +31,6 @@ RENAMED = {
     "adam_beta1": _OPTIMIZER,
     "adam_beta2": _OPTIMIZER,
     "adam_epsilon": _OPTIMIZER,
-    "label_smoothing_factor": "is one argument in losses() of the task, see docs/editing.md",
     "use_cpu": f"{_LAUNCH}cpu.yaml",
     "no_cuda": f"{_LAUNCH}cpu.yaml",
     "fsdp": f"{_LAUNCH}fsdp2.yaml",
@@ -283,9 +282,12 @@ _ANSWERS = {
         "adam_beta adam_betas adam_eps beta1 beta2 betas eps epsilon momentum optim_args "
         "optimizer optimizer_name sgd use_adafactor"
     ),
-    "is one argument in losses() of the task, see docs/editing.md": (
-        "class_weight class_weights criterion focal_loss label_smoothing loss loss_function "
-        "loss_type"
+    "here --class_weights, balanced or a file": "class_weight use_class_weights",
+    "here --focal_gamma": "focal_loss focal_loss_gamma use_focal_loss",
+    "here --label_smoothing_factor": "label_smoothing label_smoothing_epsilon smoothing",
+    "here --decoding legal": "constrained_decoding constrain_transitions viterbi viterbi_decoding",
+    "here --label_smoothing_factor, --class_weights, --focal_gamma; else see docs/editing.md": (
+        "criterion loss loss_function loss_type"
     ),
     "is a worked edit of the loop, see docs/editing.md": (
         "crf crf_lr freeze freeze_bert freeze_layers layer_decay "

@@ -43,6 +43,7 @@ class LabelledRows(SubTokenRows):
         is_learned: bool [num_rows], has a label that the model can predict.
         num_words: int32 [num_rows].
         num_unknown: how many sub-tokens stand for something unknown to the tokenizer.
+        class_weights: float64 [num_classes], the weight of a target by its class; None: each is 1.
     """
 
     type_ids: np.ndarray | None
@@ -51,6 +52,7 @@ class LabelledRows(SubTokenRows):
     is_learned: np.ndarray
     num_words: np.ndarray
     num_unknown: int = 0
+    class_weights: np.ndarray | None = None
 
     @property
     def packable(self) -> bool:
@@ -69,8 +71,10 @@ class LabelledRows(SubTokenRows):
 
     @cached_property
     def target_weights(self) -> np.ndarray:
-        """1 where there is a label that the model can predict, float64 [num_rows]."""
-        return self.is_learned.astype(np.float64)
+        """The weight of a label that the model can predict, else 0, float64 [num_rows]."""
+        if self.class_weights is None:
+            return self.is_learned.astype(np.float64)
+        return np.where(self.is_learned, self.class_weights[self.labels * self.is_learned], 0.0)
 
     @property
     def prediction_offsets(self) -> np.ndarray:

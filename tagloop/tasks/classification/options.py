@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tagloop.options.class_loss import ClassLossOptions
 from tagloop.options.marks import option
 
 # The sample is small, and a model from scratch needs a higher learning rate than fine-tuning.
@@ -17,8 +18,8 @@ EXPORT_FORMATS = ()
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options that say which columns of the data are texts."""
+class Options(ClassLossOptions):
+    """Which columns of the data are texts, and what a mistake costs."""
 
     text_pair_column_name: str | None = option(
         None, "Column of the second text of a pair.", about="data"

@@ -5,7 +5,7 @@ python train_loop.py --task_name classification --train_file train.csv ...  # do
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedConfig,
@@ -31,9 +31,11 @@ from tagloop.data.labels import labels_alike
 from tagloop.data.rows import Rows, load_rows
 from tagloop.errors import InputError
 from tagloop.files import write_text
+from tagloop.models.class_loss import CROSS_ENTROPY, ClassLoss, build_class_loss
 from tagloop.models.heads import unknown_labels
 from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
+from tagloop.options.class_loss import ClassLossOptions
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.card_facts import CardFacts
@@ -67,6 +69,7 @@ class Classification(TokenizerTask):
     """See `tagloop.tasks.task.Task`. An example is a row; without labels its target is a number.
 
     `unknown` are classes of the data that the model does not know: a row of such a class is missed.
+    `class_loss` is the loss of training and of evaluations, if there are classes.
     """
 
     config: Config
@@ -78,25 +81,26 @@ class Classification(TokenizerTask):
     metric: Metric
     warnings: list[str]
     unknown: Sequence[str] = ()
+    class_loss: ClassLoss = CROSS_ENTROPY
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
     def fingerprints(self) -> dict[str, str]:
         return self.rows.fingerprints
 
+    @property
+    def identity(self) -> dict:
+        return super().identity | self.class_loss.identity(self.model_config.id2label)
+
     def build_model(self) -> nn.Module:
-        head, counts = AutoModelForSequenceClassification, None
-        if self.labels and "train" in self.examples:
-            train = self.examples["train"]
-            counts = np.bincount(train.labels[train.is_learned], minlength=len(self.labels))
         model = load_model(
             self.config,
-            head,
+            AutoModelForSequenceClassification,
             self.model_config,
             self.tokenizer,
             self.warnings,
             has_labels=True,
-            label_counts=counts,
+            label_counts=count_classes(self.labels, self.examples),
             examples=self.examples.values(),
         )
         if "train" in self.examples:  # predict.py reads these values from config.json.
@@ -111,7 +115,7 @@ class Classification(TokenizerTask):
     def losses(self, outputs: SequenceClassifierOutput, batch: MicroBatch) -> Tensor:
         labels = batch.labels
         if self.labels:
-            return cross_entropy(outputs.logits, labels, reduction="none")  # ignores IGNORE_INDEX
+            return self.class_loss(outputs.logits, labels)
         known = ~labels.isnan()
         return mse_loss(outputs.logits.flatten()[known], labels[known], reduction="none")
 
@@ -227,9 +231,42 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     labels = list(model_config.id2label.values()) if labels else []
     if labels and "train" in examples:
         warnings += labels_alike({"": labels}) + unlearned(labels, examples)
+    class_loss = CROSS_ENTROPY
+    if labels:
+        class_loss = build_class_loss(config, labels, lambda: count_classes(labels, examples))
+    else:
+        refuse_class_options(config)
+    if class_loss.weights is not None:
+        examples = {
+            s: replace(rows, class_weights=class_loss.weights) for s, rows in examples.items()
+        }
     return Classification(
-        config, rows, labels, tokenizer, model_config, examples, metric, warnings, unknown
+        config,
+        rows,
+        labels,
+        tokenizer,
+        model_config,
+        examples,
+        metric,
+        warnings,
+        unknown,
+        class_loss,
     )
+
+
+def count_classes(labels: list[str], examples: dict[str, LabelledRows]) -> np.ndarray | None:
+    """The targets of every class in the training data; None without classes or training data."""
+    if not labels or "train" not in examples:
+        return None
+    train = examples["train"]
+    return np.bincount(train.labels[train.is_learned], minlength=len(labels))
+
+
+def refuse_class_options(config: Config) -> None:
+    """Raise InputError if an option is given that is for classes, as the labels are numbers."""
+    for name in ClassLossOptions.__dataclass_fields__:
+        if getattr(config, name):
+            raise InputError(f"--{name}: is for classes, and the labels of this data are numbers")
 
 
 def unlearned(labels: list[str], examples: dict[str, LabelledRows]) -> list[str]:

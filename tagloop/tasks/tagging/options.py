@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tagloop.options.class_loss import ClassLossOptions
 from tagloop.options.marks import option
 from tagloop.options.misaligned import MisalignedOption
 
@@ -18,8 +19,8 @@ EXPORT_FORMATS = ("onnx",)
 
 
 @dataclass(frozen=True)
-class Options(MisalignedOption):
-    """The options that say how words and tags are read, and how sentences become windows."""
+class Options(MisalignedOption, ClassLossOptions):
+    """How words and tags are read, how sentences become windows, and what a mistake costs."""
 
     labels_file: str | None = option(
         None,
@@ -49,6 +50,14 @@ class Options(MisalignedOption):
         "Scheme of the tags in the data.",
         about="data",
         unset="detected",
+        tasks=("ner", "chunk"),
+    )
+    decoding: Literal["best", "legal"] | None = option(
+        None,
+        "best: every word gets its likeliest label; legal: every sentence its likeliest labels "
+        "without an I- that continues nothing (Viterbi 1967). predict.py does the same.",
+        about="training",
+        unset="as the model was trained, else best",
         tasks=("ner", "chunk"),
     )
 

@@ -38,7 +38,7 @@ from tagloop.models.trained import (
 from tagloop.options.config import Config
 from tagloop.tasks import TASKS
 from tagloop.tasks.tagging.alignment import resolve_stride
-from tagloop.tasks.tagging.decoding import decode
+from tagloop.tasks.tagging.decoding import DECODINGS, build_legal, decode, decode_legal
 from tagloop.tasks.tagging.encoding import build_encoder
 from tagloop.tasks.tagging.kinds import KINDS
 from tagloop.tasks.tagging.predictions import logits_of_words
@@ -51,6 +51,7 @@ RECORD: dict[str, Callable[[Any], bool]] = {
     "words": lambda value: value in WAYS,
     "max_length": lambda value: type(value) is int and value > 0,
     "stride": lambda value: value is None or (type(value) is int and value >= 0),
+    "decoding": lambda value: value in DECODINGS,
 }
 
 
@@ -68,7 +69,9 @@ class Tagger:
         stride: int | None,
         batch_size: int,
         mixed_precision: str,
+        legal: torch.Tensor | None = None,
     ):
+        self.legal = legal  # Which label may follow which; None: every word its likeliest label.
         self.model, self.tokenizer = model, tokenizer
         self.words, self.task, self.kind = words, task, KINDS[task]
         self.max_length, self.batch_size = max_length, batch_size
@@ -142,15 +145,23 @@ class Tagger:
         if num_words == 0:
             return label_ids, scores
         windows, device = self._windows(sentences), self.model.device
+        all_logits = torch.zeros(num_words if self.legal is not None else 0, len(self.labels))
         batches = plan_evaluation(windows.padded_lengths, batch_size=self.batch_size)
         with autocast_of(device, self.mixed_precision):
             for batch, outputs in forward_batches(self.model, windows, batches, device):
                 places = places_of(windows, batch.example_ids)
                 logits = logits_of_words(windows, batch, outputs.logits)
+                if self.legal is not None:
+                    all_logits[torch.from_numpy(places)] = logits.float().cpu()
+                    continue
                 counts = torch.from_numpy(windows.num_units[batch.example_ids])
                 best, probabilities = decode(self.model, logits, counts)
                 label_ids[places] = best.cpu().numpy()
                 scores[places] = probabilities.cpu().numpy()
+        if self.legal is not None:
+            counts = torch.tensor([*map(len, sentences)])
+            best, probabilities = decode_legal(all_logits, counts, self.legal)
+            return best.numpy(), probabilities.numpy()
         return label_ids, scores
 
     def _windows(self, sentences: list[list[str]]) -> Windows:
@@ -215,8 +226,8 @@ def load_tagger(
         mixed_precision: "no" (float32), "bf16" or "fp16".
 
     Raises:
-        InputError: the folder has no saved model, the model has no trained head, or its tokenizer
-            does not keep words apart.
+        InputError: the folder has no saved model, the model has no trained head, its tokenizer
+            does not keep words apart, or its labels cannot follow each other legally.
     """
     folder = Path(folder)
     record = read_record(folder, RECORD)
@@ -253,4 +264,5 @@ def load_tagger(
         stride=record.get("stride"),
         batch_size=batch_size,
         mixed_precision=mixed_precision,
+        legal=build_legal(tags, str(folder)) if record.get("decoding") == "legal" else None,
     )

@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.modeling_outputs import TokenClassifierOutput
 
@@ -20,6 +19,7 @@ from tagloop.data.splitting import detect_way
 from tagloop.data.words import schemes
 from tagloop.data.words.corpus import Corpus, load_corpus
 from tagloop.errors import InputError
+from tagloop.models.class_loss import CROSS_ENTROPY, ClassLoss, build_class_loss
 from tagloop.models.heads import unknown_labels
 from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
@@ -28,7 +28,7 @@ from tagloop.streams import visible
 from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.card import describe_card
-from tagloop.tasks.tagging.decoding import decode
+from tagloop.tasks.tagging.decoding import DECODINGS, build_legal, decode, decode_legal
 from tagloop.tasks.tagging.kinds import KINDS, read_choices
 from tagloop.tasks.tagging.predictions import logits_of_words, to_tags, write_predictions
 from tagloop.tasks.tagging.windows import Windows, load_windows
@@ -58,6 +58,8 @@ class Tagging(TokenizerTask):
     """See `tagloop.tasks.task.Task`. An example is a window; each of its own words is predicted.
 
     `unknown` are tags of the data that the model does not know: a word that has one is missed.
+    `legal` says which label may follow which (`build_legal`); None: --decoding best. `class_loss`
+    is the loss of training and of evaluations.
     """
 
     config: Config
@@ -67,6 +69,8 @@ class Tagging(TokenizerTask):
     examples: dict[str, Windows]
     metric: Metric
     unknown: Sequence[str] = ()
+    legal: Tensor | None = None
+    class_loss: ClassLoss = CROSS_ENTROPY
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
@@ -76,6 +80,10 @@ class Tagging(TokenizerTask):
     @property
     def fingerprints(self) -> dict[str, str]:
         return self.corpus.fingerprints
+
+    @property
+    def identity(self) -> dict:
+        return super().identity | self.class_loss.identity(self.model_config.id2label)
 
     def build_model(self) -> nn.Module:
         train = self.examples.get("train")
@@ -97,16 +105,12 @@ class Tagging(TokenizerTask):
                 words=detect_way(self.corpus.splits["train"]["tokens"]),
                 max_length=train.max_length,
                 stride=resolve_stride(self.config.stride, budget),
+                **({} if self.legal is None else {"decoding": "legal"}),
             )
         return model
 
     def losses(self, outputs: TokenClassifierOutput, batch: MicroBatch) -> Tensor:
-        return cross_entropy(
-            outputs.logits.flatten(0, 1),
-            batch.labels.flatten(),
-            ignore_index=IGNORE_INDEX,
-            reduction="none",
-        )
+        return self.class_loss(outputs.logits.flatten(0, 1), batch.labels.flatten())
 
     def predict(
         self,
@@ -118,13 +122,25 @@ class Tagging(TokenizerTask):
     ) -> dict[str, Tensor]:
         """Predict `label`, int16 [own words of the batch], and `probability`, float32.
 
-        The label of a word is that of its first sub-token, as `decode` decides it.
+        The label of a word is that of its first sub-token, as `decode` decides it. With --decoding
+        legal, predict `logits`, float32 [own words of the batch, num_labels], for `complete`.
         """
         windows = self.examples[split]
         logits = logits_of_words(windows, batch, outputs.logits)
+        if self.legal is not None:
+            return {"logits": logits.float()}
         counts = torch.from_numpy(windows.num_units[batch.example_ids])
         label_ids, probabilities = decode(model, logits, counts)
         return {"label": label_ids.to(torch.int16), "probability": probabilities}
+
+    def complete(self, split: str, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """With --decoding legal, `label` and `probability` of all words, sentence by sentence."""
+        if self.legal is None:
+            return predictions
+        counts = torch.from_numpy(np.diff(self.examples[split].sentence_offsets))
+        logits = torch.from_numpy(predictions["logits"])
+        label_ids, probabilities = decode_legal(logits, counts, self.legal)
+        return {"label": label_ids.numpy().astype(np.int16), "probability": probabilities.numpy()}
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
         # This import takes half a second, which most commands never need.
@@ -175,7 +191,10 @@ class Tagging(TokenizerTask):
         labels = list(self.model_config.id2label.values())
         scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
         shown = ", ".join(labels[:9]) + (", ..." if len(labels) > 9 else "")
-        return [*lines, ("labels", f"{len(labels)}: {shown}{scheme or ''}")]
+        lines.append(("labels", f"{len(labels)}: {shown}{scheme or ''}"))
+        if self.legal is not None:
+            lines.append(("", "predicted in a legal order (--decoding legal)"))
+        return lines
 
     def card(self) -> CardFacts:
         sizes = {name: text for name, text in self.describe() if name in self.examples}
@@ -221,7 +240,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     )
     head = AutoModelForTokenClassification
     model_config = load_model_config(config, head, tokenizer, corpus.labels)
-    vars(model_config).pop("tagloop", None)  # of the run that made this model
+    earlier = vars(model_config).pop("tagloop", None)  # of the run that made this model
     refuse_other_schemes(config, list(model_config.label2id))
     unknown = unknown_labels(model_config, corpus.labels, corpus.warnings)
     max_length = max_input_length(config, head, model_config, tokenizer)
@@ -244,7 +263,32 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     for split, windows in examples.items():
         if len(windows) == 0:
             raise InputError(f"the {split} split has no words")
-    return Tagging(config, corpus, tokenizer, model_config, examples, metric, unknown)
+    labels, legal, train = list(model_config.id2label.values()), None, examples.get("train")
+    if choose_decoding(config, earlier) == "legal":
+        legal = build_legal(labels, config.names_of_model)
+    class_loss = build_class_loss(
+        config, labels, lambda: train.label_counts(len(labels)) if train is not None else None
+    )
+    if class_loss.weights is not None:
+        examples = {
+            split: replace(windows, class_weights=class_loss.weights)
+            for split, windows in examples.items()
+        }
+    return Tagging(
+        config, corpus, tokenizer, model_config, examples, metric, unknown, legal, class_loss
+    )
+
+
+def choose_decoding(config: Config, earlier: object) -> str:
+    """How labels become tags: as --decoding says, else as the model was trained, else "best".
+
+    Args:
+        earlier: what the run that made the model recorded in its config.json; None: no such run.
+    """
+    recorded = earlier.get("decoding") if isinstance(earlier, dict) else None
+    if not KINDS[config.task_name].has_spans:
+        return "best"
+    return config.decoding or (recorded if recorded in DECODINGS else "best")
 
 
 def refuse_other_schemes(config: Config, labels: list[str]) -> None:

@@ -26,6 +26,8 @@ from tagloop.models.tokenizers import Template, probe_template, tokenizer_digest
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.encoding import ARRAY_TYPES, build_encoder, encode_sentences
 
+WINDOWS_AT_ONCE = 1 << 16  # The labels stay on the disk; so many windows of them are read at once.
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Windows(SubTokenRows):
@@ -40,6 +42,7 @@ class Windows(SubTokenRows):
             above those of the model are of tags that it does not know.
         sentence_offsets: int64 [num_sentences + 1], the words of a sentence.
         facts: what was met on the way (words without sub-tokens, sentences cut, words shortened).
+        class_weights: float64 [num_labels], the weight of a target by its label; None: each is 1.
     """
 
     labels: np.ndarray
@@ -50,6 +53,7 @@ class Windows(SubTokenRows):
     sentence_offsets: np.ndarray
     facts: dict[str, int]
     template: Template
+    class_weights: np.ndarray | None = None
 
     @property
     def packable(self) -> bool:
@@ -63,8 +67,19 @@ class Windows(SubTokenRows):
 
     @cached_property
     def target_weights(self) -> np.ndarray:
-        """The number of targets of every window, float64 [num_windows]; each target weighs 1."""
-        return self.num_labels.astype(np.float64)
+        """The sum of the weights of the targets of every window, float64 [num_windows]."""
+        if self.class_weights is None:
+            return self.num_labels.astype(np.float64)
+        weight_of = np.append(self.class_weights, 0.0)  # The last one is for IGNORE_INDEX.
+        sums = np.zeros(len(self))
+        for start in range(0, len(self), WINDOWS_AT_ONCE):
+            offsets = self.offsets[start : start + WINDOWS_AT_ONCE + 1]
+            labels = self.labels[offsets[0] : offsets[-1]]
+            weights = weight_of[np.where(labels == IGNORE_INDEX, -1, labels)]
+            sums[start : start + WINDOWS_AT_ONCE] = np.add.reduceat(
+                weights, offsets[:-1] - offsets[0]
+            )
+        return sums
 
     @cached_property
     def num_units(self) -> np.ndarray:

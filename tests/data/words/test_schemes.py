@@ -1,6 +1,7 @@
 """data/schemes.py: detection, conversion and reading of span tags."""
 
 import doctest
+import itertools
 import random
 from collections import Counter
 
@@ -12,6 +13,8 @@ from tagloop.data.words.schemes import (
     SchemeDetector,
     continuation,
     from_iob2,
+    illegal_transitions,
+    legal_transitions,
     spans,
     to_iob2,
 )
@@ -258,6 +261,20 @@ def test_a_prefix_of_another_scheme_is_refused():
         to_iob2(["S-PER"], "IOB2", place="dev[3]")
     with pytest.raises(InputError, match="'E-PER'"):
         to_iob2(["B-PER", "E-PER"], "BILOU")
+
+
+@pytest.mark.parametrize("scheme", EXACT)
+def test_legal_transitions_are_those_without_a_fault(scheme):
+    labels = sorted({*WRITTEN[scheme].split(), *WRITTEN[scheme].replace("ORG", "PER").split()})
+    legal, number = legal_transitions(labels), {tag: at for at, tag in enumerate(labels)}
+    rng, num_legal = random.Random(3), 0
+    for _ in range(500):
+        tags = rng.choices(labels, k=rng.randint(1, 4))
+        at = [-1, *(number[tag] for tag in tags), -1]
+        is_legal = all(legal[before][after] for before, after in itertools.pairwise(at))
+        assert is_legal == (not illegal_transitions(tags, scheme)), tags
+        num_legal += is_legal
+    assert 50 < num_legal < 450
 
 
 def test_spans_reads_stray_tags_like_conlleval():

@@ -10,6 +10,7 @@ from launches import SMALL, read_json
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 import train_loop
+from tagloop.errors import InputError
 
 ROWS = [
     ("It was a good film .", "Good .", "good"),
@@ -359,3 +360,22 @@ def test_a_regression_is_applied_to_rows_without_numbers(encoder, tmp_path, capf
     arguments += ["--do_eval", f"--validation_file={words}", f"--output_dir={tmp_path / 'o'}"]
     assert train_loop.cli(arguments) == 2
     assert "predicts a number, but the labels of the data are words" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_weights_of_classes(encoder, tmp_path, capfd):
+    """A loss of classes in which one class alone counts, and options that numbers do not have."""
+    few = [("fine", "a", "good"), ("poor", "b", "bad")] * 4
+    file = write_csv(tmp_path / "a.csv", ["text", "pair", "label"], few)
+    (tmp_path / "weights").write_text("good 1\nbad 0\n", encoding="utf-8")
+    results = run(
+        tmp_path / "run", encoder, f"--train_file={file}", f"--validation_file={file}",
+        f"--class_weights={tmp_path / 'weights'}", "--num_train_epochs=20", "--learning_rate=1e-2",
+        "--label_smoothing_factor=0.01",
+    )  # fmt: skip
+    assert results["eval_accuracy"] == 0.5, "every text is good"
+    assert results["eval_loss"] < 0.1
+    numbers = [(one, two, 0.5 * number) for number, (one, two, _) in enumerate(few)]
+    file = write_csv(tmp_path / "b.csv", ["text", "pair", "label"], numbers)
+    with pytest.raises(InputError, match="--focal_gamma: is for classes, and the labels of this"):
+        run(tmp_path / "numbers", encoder, f"--train_file={file}", "--focal_gamma=2")
