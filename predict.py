@@ -98,11 +98,12 @@ def main(argv: list[str] | None = None) -> None:
                 mixed_precision=accelerator.mixed_precision,
             ),
         )
+        context = getattr(predictor, "context", None)  # what a tagger sees beside a sentence
         while True:
-            units = on_main(accelerator, lambda: files.read(accelerator.num_processes))
-            if not units[0]:
+            units = on_main(accelerator, lambda: files.read(accelerator.num_processes, context))
+            if not units[0][0]:
                 break
-            predicted = gather_object([predictor(units[accelerator.process_index])])
+            predicted = gather_object([predictor(*units[accelerator.process_index])])
             shape = {"kind": predictor.kind, "with_scores": options.scores}
             on_main(accelerator, partial(files.write, predicted, **shape))
         on_main(accelerator, close_files)
