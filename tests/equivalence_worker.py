@@ -2,9 +2,9 @@
 
     accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS
 
-CUTS is JSON; a cut is [per-device batch size, accumulation steps, dtype]. For each,
-FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the epoch,
-metrics.jsonl, and for every process the sentences that it really put through the model.
+TASK may have options behind it. CUTS is JSON; a cut is [per-device batch size, accumulation steps,
+dtype]. For each, FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the
+epoch, metrics.jsonl, and for every process the sentences that it really put through the model.
 """
 
 import json
@@ -28,6 +28,7 @@ from tagloop.tasks.tagging import task as tagging
 
 def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None:
     load_model, train_step = model.load_model, train_loop.train_step
+    task, *options = task.split()
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,7 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
              f"--per_device_train_batch_size={batch_size}", "--logging_steps=1",
              f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
              "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5",
-             "--validation_split_percentage=0",
+             "--validation_split_percentage=0", *options,
              *(["--line_by_line"] if task in ("mlm", "t5_mlm") else []),
              *(["--version_2_with_negative"] if task == "qa" else [])]
         )  # fmt: skip
