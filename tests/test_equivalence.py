@@ -18,7 +18,7 @@ NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process o
 
 # Tasks whose cuts are not learned in float64, too, because encoder-decoders take longer. Windows
 # with context are learned as others are.
-WITH_CONTEXT = "pos --context_tokens=20"
+WITH_CONTEXT = "pos --context_tokens=7"
 IN_FLOAT32_ALONE = ("t5_mlm", "summarization", "speech", WITH_CONTEXT)
 # What the starting model is made with, and how its configuration names its dropout.
 MODELS = {
