@@ -98,9 +98,8 @@ def main(argv: list[str] | None = None) -> None:
                 mixed_precision=accelerator.mixed_precision,
             ),
         )
-        context = getattr(predictor, "context", None)  # what a tagger sees beside a sentence
         while True:
-            units = on_main(accelerator, lambda: files.read(accelerator.num_processes, context))
+            units = on_main(accelerator, lambda: files.read(accelerator.num_processes, predictor))
             if not units[0][0]:
                 break
             predicted = gather_object([predictor(*units[accelerator.process_index])])

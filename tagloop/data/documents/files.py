@@ -241,13 +241,14 @@ class DocumentFiles:
         except OSError as error:
             raise InputError(f"{option} {error.filename}: {error.strerror}") from None
 
-    def read(self, num_units: int, context: Context | None = None) -> list[tuple[list[Any], ...]]:
+    def read(self, num_units: int, predictor: Any = None) -> list[tuple[list[Any], ...]]:
         """The arguments of the predictor for the next units of documents; empty lists at the end.
 
         Args:
-            context: what the predictor sees beside a document. Its arguments are then contents and
-                documents; without context they are the contents alone.
+            predictor: what it sees beside a document is its attribute `context`, a `Context`. Its
+                arguments are then contents and documents; without context the contents alone.
         """
+        context: Context | None = getattr(predictor, "context", None)
         self.units = [list(self._next_unit()) for _ in range(num_units)]
         if context is None:
             return [([document.content for document in unit],) for unit in self.units]

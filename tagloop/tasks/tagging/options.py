@@ -80,12 +80,8 @@ def find_problems(config: Any) -> Iterator[str]:
     longest = max((config.max_length or 0) - 2, 0) // 2
     if config.max_length and config.stride and config.stride > longest:
         yield f"--stride {config.stride}: must be at most half of --max_length {config.max_length}"
-    if config.max_length and config.context_tokens >= config.max_length:
+    if config.context_tokens and 0 < (config.max_length or 0) <= config.context_tokens:
         yield (
             f"--context_tokens {config.context_tokens}: must be less than --max_length "
             f"{config.max_length}, as a window holds its own words, too"
         )
-    for name in ("document_column_name", "unmarked_split"):
-        value = getattr(config, name)
-        if value not in (None, "error") and not config.context_tokens:
-            yield f"--{name} {value}: is for --context_tokens, which is 0"

@@ -188,13 +188,11 @@ def test_a_split_without_documents_is_refused_unless_the_user_says_that_it_is_on
     assert f"context     up to {N} sub-tokens of the same document" in log
 
 
-def test_options_that_contradict_each_other_are_named(tmp_path, capfd):
+def test_more_context_than_a_window_has_room_for_is_refused(tmp_path, capfd):
     line = refusal(
         capfd, "--context_tokens=64", "--max_length=64", f"--output_dir={tmp_path / 'x'}"
     )
     assert "--context_tokens 64: must be less than --max_length 64" in line
-    line = refusal(capfd, "--unmarked_split=document", f"--output_dir={tmp_path / 'x'}")
-    assert "--unmarked_split document: is for --context_tokens, which is 0" in line
 
 
 def test_both_sides_share_the_room_that_the_own_words_leave():
