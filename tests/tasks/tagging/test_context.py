@@ -178,7 +178,7 @@ def test_a_split_without_documents_is_refused_unless_the_user_says_that_it_is_on
     assert "error: validation: nothing marks where a document begins" in line
     assert "--unmarked_split document" in line
     longest = json.loads((start / "config.json").read_text())["max_position_embeddings"]
-    marked = [each for each in arguments if "validation" not in each and "context" not in each]
+    marked = [each for each in arguments if "dev.json" not in each and "--context" not in each]
     line = refusal(capfd, *marked, f"--context_tokens={longest}")
     assert f"--context_tokens {longest}: must be less than the {longest} sub-tokens" in line
     line = refusal(capfd, *marked, "--context_tokens=4", "--document_column_name=page")
