@@ -99,10 +99,10 @@ def main(argv: list[str] | None = None) -> None:
             ),
         )
         while True:
-            units = on_main(accelerator, lambda: files.read(accelerator.num_processes))
-            if not units[0]:
+            units = on_main(accelerator, lambda: files.read(accelerator.num_processes, predictor))
+            if not units[0][0]:
                 break
-            predicted = gather_object([predictor(units[accelerator.process_index])])
+            predicted = gather_object([predictor(*units[accelerator.process_index])])
             shape = {"kind": predictor.kind, "with_scores": options.scores}
             on_main(accelerator, partial(files.write, predicted, **shape))
         on_main(accelerator, close_files)

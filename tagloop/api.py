@@ -66,8 +66,18 @@ class Predictor(Protocol):
 class Tagger(Predictor, Protocol):
     """A predictor whose results are tags of words, and entities."""
 
-    def __call__(self, inputs: str | Sequence[str | Sequence[str]]) -> list[Tagged]:
-        """Tag texts, or lists of words. The result has an entry for each input."""
+    def __call__(
+        self,
+        inputs: str | Sequence[str | Sequence[str]],
+        documents: Sequence[Any] | None = None,
+    ) -> list[Tagged]:
+        """Tag texts, or lists of words. The result has an entry for each input.
+
+        Args:
+            documents: names or numbers of the documents of the inputs, one for each. If the model
+                was trained with --context_tokens, inputs that follow each other and have equal
+                values see each other. Without documents every input is one by itself.
+        """
         ...
 
 

@@ -2,9 +2,9 @@
 
     accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS [OPTION ...]
 
-CUTS is JSON; a cut is [per-device batch size, accumulation steps, dtype]. For each,
-FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the epoch,
-metrics.jsonl, and for every process the sentences that it really put through the model.
+TASK may have options behind it. CUTS is JSON; a cut is [per-device batch size, accumulation steps,
+dtype]. For each, FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the
+epoch, metrics.jsonl, and for every process the sentences that it really put through the model.
 """
 
 import json
@@ -28,6 +28,7 @@ from tagloop.tasks.tagging import task as tagging
 
 def main(folder: Path, data: str, model_dir: str, task: str, cuts: list, options: list) -> None:
     load_model, train_step = model.load_model, train_loop.train_step
+    task, *options = task.split()
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)

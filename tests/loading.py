@@ -17,12 +17,12 @@ def build_options(**given) -> SimpleNamespace:
         [
             *("dataset_name", "dataset_config_name", "dataset_revision", "hub_token"),
             *("train_file", "validation_file", "test_file", "predict_file", "labels_file"),
-            *("text_column_name", "label_column_name", "label_scheme"),
+            *("text_column_name", "label_column_name", "document_column_name", "label_scheme"),
             *("validation_fraction", "validation_split_percentage"),
             *("max_train_samples", "max_eval_samples", "max_predict_samples"),
         ]
     )
-    options |= {"task_name": "ner", "seed": 42, "misaligned": "error"}
+    options |= {"task_name": "ner", "seed": 42, "misaligned": "error", "context_tokens": 0}
     options |= {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
     return SimpleNamespace(**options)
 

@@ -20,12 +20,12 @@ ARRAY_TYPES = {
 
 
 def encode_sentences(
-    batches, tokenizer, template, *, label2id, budget, stride, label_all_tokens
+    batches, tokenizer, template, *, label2id, budget, stride, label_all_tokens, context_tokens=0
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """The arrays and facts of tagloop.tasks.tagging.encoding.encode_sentences.
 
     Args:
-        batches: dicts of `tokens` and `tags`, lists of sentences.
+        batches: dicts of `tokens`, `tags` and, for context, `document`, lists of sentences.
     """
     arrays = {name: [] for name in ARRAY_TYPES}
     facts = {"words_without_sub_tokens": 0, "words_shortened": 0, "sentences_cut": 0}
@@ -36,22 +36,67 @@ def encode_sentences(
     stand_in = next(token_id for token_id in known if token_id is not None)
     for batch in batches:
         pieces_of_batch = tokenize_words(tokenizer, batch["tokens"])
-        for pieces, tags in zip(pieces_of_batch, batch["tags"], strict=True):
+        cut_pieces = [[word[:budget] or [stand_in] for word in row] for row in pieces_of_batch]
+        for row, (pieces, tags) in enumerate(zip(pieces_of_batch, batch["tags"], strict=True)):
             facts["words_without_sub_tokens"] += sum(not word for word in pieces)
             facts["words_shortened"] += sum(len(word) > budget for word in pieces)
             facts["words"] += len(pieces)
             facts["words_unknown"] += sum(tokenizer.unk_token_id in word for word in pieces)
-            pieces = [word[:budget] or [stand_in] for word in pieces]
+            pieces = cut_pieces[row]
             counts = [len(word) for word in pieces]
             windows = alignment.cut_windows(counts, budget=budget, stride=stride) if counts else []
             facts["sentences_cut"] += len(windows) > 1
+            before, behind = [], []
+            if context_tokens:
+                before = _neighbours(batch, cut_pieces, row, -1, context_tokens)[::-1]
+                behind = _neighbours(batch, cut_pieces, row, +1, context_tokens)
             for window in windows:
+                if context_tokens:
+                    window = _widened(
+                        window, counts, [*map(len, before)], [*map(len, behind)],
+                        context_tokens, budget,
+                    )  # fmt: skip
+                    pieces, tags = before + cut_pieces[row] + behind, batch["tags"][row]
+                    tags = [None] * len(before) + tags + [None] * len(behind)
                 _append_window(arrays, window, pieces, tags, template, label2id, label_all_tokens)
             arrays["references"].extend(
-                IGNORE_INDEX if tag is None else label2id[tag] for tag in tags
+                IGNORE_INDEX if tag is None else label2id[tag] for tag in batch["tags"][row]
             )
             arrays["sentence_offsets"].append(len(arrays["references"]))
     return {name: np.array(arrays[name], dtype) for name, dtype in ARRAY_TYPES.items()}, facts
+
+
+def _neighbours(batch, pieces, row, step, most) -> list[list[int]]:
+    """The words on one side of a row, in at most so many rows of its document, nearest first."""
+    words, other = [], row + step
+    mark = ["-DOCSTART-"]
+    while (
+        0 <= other < len(pieces)
+        and abs(other - row) <= most
+        and batch["document"][other] == batch["document"][row]
+        and mark not in (batch["tokens"][other], batch["tokens"][row])
+    ):
+        words += pieces[other][::step]
+        other += step
+    return words
+
+
+def _widened(window, counts, before, behind, most, budget) -> alignment.Window:
+    """The window with words around it, counted from the first word of `before`."""
+    every = before + counts + behind
+    start, end = window.start + len(before), window.end + len(before)
+    room = budget - sum(every[start:end])
+    left, right = min(most, sum(every[:start])), min(most, sum(every[end:]))
+    left = min(left, max(room - room // 2, room - right))
+    while start and every[start - 1] <= left:
+        start -= 1
+        left, room = left - every[start], room - every[start]
+    right = min(right, room)
+    while end < len(every) and every[end] <= right:
+        right -= every[end]
+        end += 1
+    own = (window.own_start + len(before), window.own_end + len(before))
+    return alignment.Window(start, end, *own)
 
 
 def _append_window(arrays, window, pieces, tags, template, label2id, label_all_tokens) -> None:

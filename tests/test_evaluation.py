@@ -13,11 +13,13 @@ from tagloop.sample.questions import build_sample_questions
 
 SIZES = (1, 2, 3, 11, 2000)  # with 2 and 3 processes: one, world - 1, world, more, thousands
 BATCH_SIZES = {1: (1, 7, 64), 2: (1, 8), 3: (3, 8)}  # processes -> evaluation batch sizes
+CONTEXT = "ner with context"
 # Encoder-decoders take longer. The loop is the same, and the suite has half an hour.
-FEW = ("t5_mlm", "summarization", "speech")
+FEW = ("t5_mlm", "summarization", "speech", CONTEXT)
 FEW_NUMBERS, FEW_SIZES = (2, 60), {1: (7,), 2: (8,), 3: (8,)}
 FILES = {
     "ner": ("predictions.conll", "predictions.txt", "eval_results.json", "test_results.json"),
+    CONTEXT: ("predictions.conll", "predictions.txt", "eval_results.json", "test_results.json"),
     "classification": ("predictions.tsv", "eval_results.json", "test_results.json"),
     "mlm": ("predictions.tsv", "eval_results.json", "test_results.json"),
     "t5_mlm": ("predictions.tsv", "eval_results.json", "test_results.json"),
@@ -33,7 +35,11 @@ FILES = {
 }
 
 LENGTHS = {"summarization": ["--max_source_length=24"], "speech": []}
-STRIDES = {"ner": ["--stride=5"], "qa": ["--doc_stride=5", "--version_2_with_negative"]}
+STRIDES = {
+    "ner": ["--stride=5"],
+    CONTEXT: ["--stride=5", "--context_tokens=6"],
+    "qa": ["--doc_stride=5", "--version_2_with_negative"],
+}
 
 
 def content(folder, name, batch_size):
@@ -48,7 +54,7 @@ def content(folder, name, batch_size):
 
 def arguments(task, folder, data, model, batch_size):
     return [
-        f"--task_name={task}",
+        f"--task_name={task.split()[0]}",
         "--do_eval", "--do_predict", f"--validation_file={data}", f"--test_file={data}",
         f"--model_name_or_path={model}", f"--per_device_eval_batch_size={batch_size}",
         *LENGTHS.get(task, ["--max_length=24"]),
@@ -80,6 +86,7 @@ def write_recordings(folder) -> tuple[list[dict], list[str]]:
     ("task", "build", "score"),
     [
         ("ner", build_sample_corpus, "f1"),
+        (CONTEXT, build_sample_corpus, "f1"),
         ("classification", build_sample_texts, "macro_f1"),
         ("mlm", build_sample_texts, "accuracy"),
         ("t5_mlm", build_sample_texts, "accuracy"),
@@ -96,7 +103,9 @@ def test_evaluation_does_not_depend_on_processes_or_batches(task, build, score, 
         common += learning
     else:
         rows = build()["train"]
-    train_loop.main([f"--task_name={task}", *common])
+    if task == CONTEXT:
+        rows = [row | {"doc_id": number // 7} for number, row in enumerate(rows)]
+    train_loop.main([f"--task_name={task.split()[0]}", *common])
     expected = {}
     sizes = FEW_NUMBERS if task in FEW else SIZES
     for size in sizes:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 NO_GOLD_TAG = -100
-DOCUMENT_START = "-DOCSTART-"
+DOCUMENT_START = "-DOCSTART-"  # begins a document, in columns and as the only word of a row
+DOCUMENT_MARK = "# newdoc"  # begins a document in CoNLL-U
 
 
 class Row(NamedTuple):
@@ -64,6 +65,7 @@ class Choices:
     Attributes:
         kind: of the tags that are wanted.
         text_column, label_column: names or numbers; None: the reader finds them.
+        document_column: of a table, names the document of a row; None: the reader finds it.
         names: of integer tags, from --labels_file.
         misaligned: what becomes of spans that cut a word: "error", "drop" or "widen".
     """
@@ -71,6 +73,7 @@ class Choices:
     kind: TagKind
     text_column: str | None = None
     label_column: str | None = None
+    document_column: str | None = None
     names: list[str] | None = None
     misaligned: str = "error"
 
@@ -84,6 +87,7 @@ class Found:
         label_column: the name of the column with tags, of a table.
         width: number of columns, of a column file with tags.
         scheme: of the tags, where the format says it.
+        documents: what marks the documents, for the user; None: nothing marks them.
         notes: for the user.
         lost: what was annotated and cannot be learned; for the user, too.
     """
@@ -92,6 +96,7 @@ class Found:
     label_column: str | None = None
     width: int | None = None
     scheme: str | None = None
+    documents: str | None = None
     notes: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 

@@ -61,13 +61,16 @@ CASES = {
         ("summarization", "accumulated", "evaluated"),
     )
 }  # fmt: skip
+# The sample marks no documents; each of its splits is taken for one here.
+CONTEXT = ["--context_tokens=9", "--unmarked_split=document"]
+CASES["ner with context"] = [*CASES["ner accumulated evaluated"], *CONTEXT]
 
 
 STOPS = [  # two after every update, the others where an epoch begins or ends, and between
     (case, stop_after)
     for number, case in enumerate(CASES)
     for stop_after in (range(1, 13) if number in (0, 2) else (1, 5, 6, 7, 12))
-    if stop_after == 5 or not any(task in case for task in ("t5_mlm", "summarization"))
+    if stop_after == 5 or not any(task in case for task in ("t5_mlm", "summarization", "context"))
 ]
 
 

@@ -86,6 +86,19 @@ def test_good_data_needs_no_model_and_ends_with_0(tmp_path, capfd):
     assert len(re.findall(r"\[(?:Ann PER|Bonn LOC|Bob PER)\]", text)) == 1
 
 
+def test_examples_show_the_context_that_a_window_sees(tmp_path, capfd):
+    mark = "-DOCSTART- O\n\n"
+    train = f"{mark}Ann O\nwon O\n\n{mark}in O\n\nit O\n\nBob B-PER\n\nhas O\nit O\n\nnow O\n"
+    file = write(tmp_path, train=f"{train}\n{mark}Cleo O\n")["train"]
+    text = check(capfd, f"--train_file={file}", "--context_tokens=2", "--show_examples=1", code=0)
+    assert "\n    in it | [Bob PER] | has it\n" in text
+    assert "documents by lines -DOCSTART-; up to 2 sub-tokens of the same document" in text
+    bare = write(tmp_path, bare=train.replace(mark, ""))["bare"]
+    text = check(capfd, f"--train_file={bare}", "--context_tokens=2", code=1)
+    assert "no documents for --context_tokens: 1" in text
+    assert "--unmarked_split document" in text
+
+
 def test_training_data_without_an_entity_is_a_problem(tmp_path, capfd):
     files = write(tmp_path, train="Ann O\nwon O\n", dev="Bob B-PER\n")
     given = [f"--train_file={files['train']}", f"--validation_file={files['dev']}"]

@@ -367,6 +367,7 @@ AT_LEAST_ONE = [
 ]  # fmt: skip
 NOT_NEGATIVE = [
     "weight_decay", "max_grad_norm", "num_warmup_steps", "seed", "dataloader_num_workers", "stride",
+    "context_tokens",
 ]  # fmt: skip
 
 
@@ -543,6 +544,7 @@ def test_an_option_of_another_task_is_refused_and_an_own_one_taken(name, task):
     choices = {
         "label_scheme": "IO",
         "misaligned": "drop",
+        "unmarked_split": "document",
         "stride": "3",
         "mean_noise_span_length": "2.0",
         "whisper_task": "translate",

@@ -58,6 +58,7 @@ def read_brat(path: Path, found: Found, *, tagged: bool) -> Iterator[Record]:
     """
     files = brat_files(path)
     pairs = zip(files[::2], files[1::2], strict=True)
+    found.documents = "files"
     if path.is_dir():
         without = sum(1 for name in path.rglob(f"*{TEXT}") if name not in files)
         if without:

@@ -3,18 +3,19 @@
 import os
 import sys
 from codecs import BOM_UTF8
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import BufferedReader
-from itertools import islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
 from tagloop.data.documents.choosing import Ranking, without_low_scores
+from tagloop.data.documents.neighbours import Context, Unit, unit_of
 from tagloop.data.documents.reading import (
-    Content,
     ContentReader,
     Document,
     NamedValues,
@@ -88,6 +89,9 @@ class DocumentFiles:
         self.content_of, self.formats = content_of, formats
         self.min_score, self.ranking = min_score, ranking
         self.units: list[list[Document]] = []
+        self.given: list[Unit] = []  # the units with their neighbours, as `read` gave them last
+        self.before: list[Document] = []  # what stands before the next unit, as far as it is seen
+        self.ahead: deque[Document] = deque()  # what was read behind the last unit
         self.writers: list[DocumentWriter] = []
         self.output: TextIO | None = None
         self.shape: dict[str, Any] = {}  # the arguments of a writer, as `write` got them last
@@ -237,14 +241,33 @@ class DocumentFiles:
         except OSError as error:
             raise InputError(f"{option} {error.filename}: {error.strerror}") from None
 
-    def read(self, num_units: int) -> list[list[Content]]:
-        """The contents of the next units of documents; empty at the end."""
+    def read(self, num_units: int, predictor: Any = None) -> list[tuple[list[Any], ...]]:
+        """The arguments of the predictor for the next units of documents; empty lists at the end.
+
+        Args:
+            predictor: what it sees beside a document is its attribute `context`, a `Context`. Its
+                arguments are then contents and documents; without context the contents alone.
+        """
+        context: Context | None = getattr(predictor, "context", None)
         self.units = [list(self._next_unit()) for _ in range(num_units)]
-        return [[document.content for document in unit] for unit in self.units]
+        if context is None:
+            return [([document.content for document in unit],) for unit in self.units]
+        most = context.tokens  # An empty sentence counts, too.
+        self.ahead.extend(islice(self.documents, max(most - len(self.ahead), 0)))
+        parts = [self.before, *self.units, [*self.ahead]]
+        lines = list(chain(*parts))
+        ends = list(accumulate(map(len, parts)))
+        self.given = [
+            unit_of(lines[max(start - most, 0) : start], unit, lines[end : end + most], context)
+            for unit, start, end in zip(self.units, ends, ends[1:], strict=False)
+        ]
+        self.before = lines[max(ends[-2] - most, 0) : ends[-2]]
+        return [(unit.contents, unit.keys) for unit in self.given]
 
     def _next_unit(self) -> Iterator[Document]:
         characters = 0
-        for document in islice(self.documents, UNIT_DOCUMENTS):
+        waiting = (self.ahead.popleft() for _ in range(len(self.ahead)))
+        for document in islice(chain(waiting, self.documents), UNIT_DOCUMENTS):
             yield document
             characters += document.size
             if characters > UNIT_CHARACTERS:
@@ -260,7 +283,7 @@ class DocumentFiles:
         """Write the documents that were read last, with their predictions.
 
         Args:
-            predicted: of every document of every unit.
+            predicted: of every content of every unit, as `read` gave them.
             kind: the kind of the tags; None if the predictions are no tags.
             with_scores: rows gain probabilities of words, or of all classes.
 
@@ -268,6 +291,9 @@ class DocumentFiles:
             RunStopped: nobody reads the standard output any more.
         """
         self.shape = {"kind": kind, "with_scores": with_scores}
+        if self.given:
+            pairs = zip(self.given, predicted, strict=True)
+            predicted = [results[unit.first : unit.end] for unit, results in pairs]
         with self._naming_a_closed_pipe():
             for unit, results in zip(self.units, predicted, strict=True):
                 for document, result in zip(unit, results, strict=True):

@@ -6,7 +6,7 @@ for document in read_documents(file, "in.conll", "conll"):
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
@@ -20,7 +20,7 @@ from tagloop.data.lines import (
     is_cr_only,
 )
 from tagloop.data.parsing import Lines, json_row, parse_csv, parse_json, parse_list, uses_quotes
-from tagloop.data.row import DOCUMENT_START
+from tagloop.data.row import DOCUMENT_MARK, DOCUMENT_START
 from tagloop.data.words.column_layout import layout_of_words
 from tagloop.data.words.tags import numbers_sentences
 from tagloop.errors import InputError
@@ -95,6 +95,7 @@ class Document:
         kind: the format it comes from.
         content: the part that the model gets.
         source: a row's keys and values, or the lines with what each is (WORD or a fixed tag).
+        document: the number of the document as -DOCSTART- or # newdoc mark it; None: nothing does.
         ending: of the line of a text.
         delimiter: of the cells of a CSV.
     """
@@ -102,6 +103,7 @@ class Document:
     kind: str
     content: Content
     source: dict[str, Any] | list[tuple[str, str | None]]
+    document: int | None = None
     ending: str = "\n"
     delimiter: str = ","
 
@@ -123,6 +125,8 @@ def read_documents(
     content_of: ContentReader | None = None,
 ) -> Iterator[Document]:
     """Yield what a file holds, in order; never more of it in memory than one document.
+
+    A line or a row -DOCSTART-, or a line # newdoc of CoNLL-U, begins a document.
 
     Args:
         name: of the file, for messages.
@@ -150,10 +154,19 @@ def read_documents(
         rows = ((place, json_row(item, place)) for place, item in parse_json(lines, name))
         if content_of is None:
             rows = _refuse_single_words(rows, column, name)
-        for place, row in rows:
-            yield Document(kind, (content_of or content_to_tag)(row, column, place), row)
+        read = content_of or content_to_tag
+        yield from _numbered(Document(kind, read(row, column, place), row) for place, row in rows)
     else:
-        yield from _read_csv(lines, name, column, kind, quotes, content_of)
+        yield from _numbered(_read_csv(lines, name, column, kind, quotes, content_of))
+
+
+def _numbered(documents: Iterator[Document]) -> Iterator[Document]:
+    """Rows with the numbers of their documents, if rows with the word -DOCSTART- begin these."""
+    number = None
+    for document in documents:
+        if document.content == [DOCUMENT_START]:
+            number = (number or 0) + 1
+        yield document if number is None else replace(document, document=number)
 
 
 def _lines_of(file: BinaryIO, name: str) -> Lines:
@@ -176,21 +189,25 @@ def _read_columns(
     layout = layout_of_words(first, Path(name), column, conllu=kind == "conllu")
     words: list[str] = []
     source: list[tuple[str, str | None]] = []
+    mark = DOCUMENT_START if kind == "conll" else DOCUMENT_MARK
+    document = 0 if any(line.startswith(mark) for line in first) else None
     for number, line in itertools.chain(head, lines):
         bare = line.rstrip("\r\n")
-        is_start = kind == "conll" and bare.startswith(DOCUMENT_START)
-        if is_blank(bare) or is_start:
+        is_start = bare.startswith(mark)
+        if is_blank(bare) or (is_start and kind == "conll"):
             source.append((line, "O" if is_start else None))
             if words:
-                yield Document(kind, words, source)
+                yield Document(kind, words, source, document)
                 words, source = [], []
+            document = (document or 0) + 1 if is_start else document
             continue
+        document = (document or 0) + 1 if is_start else document
         columns = layout and layout.columns_of(bare, f"{name}:{number}", in_sentence=bool(words))
         if columns:
             words.append(columns[layout.text])
         source.append((line, WORD if columns else None))
     if source:
-        yield Document(kind, words, source)
+        yield Document(kind, words, source, document)
 
 
 def _read_csv(

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -39,7 +39,9 @@ class Encoder(Protocol):
     def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
         """The arrays of some rows, each of one dimension, and counts of what is worth a report.
 
-        In place of offsets an array has the lengths of its pieces.
+        In place of offsets an array has the lengths of its pieces. With `neighbours`, the method
+        gets the first row and the end of the rows to encode as two more arguments; the others of
+        the table are their neighbours.
         """
         ...
 
@@ -53,7 +55,8 @@ def write_arrays(
     offsets: Iterable[str],
     num_workers: int = 1,
     worth_processes: int = 0,
-    rows_at_once: int = BATCH,
+    rows_at_once: int | None = None,
+    neighbours: int = 0,
 ) -> dict[str, int]:
     """Encode the rows of a dataset; write each array as `<name>.npy`.
 
@@ -63,7 +66,8 @@ def write_arrays(
             than there are pieces.
         num_workers: processes that encode.
         worth_processes: rows; with fewer, one process does all.
-        rows_at_once: rows that are in memory at once.
+        rows_at_once: rows that are in memory at once; None: BATCH.
+        neighbours: so many rows on each side of these the encoder sees, too.
 
     Returns:
         The encoder's counts, summed.
@@ -84,7 +88,9 @@ def write_arrays(
         for name in ends:
             files[name].append(np.zeros(1))
         rows = dataset.with_format("arrow")
-        for arrays, counted in _encoded(encoder, rows, num_workers, rows_at_once):
+        for arrays, counted in _encoded(
+            encoder, rows, num_workers, rows_at_once or BATCH, neighbours
+        ):
             for name, values in arrays.items():
                 if name in ends:
                     values = ends[name] + values.cumsum(dtype=np.int64)
@@ -134,21 +140,20 @@ class ArrayFile:
 
 
 def _encoded(
-    encoder: Encoder, dataset: datasets.Dataset, num_workers: int, size: int
+    encoder: Encoder, dataset: datasets.Dataset, num_workers: int, size: int, neighbours: int
 ) -> Iterator[tuple[Arrays, dict[str, int]]]:
     """What the encoder makes of every batch, in order."""
-    starts = range(0, len(dataset), size)
+    work = [(start, start + size) for start in range(0, len(dataset), size)]
     if num_workers == 1:
-        yield from (encoder.encode(dataset[start : start + size]) for start in starts)
+        yield from (_encode_rows(encoder, dataset, *rows, neighbours) for rows in work)
         return
-    work = [(start, start + size) for start in starts]
     try:
         with ProcessPoolExecutor(
             num_workers,
             # A fork would copy locks that the threads of the libraries may hold.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
-            initargs=(encoder, dataset),
+            initargs=(encoder, dataset, neighbours),
         ) as pool:
             yield from pool.map(_encode_batch, work, chunksize=BATCHES_AT_ONCE)
     except BrokenProcessPool as error:
@@ -158,9 +163,19 @@ def _encoded(
         ) from error
 
 
-def _start_worker(encoder: Encoder, dataset: datasets.Dataset) -> None:
+def _encode_rows(
+    encoder: Encoder, dataset: datasets.Dataset, start: int, end: int, neighbours: int
+) -> tuple[Arrays, dict[str, int]]:
+    if not neighbours:
+        return encoder.encode(dataset[start:end])
+    first, end = max(start - neighbours, 0), min(end, len(dataset))
+    encode: Callable[..., tuple[Arrays, dict[str, int]]] = encoder.encode
+    return encode(dataset[first : end + neighbours], start - first, end - first)
+
+
+def _start_worker(encoder: Encoder, dataset: datasets.Dataset, neighbours: int) -> None:
     global _work
-    _work = encoder, dataset
+    _work = encoder, dataset, neighbours
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -170,5 +185,5 @@ def _end_with_parent() -> None:
 
 
 def _encode_batch(rows: tuple[int, int]) -> tuple[Arrays, dict[str, int]]:
-    encoder, dataset = _work
-    return encoder.encode(dataset[slice(*rows)])
+    encoder, dataset, neighbours = _work
+    return _encode_rows(encoder, dataset, *rows, neighbours)

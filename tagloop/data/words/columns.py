@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from tagloop.data.lines import SNIFFED_LINES, is_blank, read_lines
-from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
+from tagloop.data.row import DOCUMENT_MARK, DOCUMENT_START, Choices, Found, Row, Sentences
 from tagloop.data.words.column_layout import CONLLU_COLUMNS, MAY_BE_EMPTY, ColumnLayout, FirstLines
 from tagloop.data.words.tag_column import TagColumn
 from tagloop.data.words.tags import TagReader
@@ -46,10 +46,13 @@ def _rows(
     text, label = layout.text, layout.label
     read_tag = TagReader(choices, None, tagged, found.columns, empty_is_value=layout.empty_is_value)
     tokens, tags, lines, document = [], [], [], -1
+    mark = DOCUMENT_MARK if layout.conllu else DOCUMENT_START
     name = str(path)  # once: a Path takes longer to write itself than a line to be split
     for number, line in read_lines(path):
         place = f"{name}:{number}"
-        boundary = line.startswith("# newdoc" if layout.conllu else DOCUMENT_START)
+        boundary = line.startswith(mark)
+        if boundary:
+            found.documents = f"lines {mark}"
         if boundary or is_blank(line):
             if tokens:
                 document = max(document, 0)

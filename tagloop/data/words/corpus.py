@@ -43,10 +43,13 @@ class Corpus:
 
     Attributes:
         splits: memory-mapped, columns `tokens` (strings), `tags` (strings, spans in IOB2, null
-            where a word has no gold tag), `document` (index, counts -DOCSTART- lines).
+            where a word has no gold tag), `document` (a number; neighbours with the same number
+            are in one document).
         labels: the tags of train, validation and test, asked for or not, sorted.
         scheme: the one found or given; None for tags that mark no spans, or if there are no tags.
-        fingerprints: per split, a hash of its rows; paths and formats have no part in it.
+        fingerprints: per split, a hash of its rows; paths and formats have no part in it, and
+            documents only with --context_tokens.
+        documents: per split, what marks its documents; None: nothing, and all rows have number 0.
         columns: what was taken for words and tags, by split ("words from column 0, tags ...").
         warnings: for the user; nothing in them stops a run.
         stored: per split, the split that its rows are stored in, and their numbers there.
@@ -56,6 +59,7 @@ class Corpus:
     labels: list[str]
     scheme: str | None
     fingerprints: dict[str, str]
+    documents: dict[str, str | None]
     columns: dict[str, str]
     warnings: list[str]
     stored: dict[str, tuple[str, np.ndarray]]
@@ -84,17 +88,24 @@ def load_corpus(config: Config, choices: Choices, splits: Sequence[str]) -> Corp
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     warnings += facts["warnings"] + _label_warnings(facts["labels"])
 
-    loaded, fingerprints, columns = {}, {}, {}
+    loaded, fingerprints, columns, documents = {}, {}, {}, {}
     stored = select_rows(facts["rows"], config)
     for split, (source, rows) in stored.items():
         if split in splits:
             columns[split] = facts["columns"][source]
+            documents[split] = facts["documents"][source]
+            fingerprint = facts["fingerprints"][source]
+            if config.context_tokens:  # Then an example depends on its document, too.
+                both = fingerprint + facts["document_fingerprints"][source]
+                fingerprint = hashlib.sha256(both.encode()).hexdigest()
             loaded[split], fingerprints[split] = take_rows(
-                folder / f"{source}.arrow", facts["fingerprints"][source], rows
+                folder / f"{source}.arrow", fingerprint, rows
             )
     # Words to tag may have gold tags of another kind; nobody learns or scores them.
     labels = sorted(set().union(*(of for s, of in facts["labels"].items() if s != "predict")))
-    return Corpus(loaded, labels, facts["scheme"], fingerprints, columns, warnings, stored)
+    return Corpus(
+        loaded, labels, facts["scheme"], fingerprints, documents, columns, warnings, stored
+    )
 
 
 def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str | None) -> None:
@@ -127,20 +138,24 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
     if not any_tags:  # spans of characters alone
         scheme = next(filter(None, known.values()), scheme)
 
-    labels, fingerprints = {}, {}
+    labels, fingerprints, document_fingerprints = {}, {}, {}
     for split in sources:
-        raw, counted, digest = folder / f"{split}.raw", set(), hashlib.sha256()
+        raw, counted = folder / f"{split}.raw", set()
+        digest, of_documents = hashlib.sha256(), hashlib.sha256()
         of_split = (known[split] or scheme) if has_scheme else None
-        converted = _convert(stored_rows(raw), of_split, counted, digest)
+        converted = _convert(stored_rows(raw), of_split, counted, digest, of_documents)
         with _naming({split: columns[split]}):
             write_rows(folder / f"{split}.arrow", converted, SCHEMA)
         raw.unlink()
         labels[split], fingerprints[split] = sorted(counted), digest.hexdigest()
+        document_fingerprints[split] = of_documents.hexdigest()
     facts = {
         "rows": rows,
         "columns": columns,
         "labels": labels,
         "fingerprints": fingerprints,
+        "documents": {split: found.documents for split, found in zip(sources, before, strict=True)},
+        "document_fingerprints": document_fingerprints,
         "scheme": scheme if has_scheme else None,
         "warnings": warnings,
     }
@@ -206,9 +221,13 @@ class Variety:
 
 
 def _convert(
-    rows: Iterable[tuple], scheme: str | None, labels: set[str], digest: Any
+    rows: Iterable[tuple], scheme: str | None, labels: set[str], digest: Any, of_documents: Any
 ) -> Iterator[tuple]:
-    """Yield the rows with IOB2 tags; collect the labels and hash the rows on the way."""
+    """Yield the rows with IOB2 tags; collect the labels and hash the rows on the way.
+
+    Args:
+        digest, of_documents: hashes that words and tags, and the numbers of documents, go into.
+    """
     encode = json.JSONEncoder(separators=(",", ":")).encode
     for row in itertools.starmap(Row, rows):
         tokens, tags, document = row.tokens, row.tags, row.document
@@ -216,6 +235,7 @@ def _convert(
             tags = schemes.to_iob2(tags, scheme, place=row.place_of)
         labels.update(tag for tag in tags if tag is not None)
         digest.update(encode([tokens, tags]).encode() + b"\n")
+        of_documents.update(b"%d\n" % document)
         yield tokens, tags, document
 
 

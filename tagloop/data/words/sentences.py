@@ -7,7 +7,7 @@ from tagloop.data.parsing import parse_list, parse_literal
 from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
 from tagloop.data.tables import Table
 from tagloop.data.words.schemes import is_span_tag
-from tagloop.data.words.tags import TagReader, numbers_sentences
+from tagloop.data.words.tags import TagReader, document_key, names_documents, numbers_sentences
 from tagloop.data.words.word_rows import Cells, group_words, is_one_word_a_row, refuse_ids
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
@@ -22,7 +22,8 @@ def read_sentences(
 ) -> Sentences:
     """The sentences of a table; a row with the words -DOCSTART- alone begins a document.
 
-    It stays a row, without a gold tag, so that predictions have a line for every row.
+    It stays a row, without a gold tag, so that predictions have a line for every row. A column may
+    name documents, too: a document begins where the name changes.
 
     Args:
         tagged: every word needs a tag.
@@ -41,7 +42,8 @@ def read_sentences(
     names = table.class_names(label) if label else None
     found = Found(columns, label_column=label if tagged else None)
     read_tag = TagReader(choices, names, tagged, columns)
-    return Sentences(found, _rows(table, text, label, read_tag, found, tagged))
+    cells = _sentences(table, text, label, choices.document_column, tagged)
+    return Sentences(found, _rows(table, text, label, cells, read_tag, found))
 
 
 def _refuse_no_columns(table: Table, choices: Choices) -> None:
@@ -55,10 +57,15 @@ def _refuse_no_columns(table: Table, choices: Choices) -> None:
 
 
 def _rows(
-    table: Table, text: str, label: str | None, read_tag: TagReader, found: Found, tagged: bool
+    table: Table,
+    text: str,
+    label: str | None,
+    cells: Iterator[Cells],
+    read_tag: TagReader,
+    found: Found,
 ) -> Iterator[Row]:
-    document = -1
-    for place, tokens, tags, lines in _sentences(table, text, label, tagged):
+    document, before = -1, None
+    for place, tokens, tags, lines, key in cells:
         if isinstance(tokens, list) and any(isinstance(token, list) for token in tokens):
             raise InputError(
                 f"{place}: column {text!r} holds {shown(tokens)}: a document, a list of sentences; "
@@ -90,7 +97,11 @@ def _rows(
             )
         require_whole("".join([*tokens, *map(str, tags)]), place)
         row = Row(tokens, [], document, place, lines)
+        if key is not None and key != before:
+            found.documents = found.documents or "a column"
+            document, before = document + 1, key
         if tokens == [DOCUMENT_START]:
+            found.documents = f"rows {DOCUMENT_START}"
             document += 1
             row = row._replace(tags=[None])
         else:
@@ -116,6 +127,7 @@ def find_columns(
     for option, chosen in (
         ("--text_column_name", choices.text_column),
         ("--label_column_name", choices.label_column if tagged else None),
+        ("--document_column_name", choices.document_column),
     ):
         if chosen is not None and chosen not in columns:
             raise InputError(f"{where}: no column {chosen!r} ({option}); {known}")
@@ -191,12 +203,16 @@ def usual_column(columns: list[str], names: Sequence[str]) -> str | None:
     return exact or next((folded[name] for name in names if name in folded), None)
 
 
-def _sentences(table: Table, text: str, label: str | None, tagged: bool) -> Iterator[Cells]:
+def _sentences(
+    table: Table, text: str, label: str | None, document: str | None, tagged: bool
+) -> Iterator[Cells]:
     columns = [text] if label is None else [text, label]
     if is_one_word_a_row(table, text, label):
-        yield from group_words(table, text, label)
+        yield from group_words(table, text, label, document)
         return
-    for place, row in table.rows(columns):
+    others = (name for name in table.columns if name not in columns)
+    document = document or next(filter(names_documents, others), None)
+    for place, row in table.rows([*columns, document] if document else columns):
         for name in columns if tagged else [text]:
             if name not in row:
                 known = ", ".join(row) or "none"
@@ -213,4 +229,4 @@ def _sentences(table: Table, text: str, label: str | None, tagged: bool) -> Iter
             if tags is not None:
                 tags = _split_tags(cell_of_tags := tags, place, label, len(tokens))
                 tokens = _without_commas(tokens, cell_of_tags)
-        yield Cells(place, tokens, tags, None)
+        yield Cells(place, tokens, tags, None, document_key(row, document))

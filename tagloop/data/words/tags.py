@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,18 @@ def names_documents(column: str) -> bool:
     (True, False)
     """
     return re.sub(r"[^a-z]", "", column.casefold()) in DOCUMENTS
+
+
+def document_key(row: Mapping[str, Any], column: str | None) -> Any:
+    """What a row says of its document: neighbours with equal keys are in one document.
+
+    Args:
+        column: that names the document of a row; None: there is none.
+
+    Returns:
+        None without a column. An empty cell gives a key that equals no other one.
+    """
+    if column is None:
+        return None
+    cell = row.get(column)
+    return object() if cell in (None, "") else cell

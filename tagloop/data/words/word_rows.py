@@ -22,6 +22,7 @@ class Cells(NamedTuple):
     tokens: Any
     tags: Any
     lines: list[int] | None  # of the words, where each stands on a line of its own
+    document: Any = None  # the key of its document; None where no column names documents
 
 
 def is_one_word_a_row(table: Table, text: str, label: str | None) -> bool:
@@ -69,12 +70,17 @@ def refuse_ids(table: Table, text: str, *, tagged: bool) -> None:
         )
 
 
-def group_words(table: Table, text: str, label: str | None) -> Iterator[Cells]:
+def group_words(
+    table: Table, text: str, label: str | None, document: str | None = None
+) -> Iterator[Cells]:
     """Gather one word a row to sentences: a column numbers them, or blank lines part them.
 
     The number may stand on every row or, as in Kaggle's ner_dataset.csv, on the first row alone.
     It is a key, together with a column of documents if there is one; without one, numbers may begin
     anew with each document.
+
+    Args:
+        document: the column of documents, as the user named it; None: it is found.
 
     Raises:
         InputError: nothing tells where sentences end, the rows of one stand apart, or a cell of a
@@ -88,27 +94,29 @@ def group_words(table: Table, text: str, label: str | None) -> Iterator[Cells]:
             "end; add a column sentence_id, or a blank line after each sentence (where every row "
             'is a whole sentence, write its words as a list: ["Yes"])'
         )
-    document = _document_column(table, text, label, number)
+    document = document or _document_column(table, text, label, number)
     columns += [document] if document is not None else []
     keys = _Keys(number, has_documents=document is not None)
     words, tags, places, current, in_document = [], [], [], None, None
     for place, row in table.rows_and_blanks(columns):
         if table.has_text_cells:
             _refuse_line_breaks(place, row)
+        of_document = _key(row, document)
+        of_document = in_document if of_document is None else of_document
         if number is None:
             begins = _is_blank(row)
         else:
-            named, of_document = _key(row, number), _key(row, document)
+            named = _key(row, number)
             named = current if named is None else named
-            of_document = in_document if of_document is None else of_document
             begins = (named, of_document) != (current, in_document)
             if begins:
                 keys.begin((of_document, named), place)
-            current, in_document = named, of_document
+            current = named
             keys.rows += 1
         if begins and words:
-            yield _gathered(words, tags, places)
+            yield _gathered(words, tags, places, in_document)
             words, tags, places = [], [], []
+        in_document = of_document
         if not _is_blank(row):
             if text not in row or (label is not None and label not in row):
                 raise InputError(f"{place}: this row has the columns {', '.join(row)} only")
@@ -116,7 +124,7 @@ def group_words(table: Table, text: str, label: str | None) -> Iterator[Cells]:
             tags.append(row[label] if label is not None else None)
             places.append(place)
     if words:
-        yield _gathered(words, tags, places)
+        yield _gathered(words, tags, places, in_document)
 
 
 class _Keys:
@@ -200,7 +208,8 @@ def _is_blank(row: dict | None) -> bool:
     return row is None or not any(cell not in (None, "") for cell in row.values())
 
 
-def _gathered(words: list, tags: list, places: list[str]) -> Cells:
+def _gathered(words: list, tags: list, places: list[str], document: Any) -> Cells:
     lines = [place.rpartition(":")[2] for place in places]
     is_file = all(line.isdecimal() for line in lines)
-    return Cells(places[0], words, tags, [int(line) for line in lines] if is_file else None)
+    numbers = [int(line) for line in lines] if is_file else None
+    return Cells(places[0], words, tags, numbers, document)

@@ -104,6 +104,7 @@ _ANSWERS = {
         "seq_len seq_length sequence_length tokens_per_sample"
     ),
     "here --stride": ("overlap window_stride"),
+    "here --context_tokens (sub-tokens)": ("context_length use_context"),
     "here --dataloader_num_workers": (
         "data_workers dataloader_workers loader_workers n_workers num_workers workers"
     ),

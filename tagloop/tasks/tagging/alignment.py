@@ -1,16 +1,18 @@
 """Cuts long sentences into windows, and decides which window owns which word.
 
 Every word keeps at least one sub-token and is an own word of exactly one window. So training,
-predictions and scores have every word once.
+predictions and scores have every word once. `widen_windows` lets windows see more of a document.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Window:
-    """A run of words of one sentence that fits the model.
+    """A run of words that fits the model: of one sentence, and of those around it if widened.
 
     The window learns and predicts its own words; its other words are context.
 
@@ -39,6 +41,47 @@ def resolve_stride(stride: int | None, budget: int) -> int:
     (25, 50)
     """
     return budget // 4 if stride is None else min(stride, budget // 2)
+
+
+def widen_windows(
+    windows: np.ndarray,
+    piece_counts: np.ndarray,
+    firsts: np.ndarray,
+    ends: np.ndarray,
+    *,
+    context_tokens: int,
+    budget: int,
+) -> np.ndarray:
+    """Let every window see words around it, the nearest ones, as far as there is room.
+
+    Where both sides do not fit, each gets half of the room, and what the other side leaves of its
+    half. Only whole words are seen. The own words of a window stay the same.
+
+    Args:
+        windows: the fields of `Window` for every window, int64 [num_windows, 4]; the indices count
+            the words of several sentences.
+        piece_counts: int64 [num_words], the number of sub-tokens of every word, at least 1.
+        firsts, ends: int64 [num_windows], the words that a window may see, end exclusive.
+        context_tokens: sub-tokens that it may see on each side, at most.
+        budget: sub-tokens that a window may have, special tokens not counted.
+
+    Returns:
+        The windows in the same order, int64 [num_windows, 4].
+
+    >>> counts, every = np.array([1, 1, 3, 1, 1, 1]), np.array([[3, 4, 3, 4]])
+    >>> widen_windows(every, counts, np.array([0]), np.array([6]), context_tokens=4, budget=6)
+    array([[2, 6, 3, 4]])
+    """
+    totals = np.concatenate([[0], piece_counts.cumsum()])
+    starts, stops = windows[:, 0], windows[:, 1]
+    room = budget - (totals[stops] - totals[starts])
+    before = np.minimum(totals[starts] - totals[firsts], context_tokens)
+    after = np.minimum(totals[ends] - totals[stops], context_tokens)
+    before = np.minimum(before, np.maximum(room - room // 2, room - after))
+    new_starts = np.searchsorted(totals, totals[starts] - before)
+    room -= totals[starts] - totals[new_starts]
+    new_stops = np.searchsorted(totals, totals[stops] + np.minimum(after, room), "right") - 1
+    return np.stack([new_starts, new_stops, windows[:, 2], windows[:, 3]], axis=1)
 
 
 def cut_windows(piece_counts: Sequence[int], *, budget: int, stride: int) -> list[Window]:

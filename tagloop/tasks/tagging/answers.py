@@ -35,6 +35,7 @@ class TagAnswers(Answers):
             float32 [num_words]; None if the run left no probabilities.
         is_right: bool [num_words], True if the predicted label is the gold label.
         in_span: bool [num_words], True if the predicted label is part of a span.
+        context_tokens: sub-tokens that the model saw around a sentence on each side, at most.
         training: for the words of every span in the training data its types there; None if the
             training data cannot be read.
     """
@@ -44,6 +45,7 @@ class TagAnswers(Answers):
     probabilities: np.ndarray | None = None
     is_right: np.ndarray | None = None
     in_span: np.ndarray | None = None
+    context_tokens: int = 0
     training: dict[str, set[str]] | None = None
 
     @property
@@ -106,6 +108,7 @@ def read_answers(outcome: Outcome) -> TagAnswers | None:
         return None
     if corpus:
         answers.training = _training_spans(outcome, corpus)
+    answers.context_tokens = outcome.config.context_tokens
     answers.warnings = _warnings(answers)
     if outcome.labels:
         answers.guessing_loss = math.log(len(outcome.labels))

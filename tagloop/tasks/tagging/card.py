@@ -13,15 +13,21 @@ METRICS = {"accuracy": "accuracy"} | {
 }
 
 
-def describe_card(task_name: str, labels: list[str], sizes: dict[str, str]) -> CardFacts:
+def describe_card(
+    task_name: str, labels: list[str], sizes: dict[str, str], context: str | None = None
+) -> CardFacts:
     """The facts about a tagger that was trained with `--task_name task_name`.
 
     Args:
         sizes: for every split its numbers of sentences, words and windows, in words.
+        context: what a window sees around its sentence, in words; None: nothing.
     """
     # For pos the strategy would join neighbouring words with the same tag.
     strategy = "" if task_name == "pos" else ', aggregation_strategy="first"'
-    note = "Spans as conlleval reads them; strict: a span begins with B-."
+    notes = ["Spans as conlleval reads them; strict: a span begins with B-."]
+    notes = [] if task_name == "pos" else notes
+    if context is not None:
+        notes.append(f"Trained with {context}, which predict.py gives and `pipeline` does not.")
     return CardFacts(
         title=TITLES[task_name],
         pipeline_tag="token-classification",
@@ -41,5 +47,5 @@ def describe_card(task_name: str, labels: list[str], sizes: dict[str, str]) -> C
         metrics=METRICS,
         labels=labels,
         sizes=sizes,
-        note="" if task_name == "pos" else note,
+        note=" ".join(notes),
     )

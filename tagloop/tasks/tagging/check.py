@@ -1,7 +1,9 @@
 """--check_data for tagging: what a corpus holds and what is wrong, before any model loads."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,8 @@ from tagloop.models.tokenizers import (
     tokenizer_at_hand,
 )
 from tagloop.options.config import Config
-from tagloop.tasks.tagging.alignment import cut_windows, resolve_stride
+from tagloop.tasks.tagging.alignment import cut_windows, resolve_stride, widen_windows
+from tagloop.tasks.tagging.context import REMEDY, context_text
 from tagloop.tasks.tagging.kinds import read_choices
 
 NOTHING = "words that are nothing to the tokenizer (they count as unknown ones)"
@@ -60,6 +63,22 @@ class TagCounts(SplitCounts):
     longest: tuple[int, str] = (0, "")
 
 
+@dataclass
+class Example:
+    """A sentence that may be shown, with the words around it that stand in its document.
+
+    Attributes:
+        place, tokens, tags: of the sentence; the tags are in IOB2.
+        before, behind: as many words as a window may see sub-tokens, or more.
+    """
+
+    place: str
+    tokens: list[str]
+    tags: list[str | None]
+    before: list[str] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+
+
 class TagSurvey(Survey):
     """See `tagloop.data.check.Survey`."""
 
@@ -80,6 +99,10 @@ class TagSurvey(Survey):
         self.schemes: dict[str, str | None] = {}  # by split as stored
         self.pieces_of: WordPieces | None = None
         self.budget: int | None = None  # sub-tokens in a window, special tokens not counted
+        # The rows of the current document that a later row may see, and its own examples.
+        self.before: deque[list[str]] = deque(maxlen=config.context_tokens)
+        self.waiting: deque[Example] = deque(maxlen=config.context_tokens)
+        self.document: tuple[str, int] | None = None
 
     def name_of(self, split: str) -> str:
         return f"{split} ({self.sources[split]})"
@@ -113,6 +136,11 @@ class TagSurvey(Survey):
             self.report.fact("read", f"{split}: {found.columns or 'words and tags'}")
         for note in found.notes:
             self.report.fact("", note)
+        if self.config.context_tokens:
+            told = found.documents or "nothing"
+            self.report.fact("", f"documents by {told}; {context_text(self.config)} are seen")
+            if found.documents is None and self.config.unmarked_split == "error":
+                self.report.problem("no documents for --context_tokens", f"{split}: {REMEDY}")
         for loss in found.lost:
             self.report.problem(LOST, f"{self.name_of(split)}: {loss}")
         self.has_unknown_scheme |= bool(variety.tags) and found.scheme is None
@@ -149,9 +177,19 @@ class TagSurvey(Survey):
             counts.longest = (len(row.tokens), row.place)
         if self.pieces_of is not None:
             self._count_sub_tokens(counts, row)
-        if split != "predict" and row.tokens and row.tokens != [DOCUMENT_START]:
+        is_mark = row.tokens == [DOCUMENT_START]
+        if is_mark or (split, row.document) != self.document:
+            self.before.clear()
+            self.waiting.clear()
+            self.document = None if is_mark else (split, row.document)
+        for example in self.waiting:
+            if len(example.behind) < self.config.context_tokens:  # a word has one at least
+                example.behind += row.tokens
+        if split != "predict" and row.tokens and not is_mark:
             self.compare(split, counts, row)
             self._count_labels(split, counts, row, self.schemes[stored])
+        if not is_mark:
+            self.before.append(row.tokens)
 
     def _count_sub_tokens(self, counts: TagCounts, row: Row) -> None:
         words = self.pieces_of(row.tokens)
@@ -183,7 +221,9 @@ class TagSurvey(Survey):
             if tag is not None:
                 self.labels.add(split, tag, row.place_of(index))
         if any(tag not in (None, "O") for tag in tags):
-            self.sample.show((row.place, row.tokens, tags))
+            example = Example(row.place, row.tokens, tags, list(chain(*self.before)))
+            self.waiting.append(example)
+            self.sample.show(example)
 
     def contradiction(self, row: Row, at: int, first: FirstSight) -> str:
         return (
@@ -221,10 +261,40 @@ class TagSurvey(Survey):
         if self.labels.counts:
             super().report_labels()
 
-    def report_example(self, row: tuple[str, list[str], list[str | None]]) -> None:
-        place, tokens, tags = row
+    def report_example(self, row: Example) -> None:
         has_spans = any(self.schemes.values())
-        self.report.example(place, _pieces(tokens, tags, has_spans=has_spans))
+        pieces = _pieces(row.tokens, row.tags, has_spans=has_spans)
+        before, behind = self._seen(row)
+        if before:
+            pieces = [(f"{' '.join(before)} |", None), *pieces]
+        if behind:
+            pieces = [*pieces, (f"| {' '.join(behind)}", None)]
+        self.report.example(row.place, pieces)
+
+    def _seen(self, row: Example) -> tuple[list[str], list[str]]:
+        """The words before and behind a sentence that its windows see.
+
+        Without a tokenizer each word counts as one sub-token.
+        """
+        words = [*row.before, *row.tokens, *row.behind]
+        sizes = np.ones(len(words), np.int64)
+        if self.pieces_of is not None:
+            sizes = np.array([max(len(pieces), 1) for pieces in self.pieces_of(words)])
+        budget = int(sizes.sum()) if self.budget is None else self.budget
+        sizes = sizes.clip(max=budget)
+        first, end = len(row.before), len(row.before) + len(row.tokens)
+        stride = resolve_stride(self.config.stride, budget)
+        cut = cut_windows(sizes[first:end].tolist(), budget=budget, stride=stride)
+        windows = np.array([(w.start, w.end, w.own_start, w.own_end) for w in cut]) + first
+        wide = widen_windows(
+            windows,
+            sizes,
+            np.zeros(len(cut), np.int64),
+            np.full(len(cut), len(words)),
+            context_tokens=self.config.context_tokens,
+            budget=budget,
+        )
+        return words[wide[:, 0].min() : first], words[end : wide[:, 1].max()]
 
 
 def _sub_tokens(counts: TagCounts, budget: int | None) -> str:

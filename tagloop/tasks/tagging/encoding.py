@@ -6,6 +6,7 @@
 The tokenizer gets every distinct word once; all further steps are arithmetic on arrays.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX
+from tagloop.data.row import DOCUMENT_START
 from tagloop.data.storage.arrays import Arrays, write_arrays
 from tagloop.data.words import schemes
 from tagloop.errors import InputError
@@ -48,7 +50,8 @@ def encode_sentences(
 
     Args:
         folder: an existing folder.
-        dataset: the columns `tokens` and `tags`; a word without a gold tag has the tag None.
+        dataset: the columns `tokens` and `tags`; a word without a gold tag has the tag None. An
+            encoder with context reads `document`, too.
         num_workers: processes, at most; a small dataset needs only one.
 
     Returns:
@@ -66,6 +69,7 @@ def encode_sentences(
         offsets=OFFSETS,
         num_workers=num_workers,
         worth_processes=WORTH_PROCESSES,
+        neighbours=encoder.context_tokens,
     )
     facts = dict.fromkeys(FACTS, 0) | counts
     require_known(facts["words_unknown"], facts["words"], "words")
@@ -81,6 +85,7 @@ def build_encoder(
     stride: int,
     label_all_tokens: bool,
     num_labels: int | None = None,
+    context_tokens: int = 0,
 ) -> "Encoder":
     """Build an encoder of sentences.
 
@@ -91,6 +96,8 @@ def build_encoder(
         budget: sub-tokens of words in a window.
         stride: of these, how many the next window repeats.
         label_all_tokens: whether a word's later sub-tokens are learned from, too.
+        context_tokens: sub-tokens of the same document that a window sees on each side, of at most
+            as many sentences; 0: a window sees words of its sentence alone.
 
     Raises:
         InputError: there are more labels than the arrays can number.
@@ -117,6 +124,7 @@ def build_encoder(
         stride,
         label_all_tokens,
         len(label2id) if num_labels is None else num_labels,
+        context_tokens,
     )
 
 
@@ -133,21 +141,35 @@ class Encoder:
     stride: int
     label_all_tokens: bool
     num_labels: int
+    context_tokens: int = 0
 
-    def encode_words(self, sentences: list[list[str]]) -> tuple[Arrays, dict[str, int]]:
-        """The arrays of `Windows`, in memory, and the numbers of FACTS for untagged sentences."""
+    def encode_words(
+        self, sentences: list[list[str]], documents: Sequence[int] | None = None
+    ) -> tuple[Arrays, dict[str, int]]:
+        """The arrays of `Windows`, in memory, and the numbers of FACTS for untagged sentences.
+
+        Args:
+            documents: the number of the document of every sentence; neighbours with equal numbers
+                are in one document. None: each sentence is a document.
+        """
         strings = pa.list_(pa.string())
         no_tags = [[None] * len(words) for words in sentences]
         columns = {"tokens": pa.array(sentences, strings), "tags": pa.array(no_tags, strings)}
+        columns["document"] = pa.array(range(len(sentences)) if documents is None else documents)
         arrays, facts = self.encode(pa.table(columns))
         for name in OFFSETS:
             arrays[name] = np.concatenate([[0], arrays[name].cumsum(dtype=np.int64)])
         return {name: arrays[name].astype(dtype) for name, dtype in ARRAY_TYPES.items()}, facts
 
-    def encode(self, table: pa.Table) -> tuple[Arrays, dict[str, int]]:
+    def encode(
+        self, table: pa.Table, first: int = 0, end: int | None = None
+    ) -> tuple[Arrays, dict[str, int]]:
         """The arrays and the numbers of FACTS for some sentences.
 
         An array of OFFSETS has the lengths of its entries instead of their offsets.
+
+        Args:
+            first, end: the rows to encode, end exclusive; all others are only seen by them.
         """
         sizes, distinct, numbers = _indexed(table["tokens"])
         pieces = self.pieces_of(distinct)
@@ -157,17 +179,24 @@ class Encoder:
         piece_counts = _lengths(pieces)
         piece_ids = np.fromiter(chain.from_iterable(pieces), np.int32)
         counts, begins = piece_counts[numbers], (piece_counts.cumsum() - piece_counts)[numbers]
-        first, later = self._labels(table["tags"])
-        windows = self._windows(sizes, counts)
-        targets = (np.where(ids < self.num_labels, ids, IGNORE_INDEX) for ids in (first, later))
+        labels = self._labels(table["tags"])
+        rows = slice(first, end)
+        ends_of_rows = np.concatenate([[0], sizes.cumsum()])
+        words = slice(ends_of_rows[first], ends_of_rows[len(sizes) if end is None else end])
+        windows = self._windows(sizes, counts, rows)
+        if self.context_tokens:
+            is_mark = _are_marks(sizes, distinct, numbers)
+            windows = self._widened(windows, sizes, counts, table["document"], is_mark)
+        targets = (np.where(ids < self.num_labels, ids, IGNORE_INDEX) for ids in labels)
         arrays = self._assemble(windows, piece_ids, begins, counts, *targets)
-        arrays |= {"references": first, "sentence_offsets": sizes}
+        arrays |= {"references": labels[0][words], "sentence_offsets": sizes[rows]}
+        full_counts = full_counts[words]
         facts = {
             "words_without_sub_tokens": int(np.count_nonzero(full_counts == 0)),
             "words_shortened": int(np.count_nonzero(full_counts > self.budget)),
-            "words": len(numbers),
-            "words_unknown": int(np.count_nonzero(is_unknown[numbers])),
-            "sentences_cut": int(np.count_nonzero(_sums(counts, sizes) > self.budget)),
+            "words": len(full_counts),
+            "words_unknown": int(np.count_nonzero(is_unknown[numbers[words]])),
+            "sentences_cut": int(np.count_nonzero(_sums(counts, sizes)[rows] > self.budget)),
         }
         return arrays, facts
 
@@ -183,14 +212,15 @@ class Encoder:
         nothing = [IGNORE_INDEX]  # A word without a tag has the number after those of all tags.
         return tuple(np.array(ids + nothing, dtype=np.int16)[numbers] for ids in (first, later))
 
-    def _windows(self, sizes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """The fields of `alignment.Window` for every window, int64 [num_windows, 4].
+    def _windows(self, sizes: np.ndarray, counts: np.ndarray, rows: slice) -> np.ndarray:
+        """The fields of `alignment.Window` for every window of some rows, int64 [num_windows, 4].
 
         The indices count the words of the whole table.
         """
         ends = sizes.cumsum()
         begins = ends - sizes
         is_cut = _sums(counts, sizes) > self.budget
+        sizes, begins, ends, is_cut = (each[rows] for each in (sizes, begins, ends, is_cut))
         whole = np.stack([begins, ends, begins, ends], axis=1)[(sizes > 0) & ~is_cut]
         parts = [whole]
         for begin, end in zip(begins[is_cut], ends[is_cut], strict=True):
@@ -200,6 +230,34 @@ class Encoder:
             parts.append([(w.start, w.end, w.own_start, w.own_end) for w in cut] + begin)
         windows = np.concatenate(parts)
         return windows[windows[:, 0].argsort()]
+
+    def _widened(
+        self,
+        windows: np.ndarray,
+        sizes: np.ndarray,
+        counts: np.ndarray,
+        documents: pa.ChunkedArray,
+        is_mark: np.ndarray,
+    ) -> np.ndarray:
+        """The windows with the words around them that stand in the same document."""
+        ends = sizes.cumsum()
+        rows = np.arange(len(sizes))
+        begins = np.diff(documents.to_numpy(), prepend=-1) != 0  # a document, at this row
+        begins |= is_mark | np.roll(is_mark, 1)
+        begins[:1] = True
+        document = begins.cumsum() - 1
+        starts = np.append(np.flatnonzero(begins), len(rows))
+        first_row = np.maximum(starts[document], rows - self.context_tokens)
+        end_row = np.minimum(starts[document + 1], rows + self.context_tokens + 1)
+        row = np.searchsorted(ends, windows[:, 2], side="right")
+        return alignment.widen_windows(
+            windows,
+            counts,
+            (ends - sizes)[first_row[row]],
+            ends[end_row[row] - 1],
+            context_tokens=self.context_tokens,
+            budget=self.budget,
+        )
 
     def _assemble(
         self,
@@ -213,7 +271,7 @@ class Encoder:
         """The arrays of windows with their sub-tokens and labels.
 
         Args:
-            windows: the result of `_windows`.
+            windows: the result of `_windows` or of `_widened`.
             piece_ids: the sub-tokens of the distinct words, one word after the other.
             begins, counts: int64 [num_words]; the sub-tokens of a word are those from its begin in
                 piece_ids on, as many as its count.
@@ -268,6 +326,16 @@ def _indexed(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str], np.ndarray
         flat.dictionary.to_pylist(),
         numbers.to_numpy(zero_copy_only=False),
     )
+
+
+def _are_marks(sizes: np.ndarray, distinct: list[str], numbers: np.ndarray) -> np.ndarray:
+    """Whether a row is the word -DOCSTART- alone, bool [num_rows]; arguments as of `_indexed`."""
+    is_mark = np.zeros(len(sizes), bool)
+    if DOCUMENT_START in distinct:
+        single = sizes == 1
+        first_words = (sizes.cumsum() - sizes)[single]
+        is_mark[single] = numbers[first_words] == distinct.index(DOCUMENT_START)
+    return is_mark
 
 
 def _lengths(lists: list[list[int]]) -> np.ndarray:

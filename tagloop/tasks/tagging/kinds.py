@@ -29,6 +29,7 @@ def read_choices(config: Config) -> Choices:
         kind=KINDS[config.task_name],
         text_column=config.text_column_name,
         label_column=config.label_column_name,
+        document_column=config.document_column_name,
         names=read_names(names_file) if names_file else None,
         misaligned=config.misaligned,
     )

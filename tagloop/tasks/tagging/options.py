@@ -39,6 +39,26 @@ class Options(MisalignedOption, ClassLossOptions):
         least=0,
         unset="a quarter window",
     )
+    context_tokens: int = option(
+        0,
+        "Sub-tokens around a window, from its document, that it sees on each side but does not "
+        "learn or predict (FLERT, Schweter and Akbik 2020, has 64); 0: none.",
+        about="data",
+        least=0,
+    )
+    document_column_name: str | None = option(
+        None,
+        "Column of a table that names the document of a row, for context_tokens; column files mark "
+        "documents by -DOCSTART- or # newdoc lines.",
+        about="data",
+        unset="found by its name, such as document or doc_id",
+    )
+    unmarked_split: Literal["error", "document"] = option(
+        "error",
+        "What context_tokens makes of a split in which nothing marks documents: an error, or one "
+        "document, in the order of its sentences (not for shuffled data).",
+        about="data",
+    )
     return_entity_level_metrics: bool = option(
         False,
         "Report every entity type (every tag for pos) on its own, too.",
@@ -69,3 +89,8 @@ def find_problems(config: Any) -> Iterator[str]:
     longest = max((config.max_length or 0) - 2, 0) // 2
     if config.max_length and config.stride and config.stride > longest:
         yield f"--stride {config.stride}: must be at most half of --max_length {config.max_length}"
+    if config.context_tokens and 0 < (config.max_length or 0) <= config.context_tokens:
+        yield (
+            f"--context_tokens {config.context_tokens}: must be less than --max_length "
+            f"{config.max_length}, as a window holds its own words, too"
+        )

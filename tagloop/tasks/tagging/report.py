@@ -156,6 +156,9 @@ def _worst(answers: TagAnswers) -> Section:
     number = sum(map(bool, wrong))
     text = f"{number:,} of {len(wrong):,} sentences have an error. " * bool(number)
     text += "✗ is wrong: missed in the gold line, not right in the predicted one."
+    if answers.context_tokens:
+        seen = f"{answers.context_tokens} sub-tokens of the same document"
+        text += f" The model also saw up to {seen} on each side."
     return Section(
         "Sentences with most errors", text, [MarkedSentences(shown, answers.places_of(order))]
     )

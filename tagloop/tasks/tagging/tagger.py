@@ -10,6 +10,7 @@ same words.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFas
 
 from tagloop.batches.forward import forward_batches, places_of
 from tagloop.batches.plan import plan_evaluation
+from tagloop.data.documents.neighbours import Context
 from tagloop.data.documents.reading import Entity, Tagged
 from tagloop.data.splitting import WAYS, WordsWay, find_words, split_text
 from tagloop.data.words import schemes
@@ -52,6 +54,9 @@ RECORD: dict[str, Callable[[Any], bool]] = {
     "max_length": lambda value: type(value) is int and value > 0,
     "stride": lambda value: value is None or (type(value) is int and value >= 0),
     "decoding": lambda value: value in DECODINGS,
+    "context_tokens": lambda value: type(value) is int and value >= 0,
+    "unmarked_split": lambda value: value in ("error", "document"),
+    "document_column_name": lambda value: value is None or isinstance(value, str),
 }
 
 
@@ -70,12 +75,13 @@ class Tagger:
         batch_size: int,
         mixed_precision: str,
         legal: torch.Tensor | None = None,
+        context: Context | None = None,
     ):
         self.legal = legal  # Which label may follow which; None: every word its likeliest label.
         self.model, self.tokenizer = model, tokenizer
         self.words, self.task, self.kind = words, task, KINDS[task]
         self.max_length, self.batch_size = max_length, batch_size
-        self.mixed_precision = mixed_precision
+        self.mixed_precision, self.context = mixed_precision, context
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
         is_onnx = isinstance(model, onnx_model.OnnxModel)
         self.num_embeddings = None if is_onnx else len(model.get_input_embeddings().weight)
@@ -88,9 +94,14 @@ class Tagger:
             budget=budget,
             stride=resolve_stride(stride, budget),
             label_all_tokens=False,
+            context_tokens=context.tokens if context else 0,
         )
 
-    def __call__(self, inputs: str | Sequence[str | Sequence[str]]) -> list[Tagged]:
+    def __call__(
+        self,
+        inputs: str | Sequence[str | Sequence[str]],
+        documents: Sequence[Any] | None = None,
+    ) -> list[Tagged]:
         """Tag texts.
 
         The needed memory grows with the number of inputs, so a long file should be given in parts.
@@ -98,14 +109,25 @@ class Tagger:
         Args:
             inputs: one text; or a list in which each entry is a text, the words of a sentence, or a
                 pair of a text and its words.
+            documents: the name or number of the document of every input, for a model that was
+                trained with --context_tokens: inputs that follow each other, with equal values, see
+                each other. A value of None, or no list, is a document of its own.
 
         Returns:
             Words, tags, probabilities and entities of every input.
+
+        Raises:
+            InputError: there are not as many documents as inputs.
         """
         if isinstance(inputs, str):
             inputs = [inputs]
+        numbers = _numbered([None] * len(inputs) if documents is None else documents)
+        if len(numbers) != len(inputs):
+            raise InputError(
+                f"documents: {len(numbers):,} for {len(inputs):,} inputs; give one for each"
+            )
         sentences = [self._split(item) for item in inputs]
-        label_ids, scores = self._label([tokens for _, tokens, _ in sentences])
+        label_ids, scores = self._label([tokens for _, tokens, _ in sentences], numbers)
         results, start = [], 0
         for text, tokens, offsets in sentences:
             end = start + len(tokens)
@@ -138,13 +160,15 @@ class Tagger:
         return text, tokens, offsets
 
     @torch.inference_mode()
-    def _label(self, sentences: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    def _label(
+        self, sentences: list[list[str]], documents: list[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Label ids of all words, int64 [num_words], and their probabilities, float32."""
         num_words = sum(map(len, sentences))
         label_ids, scores = np.zeros(num_words, np.int64), np.zeros(num_words, np.float32)
         if num_words == 0:
             return label_ids, scores
-        windows, device = self._windows(sentences), self.model.device
+        windows, device = self._windows(sentences, documents), self.model.device
         all_logits = torch.zeros(num_words if self.legal is not None else 0, len(self.labels))
         batches = plan_evaluation(windows.padded_lengths, batch_size=self.batch_size)
         with autocast_of(device, self.mixed_precision):
@@ -164,8 +188,8 @@ class Tagger:
             return best.numpy(), probabilities.numpy()
         return label_ids, scores
 
-    def _windows(self, sentences: list[list[str]]) -> Windows:
-        arrays, facts = self.encoder.encode_words(sentences)
+    def _windows(self, sentences: list[list[str]], documents: list[int]) -> Windows:
+        arrays, facts = self.encoder.encode_words(sentences, documents)
         highest, rows = arrays["input_ids"].max(initial=0), self.num_embeddings
         if rows is not None and highest >= rows:
             raise InputError(
@@ -188,6 +212,17 @@ class Tagger:
             return []
         scheme = schemes.scheme_of_labels([*self.model.config.id2label.values()])
         return schemes.spans(schemes.to_iob2(tags, scheme) if scheme else tags)
+
+
+def _numbered(documents: Sequence[Any]) -> list[int]:
+    """A number for each document, another one wherever a value is None or not as before.
+
+    >>> _numbered(["a", "a", None, None, "a"])
+    [0, 0, 1, 2, 3]
+    """
+    pairs = zip(documents, [None, *documents], strict=False)
+    begins = [value is None or value != before for value, before in pairs]
+    return [number - 1 for number in accumulate(begins)]
 
 
 def _entities(
@@ -265,4 +300,16 @@ def load_tagger(
         batch_size=batch_size,
         mixed_precision=mixed_precision,
         legal=build_legal(tags, str(folder)) if record.get("decoding") == "legal" else None,
+        context=_context(record),
+    )
+
+
+def _context(record: dict[str, Any]) -> Context | None:
+    """What the model was trained to see beside a sentence, from the record in config.json."""
+    if not record.get("context_tokens"):
+        return None
+    return Context(
+        record["context_tokens"],
+        unmarked_is_document=record.get("unmarked_split") == "document",
+        column=record.get("document_column_name"),
     )

@@ -28,6 +28,7 @@ from tagloop.streams import visible
 from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.card import describe_card
+from tagloop.tasks.tagging.context import check_context, context_text, recorded_context
 from tagloop.tasks.tagging.decoding import DECODINGS, build_legal, decode, decode_legal
 from tagloop.tasks.tagging.kinds import KINDS, read_choices
 from tagloop.tasks.tagging.predictions import logits_of_words, to_tags, write_predictions
@@ -106,6 +107,7 @@ class Tagging(TokenizerTask):
                 max_length=train.max_length,
                 stride=resolve_stride(self.config.stride, budget),
                 **({} if self.legal is None else {"decoding": "legal"}),
+                **recorded_context(self.config),
             )
         return model
 
@@ -188,6 +190,10 @@ class Tagging(TokenizerTask):
                 share = without / len(windows.references)
                 text = f"{without:,} words ({share:.1%}) have no gold tag"
                 lines.append(("", f"{text}: neither trained nor scored"))
+        if self.config.context_tokens:
+            marks = [self.corpus.documents[split] or "splits" for split in self.examples]
+            told = ", ".join(dict.fromkeys(marks))
+            lines.append(("context", f"{context_text(self.config)}; documents by {told}"))
         labels = list(self.model_config.id2label.values())
         scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
         shown = ", ".join(labels[:9]) + (", ..." if len(labels) > 9 else "")
@@ -199,7 +205,8 @@ class Tagging(TokenizerTask):
     def card(self) -> CardFacts:
         sizes = {name: text for name, text in self.describe() if name in self.examples}
         labels = list(self.model_config.id2label.values())
-        return describe_card(self.config.task_name, labels, sizes)
+        context = context_text(self.config) if self.config.context_tokens else None
+        return describe_card(self.config.task_name, labels, sizes, context)
 
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets
@@ -244,6 +251,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     refuse_other_schemes(config, list(model_config.label2id))
     unknown = unknown_labels(model_config, corpus.labels, corpus.warnings)
     max_length = max_input_length(config, head, model_config, tokenizer)
+    check_context(config, corpus, max_length, earlier)
     examples = {
         split: load_windows(
             dataset,
@@ -257,6 +265,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
             pad_to_multiple_of=pad_to_multiple_of,
             num_workers=config.preprocessing_num_workers or 1,
             unknown=unknown,
+            context_tokens=config.context_tokens,
         )
         for split, dataset in needed_splits(config, corpus.splits).items()
     }

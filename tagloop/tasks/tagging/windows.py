@@ -136,15 +136,18 @@ def load_windows(
     pad_to_multiple_of: int,
     num_workers: int = 1,
     unknown: Sequence[str] = (),
+    context_tokens: int = 0,
 ) -> Windows:
     """Load the windows of one split; they are built once per machine.
 
     Args:
-        dataset: columns `tokens` and `tags`; `fingerprint` stands for its rows.
+        dataset: columns `tokens`, `tags` and, for context, `document`; `fingerprint` stands for its
+            rows.
         max_length: sub-tokens in a window, special tokens included.
         stride: as `resolve_stride` takes it.
         num_workers: processes that build them; they change no byte.
         unknown: tags of the data that the model does not know.
+        context_tokens: as `build_encoder` takes it.
     """
     template = probe_template(tokenizer)
     budget = max_length - template.num_special
@@ -154,6 +157,7 @@ def load_windows(
         "budget": budget,
         "stride": resolve_stride(stride, budget),
         "label_all_tokens": label_all_tokens,
+        "context_tokens": context_tokens,
     }
     key = {
         "corpus": fingerprint,

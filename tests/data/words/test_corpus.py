@@ -271,6 +271,39 @@ def test_documents_are_counted(tmp_path):
     assert get_rows(corpus.splits["train"]) == [mark, ROWS[0], mark, ROWS[1]]
 
 
+def test_what_marks_documents_is_found(tmp_path):
+    def documents(name, content, **given):
+        split = load("train", train_file=write(tmp_path / name, content), **given)
+        return split.splits["train"]["document"][:], split.documents["train"]
+
+    columns = "-DOCSTART- -X-\n\na O\n\n-DOCSTART-\n\nb O\n"
+    assert documents("a.conll", columns) == ([0, 1], "lines -DOCSTART-")
+    assert documents("b.conll", "a O\n\nb O\n") == ([0, 0], None)
+    keys = ["x", "x", "y", None, None, "x"]  # a name that is missing is like no other
+    rows = [row | {"doc_id": key} for row, key in zip(to_dicts(ROWS * 2), keys, strict=False)]
+    expected = [0, 0, 1, 2, 3, 4]
+    assert documents("a.jsonl", to_jsonl(rows[:6])) == (expected, "a column")
+    assert documents("b.jsonl", to_jsonl(to_dicts(ROWS[:2]))) == ([0, 0], None)
+    other = [{"page" if name == "doc_id" else name: row[name] for name in row} for row in rows[:6]]
+    assert documents("c.jsonl", to_jsonl(other))[1] is None
+    assert documents("c.jsonl", to_jsonl(other), document_column_name="page")[0] == expected
+    words = "doc,sentence_id,word,tag\nx,1,a,O\nx,2,b,O\ny,1,c,O\n"
+    assert documents("a.csv", words) == ([0, 0, 1], "a column")
+    assert documents("b.csv", words.replace("doc,", "page,"), document_column_name="page") == (
+        [0, 0, 1], "a column"
+    )  # fmt: skip
+
+
+def test_documents_are_part_of_the_fingerprint_where_context_is_seen(tmp_path):
+    both = "-DOCSTART-\n\na O\n\n{}b O\n"
+    one = write(tmp_path / "1.conll", both.format(""))
+    two = write(tmp_path / "2.conll", both.format("-DOCSTART-\n\n"))
+    for context_tokens, number in ((0, 1), (4, 2)):
+        options = {"context_tokens": context_tokens}
+        corpora = [load("train", train_file=file, **options) for file in (one, two)]
+        assert len({corpus.fingerprints["train"] for corpus in corpora}) == number
+
+
 def test_task_chooses_the_column(tmp_path):
     four = write(tmp_path / "four.conll", "EU NNP B-NP B-ORG\nsaid VBD B-VP O\n")
     three = write(tmp_path / "three.conll", "EU NNP B-NP\nsaid VBD B-VP\n")

@@ -42,6 +42,8 @@ def corpus(seed: int, number: int, *, longest: int = 12) -> dict[str, list]:
 def dataset_of(columns: dict[str, list]) -> datasets.Dataset:
     strings = datasets.List(datasets.Value("string"))
     features = datasets.Features({"tokens": strings, "tags": strings})
+    if "document" in columns:
+        features["document"] = datasets.Value("int32")
     return datasets.Dataset.from_dict(columns, features=features)
 
 
@@ -82,6 +84,27 @@ def test_files_are_those_of_the_slow_way(tmp_path, monkeypatch, name, every, bud
         if name == "gpt2":  # knows every byte
             assert facts.pop("words_unknown") == 0
         assert min(facts.values()) > 0  # the corpus has all that is hard
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize(
+    ("budget", "stride", "most"), [(1000, 250, 40), (60, 7, 5), (30, 7, 29), (9, 2, 3), (1, 0, 1)]
+)
+def test_context_is_that_of_the_slow_way(tmp_path, monkeypatch, name, budget, stride, most):
+    """Neighbours come from beyond the batch that is encoded, and from the same document alone."""
+    monkeypatch.setattr(arrays, "BATCH", 17)
+    tokenizer, columns = tokenizer_of(name), corpus(budget, 150, longest=30)
+    columns["document"] = [number // 9 for number in range(150)]
+    columns["tokens"][20] = ["-DOCSTART-"]  # stays a row of a table, and begins a document
+    columns["tags"][20] = [None]
+    how = options(budget=budget, stride=stride) | {"context_tokens": most}
+    files, facts = encode(tmp_path / "fast", columns, tokenizer, **how)
+    assert (files, facts) == expected(tmp_path / "slow", columns, tokenizer, **how)
+    without, other_facts = encode(tmp_path / "0", columns, tokenizer, **how | {"context_tokens": 0})
+    assert facts == other_facts
+    for array in ("references", "sentence_offsets", "word_offsets", "num_labels"):
+        assert files[f"{array}.npy"] == without[f"{array}.npy"], "a word is predicted once"
+    assert (files["input_ids.npy"] != without["input_ids.npy"]) == (budget > 1)
 
 
 @pytest.mark.parametrize(
