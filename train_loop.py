@@ -58,7 +58,7 @@ from tagloop.training.dropout import dropout_of
 from tagloop.training.dry_pass import dry_pass
 from tagloop.training.losses import UnreadLosses, UpdateResult
 from tagloop.training.memory import recompute_layers
-from tagloop.training.optim import parameter_groups
+from tagloop.training.optim import build_optimizer, choose_trained
 from tagloop.training.progress import TrainState, build_timetable
 from tagloop.training.vocabulary import compact_vocabulary
 
@@ -125,6 +125,7 @@ def build(
         task = load_task(config, pad_to_multiple_of=multiple)
         say(accelerator, f"loading {config.names_of_model}")
         model = task.build_model()
+        choose_trained(config, model)
         if config.gradient_checkpointing:
             recompute_layers(model)
         dry = dry_pass(
@@ -148,8 +149,7 @@ def build(
         None if every_row else shown_ids(task.examples.values()),
         keep_waiting=accelerator.is_main_process,
     )
-    groups = parameter_groups(model, weight_decay=config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    optimizer = build_optimizer(config, model)
     shard_by_layer(accelerator, model)
     model, optimizer = accelerator.prepare(model, optimizer)
 

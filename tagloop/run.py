@@ -80,6 +80,12 @@ class Run:
         return WeightCasts(self.accelerator, self.model)
 
     @property
+    def learning_rate(self) -> float:
+        """What the schedule makes of --learning_rate; groups of parameters may have other rates."""
+        schedule = self.lr_scheduler
+        return self.config.learning_rate * schedule.lr_lambdas[0](schedule.last_epoch)
+
+    @property
     def is_over(self) -> bool:
         """True after the last update, or when early stopping ends the run."""
         return self.state.step >= self.timetable.num_updates or self.gave_up

@@ -25,13 +25,17 @@ def print_header(run: Run) -> None:
         )
         _say_entries(run, [("data", text)])
     unwrapped = accelerator.unwrap_model(run.model)
-    size = sum(parameter.numel() for parameter in unwrapped.parameters())
+    parameters = list(unwrapped.parameters())
+    size = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    is_frozen = config.do_train and trained < size
+    share = f", of which {trained / 1e6:.1f} M learn" if is_frozen else ""
     size += run.vocabulary.num_waiting
     architecture = type(unwrapped).__name__.removeprefix("FSDP")  # FSDP2 renames the class.
     origin = config.model_name_or_path or "from scratch"
     lines = [
         *run.task.describe(),
-        ("model", f"{architecture}, {size / 1e6:.1f} M parameters, {origin}"),
+        ("model", f"{architecture}, {size / 1e6:.1f} M parameters{share}, {origin}"),
         *([("vocabulary", str(run.vocabulary))] if config.do_train else []),
         (
             "devices",

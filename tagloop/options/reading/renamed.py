@@ -287,10 +287,10 @@ _ANSWERS = {
         "class_weight class_weights criterion focal_loss label_smoothing loss loss_function "
         "loss_type"
     ),
-    "is a worked edit of the loop, see docs/editing.md": (
-        "crf crf_lr freeze freeze_bert freeze_layers layer_decay "
-        "layerwise_lr_decay llrd lora peft use_crf use_lora"
-    ),
+    "is a worked edit of the loop, see docs/editing.md": ("crf crf_lr lora peft use_crf use_lora"),
+    "here --layerwise_lr_decay": "layer_decay llrd",
+    "here --head_learning_rate": "classifier_lr head_lr lr_head",
+    "here --freeze_layers N, or --freeze_embeddings": "freeze freeze_bert freeze_base",
     "is for other models; Whisper has --freeze_encoder": "freeze_feature_encoder",
     "is not there, as its masks would depend on how a batch is cut; see docs/tasks.md": (
         "apply_spec_augment"
