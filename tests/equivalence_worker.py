@@ -1,8 +1,8 @@
 """Trains one epoch for each of several cuts, in every process of a launch, and writes it down.
 
-    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS
+    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS OPTIONS
 
-CUTS is JSON; a cut is [per-device batch size, accumulation steps, dtype]. For each,
+CUTS and OPTIONS are JSON lists; a cut is [per-device batch size, accumulation steps, dtype]. For each,
 FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the epoch,
 metrics.jsonl, and for every process the sentences that it really put through the model.
 """
@@ -26,7 +26,9 @@ from tagloop.tasks.qa import task as qa
 from tagloop.tasks.tagging import task as tagging
 
 
-def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None:
+def main(
+    folder: Path, data: str, model_dir: str, task: str, cuts: list, options: list[str]
+) -> None:
     load_model, train_step = model.load_model, train_loop.train_step
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
@@ -43,7 +45,7 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
              "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5",
              "--validation_split_percentage=0",
              *(["--line_by_line"] if task in ("mlm", "t5_mlm") else []),
-             *(["--version_2_with_negative"] if task == "qa" else [])]
+             *(["--version_2_with_negative"] if task == "qa" else []), *options]
         )  # fmt: skip
         accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
         run = train_loop.build(config, accelerator, out, None)
@@ -86,9 +88,12 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list) -> None
         rank = accelerator.process_index
         (out / f"stream-{rank}.json").write_text(json.dumps(stream))
         weights = accelerator.unwrap_model(run.model).state_dict()
+        if run.average:
+            averages = run.average.averaged(weights)
+            weights = weights | {f"average of {name}": averages[name] for name in averages}
         torch.save({"gradients": gradients, "weights": weights}, out / f"tensors-{rank}.pt")
     accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:5], json.loads(sys.argv[5]))
+    main(Path(sys.argv[1]), *sys.argv[2:5], *map(json.loads, sys.argv[5:]))

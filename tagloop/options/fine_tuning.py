@@ -1,6 +1,7 @@
 """The options that say which weights of a model learn, and how; all tasks take them."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from tagloop.options.marks import option
 
@@ -35,3 +36,42 @@ class FineTuningOptions:
         least=1,
         unset="all layers learn",
     )
+    optimizer: str = option(
+        "AdamW",
+        "AdamW, or another class by its import path, such as torch.optim:NAdam; it is called with "
+        "the groups of parameters and lr.",
+        about="training",
+    )
+    ema_decay: float | None = option(
+        None,
+        "Evaluate and save an average of the weights over updates, which keeps this share of "
+        "itself in each update (Polyak & Juditsky 1992); try 0.999.",
+        about="training",
+        above=0,
+        below=1,
+        unset="the weights of the last update count",
+    )
+
+
+def find_optimizer_problem(name: str) -> str | None:
+    """Why --optimizer cannot be imported, as far as that is known without importing it."""
+    if name == "AdamW":
+        return None
+    module, mark, attribute = split_import_path(name)
+    if not (mark and all(part.isidentifier() for part in (*module.split("."), attribute))):
+        return "must be AdamW, or an import path such as torch.optim:NAdam"
+    package = module.split(".")[0]
+    if find_spec(package) is None:
+        return f"there is no package {package}; install it, or put its folder into PYTHONPATH"
+    return None
+
+
+def split_import_path(name: str) -> tuple[str, str, str]:
+    """The module, the mark and the name of a class.
+
+    >>> split_import_path("torch.optim:NAdam")
+    ('torch.optim', ':', 'NAdam')
+    >>> split_import_path("torch.optim.NAdam")
+    ('torch.optim', '.', 'NAdam')
+    """
+    return name.partition(":") if ":" in name else name.rpartition(".")

@@ -1,6 +1,8 @@
 """Which parameters are trained, with which learning rate and decay, and by which optimizer."""
 
 from collections.abc import Callable
+from importlib import import_module
+from inspect import Parameter, signature
 
 import torch
 from torch import nn
@@ -8,7 +10,9 @@ from transformers.pytorch_utils import Conv1D
 
 from tagloop.errors import InputError
 from tagloop.options.config import Config
+from tagloop.options.fine_tuning import split_import_path
 from tagloop.training.depth import Depths, find_depths, require_layers
+from tagloop.wording import first_line
 
 DECAYED_MODULES = (nn.Linear, nn.Embedding, nn.Conv1d, Conv1D)  # Their weights are decayed.
 
@@ -42,13 +46,35 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     """Build the optimizer, with a learning rate for each group of parameters.
 
     Raises:
-        InputError: the model has no head or no layers for an option that sets their rates.
+        InputError: the model has no head or no layers for an option that sets their rates; or the
+            class that --optimizer names cannot be imported or called.
     """
     rate_of = None
     if config.do_train and (config.head_learning_rate or config.layerwise_lr_decay):
         rate_of = learning_rates(config, model, find_depths(model))
     groups = parameter_groups(model, weight_decay=config.weight_decay, rate_of=rate_of)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    if config.optimizer == "AdamW" or not config.do_train:
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    return _build_other(config.optimizer, groups, lr=config.learning_rate)
+
+
+def _build_other(path: str, groups: list[dict], *, lr: float) -> torch.optim.Optimizer:
+    """Import the class that --optimizer names, and call it."""
+    module, _, name = split_import_path(path)
+    try:
+        made_by = getattr(import_module(module), name)
+        optimizer = made_by(groups, lr=lr)
+    except Exception as error:  # A module of the user may raise anything.
+        raise InputError(
+            f"--optimizer {path}: cannot be imported and called with groups and lr: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(f"--optimizer {path}: is no optimizer of torch")
+    closure = signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is Parameter.empty:
+        raise InputError(f"--optimizer {path}: needs a closure for each step; name another")
+    return optimizer
 
 
 def learning_rates(

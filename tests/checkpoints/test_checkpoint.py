@@ -183,7 +183,7 @@ CHANGED = {  # another valid value for every option
     "trust_remote_code": True, "per_device_train_batch_size": 4, "per_device_eval_batch_size": 4,
     "gradient_accumulation_steps": 3, "learning_rate": 1e-4, "weight_decay": 0.1,
     "head_learning_rate": 1e-3, "layerwise_lr_decay": 0.9, "freeze_embeddings": True,
-    "freeze_layers": 1,
+    "freeze_layers": 1, "optimizer": "torch.optim:NAdam", "ema_decay": 0.9,
     "max_grad_norm": 2.0, "num_train_epochs": 7, "max_train_steps": 9,
     "lr_scheduler_type": "cosine", "num_warmup_steps": 3.0, "group_by_length": True,
     "packing": False,

@@ -6,7 +6,8 @@ are completed or compared, so `--lr` is answered by --learning_rate, not by --lr
 """
 
 _LAUNCH = "the launch file decides: --config_file accelerate_configs/"
-_OPTIMIZER = "is one line of build() in train_loop.py, see docs/editing.md"
+_OPTIMIZER = "here --optimizer, a class by its import path"
+_BETAS = "is an argument of a class of your own, --optimizer my_optimizers:Mine, see docs/tuning.md"
 _CHECKPOINTS = "here --checkpointing_steps N, or epoch"
 _EVALUATIONS = "here --eval_steps N; without it, after every epoch"
 _PRECISION = "here --mixed_precision, or the launch file's"
@@ -28,9 +29,9 @@ RENAMED = {
     "use_auth_token": "here --hub_token, better HF_TOKEN in the environment",
     "optim": _OPTIMIZER,
     "adafactor": _OPTIMIZER,
-    "adam_beta1": _OPTIMIZER,
-    "adam_beta2": _OPTIMIZER,
-    "adam_epsilon": _OPTIMIZER,
+    "adam_beta1": _BETAS,
+    "adam_beta2": _BETAS,
+    "adam_epsilon": _BETAS,
     "label_smoothing_factor": "is one argument in losses() of the task, see docs/editing.md",
     "use_cpu": f"{_LAUNCH}cpu.yaml",
     "no_cuda": f"{_LAUNCH}cpu.yaml",
@@ -279,10 +280,9 @@ _ANSWERS = {
     "not needed: every word keeps its case as the model's tokenizer has it": (
         "cased do_lowercase lower_case lowercase uncased"
     ),
-    _OPTIMIZER: (
-        "adam_beta adam_betas adam_eps beta1 beta2 betas eps epsilon momentum optim_args "
-        "optimizer optimizer_name sgd use_adafactor"
-    ),
+    _OPTIMIZER: "optimizer_name optimizer_type sgd use_adafactor",
+    _BETAS: "adam_beta adam_betas adam_eps beta1 beta2 betas eps epsilon momentum optim_args",
+    "here --ema_decay": "ema use_ema swa polyak",
     "is one argument in losses() of the task, see docs/editing.md": (
         "class_weight class_weights criterion focal_loss label_smoothing loss loss_function "
         "loss_type"
