@@ -2,8 +2,8 @@
 
     accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS OPTIONS
 
-CUTS and OPTIONS are JSON lists; a cut is [per-device batch size, accumulation steps, dtype]. For each,
-FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the epoch,
+CUTS and OPTIONS are JSON lists; a cut is [per-device batch size, accumulation steps, dtype]. For
+each, FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the epoch,
 metrics.jsonl, and for every process the sentences that it really put through the model.
 """
 

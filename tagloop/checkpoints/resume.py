@@ -21,6 +21,7 @@ from tagloop.outcome.results import Results
 from tagloop.processes.agree import on_main
 from tagloop.records import known_fields, read_record
 from tagloop.run import Run
+from tagloop.training.lora import merge_adapters
 from tagloop.training.progress import TrainState
 
 RUN_RECORD = "run.json"
@@ -197,7 +198,7 @@ def load_final(run: Run) -> None:
     """Give the model the weights that the run ends with. Every process must call this.
 
     They are those of the best evaluation with --load_best_model_at_end, or the average with
-    --ema_decay, or else those of the last update.
+    --ema_decay, or else those of the last update. Adapters of --lora_rank are merged into them.
 
     Raises:
         RunStopped: on every process, if the best checkpoint is damaged.
@@ -208,6 +209,8 @@ def load_final(run: Run) -> None:
         best = run.folder / run.state.best_checkpoint
         on_main(run.accelerator, lambda: _check_best(best))
         load_weights(run, best)
+    if run.config.lora_rank:
+        merge_adapters(run.accelerator.unwrap_model(run.model))
 
 
 def _find_best_damage(folder: Path) -> str | None:

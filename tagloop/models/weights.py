@@ -12,6 +12,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from tagloop.errors import InputError
+
 SHOWN = 3  # the number of names in a message
 
 
@@ -38,6 +40,23 @@ def new_weights_of_head(model: nn.Module, info: dict[str, Any]) -> set[str]:
     """
     names = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     return {name for name in names if not is_in_base(model, name)}
+
+
+def refuse_adapters(name: str, info: dict[str, Any]) -> None:
+    """Refuse a checkpoint in which adapters stand beside the weights (--lora_rank).
+
+    Args:
+        name: of the model, for the message.
+        info: the result of `from_pretrained(output_loading_info=True)`.
+
+    Raises:
+        InputError: the model is such a checkpoint.
+    """
+    if any(".base_layer." in key for key in info["unexpected_keys"]):
+        raise InputError(
+            f"{name}: is a checkpoint of a run with --lora_rank, and no whole model; resume that "
+            "run, and name its folder when it has ended"
+        )
 
 
 def describe_faults(model: nn.Module, info: dict[str, Any], *, with_head: bool) -> str:

@@ -1,5 +1,6 @@
 """The options that say which weights of a model learn, and how; all tasks take them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -51,6 +52,40 @@ class FineTuningOptions:
         below=1,
         unset="the weights of the last update count",
     )
+    lora_rank: int | None = option(
+        None,
+        "Train matrices of this rank beside the attention's frozen projections, and the head "
+        "(LoRA, Hu et al. 2021), with a --learning_rate of 1e-4 to 1e-3; needs peft. The saved "
+        "model is whole.",
+        about="training",
+        least=1,
+        unset="the weights themselves learn",
+    )
+    lora_alpha: int | None = option(
+        None,
+        "The matrices of --lora_rank count by this number / lora_rank.",
+        about="training",
+        least=1,
+        unset="twice --lora_rank",
+    )
+    lora_target_modules: str | None = option(
+        None,
+        "Modules that get matrices: query,value for example, or all-linear.",
+        about="training",
+        is_list=True,
+        unset="the projections that peft knows for the architecture",
+    )
+
+
+def find_fine_tuning_problems(config: FineTuningOptions) -> Iterator[str]:
+    """Messages about these options, as far as they need no model."""
+    if problem := find_optimizer_problem(config.optimizer):
+        yield f"--optimizer {config.optimizer}: {problem}"
+    if config.lora_rank and find_spec("peft") is None:
+        yield "--lora_rank needs the package peft; pip install peft"
+    for name in ("lora_alpha", "lora_target_modules"):
+        if getattr(config, name) and not config.lora_rank:
+            yield f"--{name}: needs --lora_rank"
 
 
 def find_optimizer_problem(name: str) -> str | None:

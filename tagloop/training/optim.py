@@ -12,24 +12,39 @@ from tagloop.errors import InputError
 from tagloop.options.config import Config
 from tagloop.options.fine_tuning import split_import_path
 from tagloop.training.depth import Depths, find_depths, require_layers
+from tagloop.training.lora import add_adapters
 from tagloop.wording import first_line
 
 DECAYED_MODULES = (nn.Linear, nn.Embedding, nn.Conv1d, Conv1D)  # Their weights are decayed.
 
 
 def choose_trained(config: Config, model: nn.Module) -> None:
-    """Freeze what --freeze_embeddings and --freeze_layers name; changes the model in place.
+    """Put adapters into a model, and freeze what is not to be trained; changes it in place.
 
     This comes before the dry pass, which tells DDP which parameters stay without gradient. Dropout
     in frozen layers goes on. A frozen parameter is in no group of the optimizer, has no moments,
     does not decay, and is saved as it was.
 
     Raises:
-        InputError: the model has no layers, or not so many, or nothing would be left to learn.
+        InputError: the model has no layers, or not so many, or nothing would be left to learn; or
+            as `add_adapters` raises it.
     """
-    if not config.do_train or not (config.freeze_embeddings or config.freeze_layers):
+    if not config.do_train:
         return
-    number = config.freeze_layers or 0
+    if config.lora_rank:
+        add_adapters(
+            model,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            targets=config.lora_target_modules,
+            seed=config.seed,
+        )
+    if config.freeze_embeddings or config.freeze_layers:
+        _freeze(model, config.freeze_layers or 0)
+
+
+def _freeze(model: nn.Module, number: int) -> None:
+    """Freeze the first layers, and the embeddings. Raises InputError as `choose_trained`."""
     option = f"freeze_layers {number}" if number else "freeze_embeddings"
     depths = find_depths(model)
     require_layers(model, depths, option)

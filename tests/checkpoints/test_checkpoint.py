@@ -184,6 +184,7 @@ CHANGED = {  # another valid value for every option
     "gradient_accumulation_steps": 3, "learning_rate": 1e-4, "weight_decay": 0.1,
     "head_learning_rate": 1e-3, "layerwise_lr_decay": 0.9, "freeze_embeddings": True,
     "freeze_layers": 1, "optimizer": "torch.optim:NAdam", "ema_decay": 0.9,
+    "lora_rank": 2, "lora_alpha": 3, "lora_target_modules": "query",
     "max_grad_norm": 2.0, "num_train_epochs": 7, "max_train_steps": 9,
     "lr_scheduler_type": "cosine", "num_warmup_steps": 3.0, "group_by_length": True,
     "packing": False,

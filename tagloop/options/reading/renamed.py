@@ -282,6 +282,7 @@ _ANSWERS = {
     ),
     _OPTIMIZER: "optimizer_name optimizer_type sgd use_adafactor",
     _BETAS: "adam_beta adam_betas adam_eps beta1 beta2 betas eps epsilon momentum optim_args",
+    "here --lora_rank": "lora lora_r peft use_lora use_peft",
     "here --ema_decay": "ema use_ema swa polyak",
     "is one argument in losses() of the task, see docs/editing.md": (
         "class_weight class_weights criterion focal_loss label_smoothing loss loss_function "
