@@ -24,6 +24,7 @@ KNOBS = {
         "--head_learning_rate=2e-3", "--layerwise_lr_decay=0.5", "--freeze_embeddings",
         "--optimizer=torch.optim:NAdam", "--weight_decay=0.1", "--ema_decay=0.9",
     ],
+    "pos, adapters": ["--lora_rank=4", "--lora_target_modules=all-linear"],
 }  # fmt: skip
 # What the starting model is made with, and how its configuration names its dropout.
 MODELS = {
