@@ -1,6 +1,7 @@
 """Which parameters learn, how fast, and what is refused."""
 
 import dataclasses
+import sys
 
 import pytest
 import tiny
@@ -8,7 +9,9 @@ import torch
 import transformers
 
 from tagloop.errors import InputError
+from tagloop.options.command_line import parse_config
 from tagloop.options.config import Config
+from tagloop.options.settle import settle
 from tagloop.training.optim import build_optimizer, choose_trained
 
 LAYERS = {  # model type -> the word in front of the number of a layer
@@ -106,3 +109,44 @@ def test_without_the_options_there_are_two_groups_as_ever():
     groups = build_optimizer(CONFIG, model).param_groups
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(1e-3, 0.1), (1e-3, 0.0)]
     assert all(torch.is_tensor(p) for group in groups for p in group["params"])
+
+
+class NoOptimizer:
+    def __init__(self, groups, lr):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("torch.optim:Nope", "has no attribute 'Nope'"),
+        ("torch.optim.LBFGS", "LBFGS doesn't support"),
+        ("torch.nn:Linear", "TypeError"),
+        ("test_optim:NoOptimizer", "is no optimizer of torch"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused_in_one_line(path, says, monkeypatch):
+    monkeypatch.setitem(sys.modules, "test_optim", sys.modules[__name__])
+    with pytest.raises(InputError, match=says) as refusal:
+        build_optimizer(dataclasses.replace(CONFIG, optimizer=path), build())
+    assert str(refusal.value).startswith(f"--optimizer {path}: ")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("--optimizer=Lion", "--optimizer Lion: must be AdamW, or an import path such as torch.op"),
+        ("--optimizer=nowhere.to:Find", "there is no package nowhere; install it, or"),
+        ("--lora_alpha=8", "--lora_alpha: needs --lora_rank"),
+        ("--ema_decay=1", "--ema_decay 1.0: must be below 1"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_before_anything_is_loaded(typed, says):
+    with pytest.raises(InputError, match=says):
+        parse_config([typed])
+
+
+def test_another_optimizer_keeps_the_whole_vocabulary():
+    assert settle(parse_config(["--optimizer=torch.optim:SGD"]), None).full_vocabulary
+    assert not settle(parse_config([]), None).full_vocabulary
