@@ -27,7 +27,6 @@ RENAMED = {
     "train_sampling_strategy": "here --group_by_length, but rows are packed by default",
     "data_seed": "here --seed",
     "use_auth_token": "here --hub_token, better HF_TOKEN in the environment",
-    "optim": _OPTIMIZER,
     "adafactor": _OPTIMIZER,
     "adam_beta1": _BETAS,
     "adam_beta2": _BETAS,
