@@ -47,7 +47,7 @@ clean:
 	    --requirement requirements-report.txt
 	touch $@
 
-.venv/ready-dev: requirements-dev.txt requirements-summarization.txt requirements-speech.txt .venv/ready
+.venv/ready-dev: requirements-dev.txt requirements-summarization.txt requirements-speech.txt requirements-lora.txt .venv/ready
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 

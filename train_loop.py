@@ -36,7 +36,7 @@ from tagloop.batches.packing import MicroBatch
 from tagloop.batches.plan import plan_epoch
 from tagloop.checkpoints.identity import build_identity, check_same_options, require_same
 from tagloop.checkpoints.remedies import with_remedy
-from tagloop.checkpoints.resume import EarlierRun, find_earlier, load_best, restore
+from tagloop.checkpoints.resume import EarlierRun, find_earlier, load_final, restore
 from tagloop.checkpoints.save import save_checkpoint
 from tagloop.checkpoints.state import require_finite
 from tagloop.errors import NotFinite
@@ -58,7 +58,7 @@ from tagloop.training.dropout import dropout_of
 from tagloop.training.dry_pass import dry_pass
 from tagloop.training.losses import UnreadLosses, UpdateResult
 from tagloop.training.memory import recompute_layers
-from tagloop.training.optim import parameter_groups
+from tagloop.training.optim import build_optimizer, choose_trained
 from tagloop.training.progress import TrainState, build_timetable
 from tagloop.training.vocabulary import compact_vocabulary
 
@@ -125,6 +125,7 @@ def build(
         task = load_task(config, pad_to_multiple_of=multiple)
         say(accelerator, f"loading {config.names_of_model}")
         model = task.build_model()
+        choose_trained(config, model)
         if config.gradient_checkpointing:
             recompute_layers(model)
         dry = dry_pass(
@@ -148,8 +149,7 @@ def build(
         None if every_row else shown_ids(task.examples.values()),
         keep_waiting=accelerator.is_main_process,
     )
-    groups = parameter_groups(model, weight_decay=config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    optimizer = build_optimizer(config, model)
     with sharding_by_layer(accelerator, model):
         model, optimizer = accelerator.prepare(model, optimizer)
 
@@ -270,7 +270,7 @@ def train_step(run: Run, update: Update) -> UpdateResult:
     # accelerate's optimizer_step_was_skipped is wrong here: fused AdamW skips inside its kernel.
     skipped = scaler is not None and scaler.get_scale() < scale_before
     if not skipped:
-        run.vocabulary.after_update(optimizer)
+        run.after_update()
         run.lr_scheduler.step()
     optimizer.zero_grad()
     return UpdateResult(update.example_ids, update.target_weight, loss_sum, grad_norm, skipped)
@@ -291,10 +291,11 @@ def evaluate(run: Run, split: str) -> tuple[Scores, dict[str, np.ndarray]]:
     Returns:
         The scores, and the predictions by name, [num_predictions of the split, ...] each.
     """
-    outcome = predict_split(
-        run.accelerator, run.model, run.task, split,
-        batch_size=run.config.per_device_eval_batch_size, equal_lengths=run.equal_lengths,
-    )  # fmt: skip
+    with run.averaged():
+        outcome = predict_split(
+            run.accelerator, run.model, run.task, split,
+            batch_size=run.config.per_device_eval_batch_size, equal_lengths=run.equal_lengths,
+        )  # fmt: skip
     if outcome.loss is not None and not math.isfinite(outcome.loss):
         raise NotFinite(f"update {run.state.step}: the {split} loss is {outcome.loss}")
     scores = on_main(
@@ -304,7 +305,7 @@ def evaluate(run: Run, split: str) -> tuple[Scores, dict[str, np.ndarray]]:
 
 
 def finish(run: Run, measured: dict) -> dict:
-    """Load the best weights, score and predict; then the main process writes all files.
+    """Load the final weights, score and predict; then the main process writes all files.
 
     Args:
         measured: the speed of the training, as `Meter.close` gives it.
@@ -319,8 +320,7 @@ def finish(run: Run, measured: dict) -> dict:
             state.end_epoch()
         trained = {"loss": logs.significant(run, state.train_loss)} | measured
         results["train"] = Scores(trained | logs.log_ending(run), {})
-        if config.load_best_model_at_end and state.best_checkpoint:
-            load_best(run)
+        load_final(run)
     if "validation" in examples:
         scores = state.best_scores if config.load_best_model_at_end else state.last_scores
         # The report needs predictions: of the test data or, without test data, of this split.

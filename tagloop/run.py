@@ -1,6 +1,7 @@
 """Run: the options of a run, the objects that were built for them, and its progress."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from tagloop.options.config import Config
 from tagloop.processes.agree import say, warn
 from tagloop.tasks.task import Scores, Task
 from tagloop.terminal import Table
+from tagloop.training.average import WeightAverage
 from tagloop.training.background import Background
 from tagloop.training.casts import WeightCasts
 from tagloop.training.dropout import DropoutCall
@@ -49,6 +51,7 @@ class Run:
         global_batch_size: examples that one update learns from, over all processes.
         identity: JSON values that must be equal in this run and in the run that it resumes.
         background: writes checkpoints beside training.
+        average: the average of the weights; None without --ema_decay.
         padding_of_shapes: the share of padding, 0 to 1, that the shapes of --static_shapes cost.
         scores: the scores at the end of the run by part: "train", "eval", "test".
         table: the rows that the screen shows of updates and evaluations.
@@ -71,13 +74,36 @@ class Run:
     state: TrainState
     background: Background
     padding_of_shapes: float = 0.0
+    average: WeightAverage | None = None
     scores: dict[str, Scores] = field(default_factory=dict)
     table: Table = field(default_factory=table_of_updates)
+
+    def __post_init__(self) -> None:
+        decay = self.config.ema_decay
+        if decay and self.config.do_train:
+            model = self.accelerator.unwrap_model(self.model)
+            self.average = WeightAverage(model, self.optimizer, self.vocabulary, decay=decay)
+
+    def after_update(self) -> None:
+        """Do what follows an update that was not skipped, before the schedule's step."""
+        self.vocabulary.after_update(self.optimizer)
+        if self.average:
+            self.average.after_update(self.state.step)
+
+    def averaged(self) -> AbstractContextManager:
+        """A context in which the model has its averaged weights, if the run averages them."""
+        return self.average.in_use() if self.average else nullcontext()
 
     @cached_property
     def casts(self) -> WeightCasts:
         """Casts the weights of linear layers once in an update."""
         return WeightCasts(self.accelerator, self.model)
+
+    @property
+    def learning_rate(self) -> float:
+        """What the schedule makes of --learning_rate; groups of parameters may have other rates."""
+        schedule = self.lr_scheduler
+        return self.config.learning_rate * schedule.lr_lambdas[0](schedule.last_epoch)
 
     @property
     def is_over(self) -> bool:

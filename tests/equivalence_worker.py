@@ -1,10 +1,10 @@
 """Trains one epoch for each of several cuts, in every process of a launch, and writes it down.
 
-    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS [OPTION ...]
+    accelerate launch ... tests/equivalence_worker.py FOLDER DATA MODEL TASK CUTS OPTIONS
 
-TASK may have options behind it. CUTS is JSON; a cut is [per-device batch size, accumulation steps,
-dtype]. For each, FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the
-epoch, metrics.jsonl, and for every process the sentences that it really put through the model.
+CUTS and OPTIONS are JSON lists; a cut is [per-device batch size, accumulation steps, dtype]. For
+each, FOLDER/B-A-dtype/ holds the gradients of the first update, the weights after the epoch,
+metrics.jsonl, and for every process the sentences that it really put through the model.
 """
 
 import json
@@ -26,9 +26,10 @@ from tagloop.tasks.qa import task as qa
 from tagloop.tasks.tagging import task as tagging
 
 
-def main(folder: Path, data: str, model_dir: str, task: str, cuts: list, options: list) -> None:
+def main(
+    folder: Path, data: str, model_dir: str, task: str, cuts: list, options: list[str]
+) -> None:
     load_model, train_step = model.load_model, train_loop.train_step
-    task, *options = task.split()
     for batch_size, accumulation, dtype in cuts:
         out = folder / f"{batch_size}-{accumulation}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)
@@ -42,9 +43,9 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list, options
              f"--per_device_train_batch_size={batch_size}", "--logging_steps=1",
              f"--gradient_accumulation_steps={accumulation}", "--num_train_epochs=1",
              "--learning_rate=1e-3", "--num_warmup_steps=2", "--max_grad_norm=0.5",
-             "--validation_split_percentage=0", *options,
+             "--validation_split_percentage=0",
              *(["--line_by_line"] if task in ("mlm", "t5_mlm") else []),
-             *(["--version_2_with_negative"] if task == "qa" else [])]
+             *(["--version_2_with_negative"] if task == "qa" else []), *options]
         )  # fmt: skip
         accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)
         run = train_loop.build(config, accelerator, out, None)
@@ -87,9 +88,12 @@ def main(folder: Path, data: str, model_dir: str, task: str, cuts: list, options
         rank = accelerator.process_index
         (out / f"stream-{rank}.json").write_text(json.dumps(stream))
         weights = accelerator.unwrap_model(run.model).state_dict()
+        if run.average:
+            averages = run.average.averaged(weights)
+            weights = weights | {f"average of {name}": averages[name] for name in averages}
         torch.save({"gradients": gradients, "weights": weights}, out / f"tensors-{rank}.pt")
     accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:5], json.loads(sys.argv[5]), sys.argv[6:])
+    main(Path(sys.argv[1]), *sys.argv[2:5], *map(json.loads, sys.argv[5:]))

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 from launches import ON_CPU, REPO, SMALL, read_json, read_metrics
@@ -60,8 +59,6 @@ def copies(tmp_path_factory):
     """A folder of edited copies that have trained, by title, and one without an edit, `plain`."""
     folder = tmp_path_factory.mktemp("copies")
     for title, diff in {"plain": "", **edits()}.items():
-        if title == "LoRA" and find_spec("peft") is None:
-            continue
         copy = folder / title
         shutil.copytree(REPO / "tagloop", copy / "tagloop", ignore=shutil.ignore_patterns("*.pyc"))
         for script in ("train_loop.py", "postprocess.py"):
@@ -80,8 +77,6 @@ def losses_of(copy) -> list[float]:
 
 @pytest.mark.parametrize("title", edits())
 def test_an_edit_applies_learns_and_resumes(title, copies):
-    if not (copies / title).exists():
-        pytest.skip("peft is not installed (requirements-dev.txt)")
     run, facts = copies / title / "run", read_json(copies / title / "facts.json")
     assert "error" not in facts, facts["error"]
     model = run / "model.safetensors"
@@ -92,22 +87,16 @@ def test_an_edit_applies_learns_and_resumes(title, copies):
     first, *later = losses_of(copies / title)
     plain = losses_of(copies / "plain")
     assert (first == plain[0]) == (title != "R-Drop")
-    assert later != plain[1:]
+    shows_more = title == "Another value in the log"
+    assert (later == plain[1:]) == shows_more
+    logged = [line for line in read_metrics(copies / title / "run") if "loss" in line]
+    assert all(("weight_norm" in line) == shows_more for line in logged)
 
     before, after = load_file(run / "step_3" / "model.safetensors"), load_file(model)
-    before = {name.replace(".base_layer", ""): tensor for name, tensor in before.items()}
     changed = {name for name in after if not before[name].equal(after[name])}
-    head = {"classifier.weight", "classifier.bias"}
     if title == "A CRF on top":
         assert facts["faults"] == {"unexpected_keys": ["transitions"]}
         assert changed == set(after) > {"transitions"}
         return
     assert not facts["faults"], "transformers loads it whole"
-    if title == "Frozen layers":
-        assert changed == {n for n in after if "embeddings." not in n and "layer.0." not in n}
-    elif title == "LoRA":
-        adapted = {f"{part}.weight" for part in ("query", "value")}
-        assert {name.split("self.")[-1] for name in changed - head} == adapted
-        assert head < changed
-    else:
-        assert changed == set(after)
+    assert changed == set(after)

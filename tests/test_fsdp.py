@@ -58,6 +58,17 @@ def runs(tmp_path_factory):
     return folder
 
 
+def test_averages_adapters_and_rates_by_group_are_sharded_too(tmp_path):
+    knobs = ["--ema_decay=0.8", "--lora_rank=4", "--head_learning_rate=1e-2"]
+    launch(*OPTIONS, *knobs, f"--output_dir={tmp_path / 'ddp'}", processes=2)
+    shard(*knobs, f"--output_dir={tmp_path / 'fsdp'}")
+    assert_same_run(tmp_path / "fsdp", tmp_path / "ddp")
+    copy = unfinish(tmp_path / "fsdp", tmp_path / "run", keep=["step_5"])
+    shard(*knobs, f"--output_dir={copy}", AUTO)
+    expected = (tmp_path / "fsdp" / "model.safetensors").read_bytes()
+    assert (copy / "model.safetensors").read_bytes() == expected
+
+
 def unfinish(folder, copy, keep):
     """What a run leaves that was killed after a checkpoint."""
     shutil.copytree(folder, copy)

@@ -33,6 +33,7 @@ FORMAT_VERSION = 1
 NAME = re.compile(r"(step|epoch)_\d+")
 MANIFEST = "manifest.json"
 MOMENTS, OPTIMIZER, OLD_OPTIMIZER = "optimizer.safetensors", "optimizer.json", "optimizer.pt"
+TRAINED = "trained.safetensors"  # the weights beside their average
 # Errors that unexpected JSON may raise: "[" 100,000 times or 1e999, for example.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
@@ -89,7 +90,7 @@ def file_of_process(file: str, index: int, num_files: int) -> str:
     'model-00001-of-00002.safetensors'
 
     Args:
-        file: WEIGHTS or MOMENTS.
+        file: WEIGHTS, MOMENTS or TRAINED.
         index: of the process that writes the file.
         num_files: the number of processes that write such a file.
     """
@@ -103,7 +104,7 @@ def files_of(file: str, names: Iterable[str]) -> list[str]:
     """The files among `names` that together hold the weights, or the moments.
 
     Args:
-        file: WEIGHTS or MOMENTS.
+        file: WEIGHTS, MOMENTS or TRAINED.
 
     Raises:
         DamagedCheckpoint: one of them is missing.

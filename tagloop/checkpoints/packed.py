@@ -9,9 +9,10 @@ import torch
 from torch import distributed, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-from tagloop.checkpoints.checkpoint import MOMENTS, OPTIMIZER, file_of_process, publish
+from tagloop.checkpoints.checkpoint import MOMENTS, OPTIMIZER, TRAINED, file_of_process, publish
+from tagloop.checkpoints.facts import Facts
 from tagloop.checkpoints.share import copy_share, deal, in_parts, own_weights
-from tagloop.checkpoints.state import Facts, Training, flat, nested
+from tagloop.checkpoints.state import VALUES, Training, flat, nested, split_state
 from tagloop.checkpoints.together import WrittenTogether
 from tagloop.models.saving import WEIGHTS, saved_weights, write_configuration, write_index
 from tagloop.models.tensor_file import TensorInParts, write_tensors
@@ -25,7 +26,8 @@ class PackedState:
     Attributes:
         model: gives its class and configuration; its weights may have changed since.
         processors: the processors that are saved beside the model.
-        weights: the weights that this process writes, on the CPU.
+        weights: the weights that this process writes, on the CPU: with --ema_decay the averages.
+        trained: with --ema_decay the weights themselves; else None.
         training: the moments that this process writes, on the CPU, and all other values.
         facts: the fields of Facts as JSON values.
         index: of this process among those that write.
@@ -36,6 +38,7 @@ class PackedState:
     model: nn.Module
     processors: list
     weights: dict[str, torch.Tensor | TensorInParts]
+    trained: dict[str, torch.Tensor | TensorInParts] | None
     training: Training
     facts: dict
     index: int
@@ -85,12 +88,15 @@ class PackedState:
     def write_share(self, into: Path) -> list[str]:
         """Write the tensors of this process into an existing folder; returns the files' names."""
         count = self.group.size() if self.group else 1
-        weights_file, moments_file = (
-            file_of_process(file, self.index, count) for file in (WEIGHTS, MOMENTS)
+        weights_file, moments_file, trained_file = (
+            file_of_process(file, self.index, count) for file in (WEIGHTS, MOMENTS, TRAINED)
         )
         write_tensors(into / weights_file, self.weights)
         self.training.write_moments(into / moments_file)
-        return [weights_file, moments_file]
+        if self.trained is None:
+            return [weights_file, moments_file]
+        write_tensors(into / trained_file, self.trained)
+        return [weights_file, moments_file, trained_file]
 
 
 def pack_state(run: Run) -> PackedState:
@@ -101,14 +107,18 @@ def pack_state(run: Run) -> PackedState:
     CPU is made.
     """
     accelerator, group, vocabulary = run.accelerator, run.background.group, run.vocabulary
+    average = run.average
     index = accelerator.process_index
     model = accelerator.unwrap_model(run.model)
     weights = own_weights(run)
     names = saved_weights(model, in_parts(weights, list))  # No tensor is put together for this.
-    # What is written for a parameter: its weight and two moments; a waiting row has no moments.
-    sizes = {name: 3 * tensor.nbytes for name, tensor in names.items()}
+    # What is written for a parameter: its weight, perhaps the average, and two moments; a waiting
+    # row has no moments.
+    copies = 2 if average else 1
+    sizes = {name: (2 + copies) * tensor.nbytes for name, tensor in names.items()}
     if vocabulary.is_compact:
-        sizes[vocabulary.name] += vocabulary.num_waiting * weights[vocabulary.name].itemsize
+        waiting = vocabulary.num_waiting * weights[vocabulary.name].itemsize
+        sizes[vocabulary.name] += copies * waiting
     writers = deal(sizes, group.size() if group else 1, first=vocabulary.name)
     copy = run.background.in_thread
 
@@ -116,8 +126,9 @@ def pack_state(run: Run) -> PackedState:
         return writers.get(name.rpartition("/")[2], 0) == index
 
     moments = get_optimizer_state_dict(run.model, run.optimizer.optimizer)
-    state = copy_share(flat(moments["state"]), is_own, copy=copy)
-    optimizer = moments | {"state": nested(state)}
+    tensors, values = split_state(moments["state"])
+    state = copy_share(flat(tensors), is_own, copy=copy)
+    optimizer = moments | {"state": nested(state)} | ({VALUES: values} if values else {})
     training = Training(
         optimizer=vocabulary.pack_moments(optimizer) if index == 0 else optimizer,
         lr_scheduler=run.lr_scheduler.state_dict(),
@@ -129,9 +140,23 @@ def pack_state(run: Run) -> PackedState:
         global_batch_size=run.global_batch_size,
         identity=run.identity,
         vocabulary_shrink=vocabulary.shrink,
+        average_shrink=average.shrink if average else None,
     )
     facts = json.loads(json.dumps(dataclasses.asdict(facts), default=str))  # This is a deep copy.
-    share = copy_share({name: weights[name] for name in names}, is_own, copy=copy)
-    if index == 0:
-        share = vocabulary.whole(share)
-    return PackedState(model, run.task.processors, share, training, facts, index, writers, group)
+
+    def copy_weights(weights: dict[str, torch.Tensor], shrink: float) -> dict:
+        share = copy_share({name: weights[name] for name in names}, is_own, copy=copy)
+        return vocabulary.whole(share, shrink) if index == 0 else share
+
+    trained = copy_weights(weights, vocabulary.shrink)
+    return PackedState(
+        model=model,
+        processors=run.task.processors,
+        weights=copy_weights(average.averaged(weights), average.shrink) if average else trained,
+        trained=trained if average else None,
+        training=training,
+        facts=facts,
+        index=index,
+        writers=writers,
+        group=group,
+    )

@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tagloop.checkpoints.checkpoint import DamagedCheckpoint, checkpoint_folders, step_of
+from tagloop.checkpoints.facts import Facts, read_facts
 from tagloop.checkpoints.identity import check_identity, check_same_run
-from tagloop.checkpoints.state import Facts, load_training_state, load_weights, read_facts
+from tagloop.checkpoints.state import (
+    load_trained_weights,
+    load_training_state,
+    load_weights,
+)
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import FileFacts, find_damage, parse_json
 from tagloop.options.config import Config
@@ -16,6 +21,7 @@ from tagloop.outcome.results import Results
 from tagloop.processes.agree import on_main
 from tagloop.records import known_fields, read_record
 from tagloop.run import Run
+from tagloop.training.lora import merge_adapters
 from tagloop.training.progress import TrainState
 
 RUN_RECORD = "run.json"
@@ -188,15 +194,23 @@ def _check_best(folder: Path) -> None:
         raise RunStopped(f"{folder}: the best checkpoint {damage}; put it back")
 
 
-def load_best(run: Run) -> None:
-    """Load the weights of the best evaluation into the model. Every process must call this.
+def load_final(run: Run) -> None:
+    """Give the model the weights that the run ends with. Every process must call this.
+
+    They are those of the best evaluation with --load_best_model_at_end, or the average with
+    --ema_decay, or else those of the last update. Adapters of --lora_rank are merged into them.
 
     Raises:
         RunStopped: on every process, if the best checkpoint is damaged.
     """
-    best = run.folder / run.state.best_checkpoint
-    on_main(run.accelerator, lambda: _check_best(best))
-    load_weights(run, best)
+    if run.average:
+        run.average.keep()
+    if run.config.load_best_model_at_end and run.state.best_checkpoint:
+        best = run.folder / run.state.best_checkpoint
+        on_main(run.accelerator, lambda: _check_best(best))
+        load_weights(run, best)
+    if run.config.lora_rank:
+        merge_adapters(run.accelerator.unwrap_model(run.model))
 
 
 def _find_best_damage(folder: Path) -> str | None:
@@ -262,6 +276,6 @@ def restore(run: Run, earlier: EarlierRun) -> None:
     if earlier.checkpoint is None:
         run.say(f"{run.folder}: no checkpoint yet, the run begins anew")
         return
-    load_weights(run, earlier.checkpoint)
     load_training_state(run, earlier.checkpoint)
+    load_trained_weights(run, earlier.checkpoint)
     run.state = earlier.state

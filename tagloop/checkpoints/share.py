@@ -16,8 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from tagloop.models.tensor_file import TensorInParts
 from tagloop.run import Run
-
-COMPILED = "_orig_mod."  # torch.compile adds this to names of parameters; checkpoints omit it.
+from tagloop.training.average import COMPILED
 
 
 def plain_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

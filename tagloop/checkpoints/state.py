@@ -4,6 +4,8 @@
     config.json and the files of processors: transformers can load the folder as a model
     optimizer.safetensors   moments of the parameters
     optimizer.json      groups of parameters with their options, schedule, loss scaler
+    trained.safetensors     only with --ema_decay: the weights that training goes on with, as
+                        model.safetensors has their average
     manifest.json       the fields of Facts; checkpoint.py adds sizes and digests
 
 Tensors are whole, so a checkpoint does not depend on the number of processes. Under FSDP2 each
@@ -26,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
+    get_optimizer_state_dict,
     set_model_state_dict,
     set_optimizer_state_dict,
 )
@@ -33,49 +36,26 @@ from torch.distributed.checkpoint.state_dict import (
 from tagloop.checkpoints.checkpoint import (
     MANIFEST,
     MOMENTS,
-    NAME,
     OLD_OPTIMIZER,
     OPTIMIZER,
-    DamagedCheckpoint,
+    TRAINED,
     files_of,
-    verify,
 )
-from tagloop.checkpoints.identity import check_identity
+from tagloop.checkpoints.facts import Facts, parse_facts
 from tagloop.checkpoints.share import plain_names
 from tagloop.errors import InputError, NotFinite
 from tagloop.files import parse_json, read_json, write_json
 from tagloop.models.saving import WEIGHTS
 from tagloop.models.weights import find_non_finite
 from tagloop.processes.agree import on_all
-from tagloop.records import is_like, known_fields, read_record
+from tagloop.records import is_like, read_record
 from tagloop.run import Run
-from tagloop.training.progress import TrainState, upgrade_state
 from tagloop.training.vocabulary import ROWS
 
-CONTENT = (WEIGHTS, MOMENTS, OPTIMIZER)
+VALUES = "values"  # The key, in optimizer.json, for the numbers of a state that are no tensors.
 # Loading is not strict, because tied weights are stored once, and a parameter without a gradient
 # has no moments.
 BROADCAST = StateDictOptions(full_state_dict=True, strict=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """The facts about a run in a manifest. The names of the fields are keys of the manifest.
-
-    Attributes:
-        step: the number of updates taken.
-        state: the progress of the training.
-        global_batch_size: examples that one update learns from, over all processes.
-        identity: the result of build_identity; a resumed run must have an equal identity.
-        vocabulary_shrink: the factor by which weight decay has multiplied the waiting rows of the
-            input embedding, see `Vocabulary.shrink`.
-    """
-
-    step: int
-    state: TrainState
-    global_batch_size: int
-    identity: dict[str, Any]
-    vocabulary_shrink: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +66,8 @@ class Training:
 
     Attributes:
         optimizer: "state": {parameter: {moment: tensor}}, "param_groups", and the rows of the
-            input embedding that have moments.
+            input embedding that have moments. "values": {parameter: {name: number}}, if the
+            optimizer keeps plain numbers, too.
         scaler: empty for a run without a loss scaler.
     """
 
@@ -105,6 +86,28 @@ class Training:
         """Write all values but the tensors as JSON into a new file."""
         values = {k: v for k, v in self.optimizer.items() if k not in ("state", ROWS)}
         write_json(path, vars(self) | {"optimizer": values})
+
+
+def split_state(state: dict[str, dict[str, Any]]) -> tuple[dict, dict]:
+    """The tensors and the plain values of an optimizer's state, each {parameter: {name: value}}.
+
+    Raises:
+        InputError: a value is neither a tensor nor a plain number, text or truth value.
+    """
+    tensors: dict[str, dict[str, torch.Tensor]] = {}
+    values: dict[str, dict[str, Any]] = {}
+    for name, each in state.items():
+        for key, value in each.items():
+            if torch.is_tensor(value):
+                tensors.setdefault(name, {})[key] = value
+            elif isinstance(value, bool | int | float | str):
+                values.setdefault(name, {})[key] = value
+            elif value is not None:
+                raise InputError(
+                    f"--optimizer: it keeps a {type(value).__name__} ({key}) for each parameter, "
+                    "which no checkpoint can hold; name another"
+                )
+    return tensors, values
 
 
 def flat(state: dict[str, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -148,10 +151,10 @@ def read_training(folder: Path) -> Training:
     training = read_record(parse_json(folder / OPTIMIZER), Training)
     tensors = _load_files(folder, MOMENTS)
     rows = {ROWS: tensors.pop(ROWS)} if ROWS in tensors else {}
-    optimizer = training.optimizer | {"state": nested(tensors)} | rows
-    for group in optimizer["param_groups"]:
-        if "betas" in group:
-            group["betas"] = tuple(group["betas"])  # JSON has lists, but no tuples.
+    state: dict[str, dict[str, Any]] = nested(tensors)
+    for name, values in training.optimizer.pop(VALUES, {}).items():
+        state.setdefault(name, {}).update(values)
+    optimizer = training.optimizer | {"state": state} | rows
     return dataclasses.replace(training, optimizer=optimizer)
 
 
@@ -194,54 +197,51 @@ def require_finite(run: Run) -> None:
         raise NotFinite(f"update {run.state.step}: weights or moments of {names[0]} are not finite")
 
 
-def read_facts(folder: Path) -> Facts:
-    """Read the facts in the manifest of a checkpoint, after all of its files were verified.
-
-    Raises:
-        DamagedCheckpoint: the checkpoint is damaged; the message says which part.
-    """
-    manifest = verify(folder)
-    files = manifest["files"]
-    for file in (WEIGHTS, OLD_OPTIMIZER) if OLD_OPTIMIZER in files else CONTENT:
-        files_of(file, files)
-    return _parse_facts(manifest)
-
-
-def _parse_facts(manifest: dict) -> Facts:
-    try:
-        if isinstance(manifest.get("state"), dict):
-            manifest = manifest | {"state": upgrade_state(manifest["state"])}
-        facts = read_record(known_fields(manifest, Facts), Facts)
-        check_identity(facts.identity)
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise DamagedCheckpoint(f"{MANIFEST} is damaged: {error}") from None
-    if facts.state.step != facts.step or facts.global_batch_size < 1:
-        raise DamagedCheckpoint(f"{MANIFEST} contradicts itself")
-    best = facts.state.best_checkpoint
-    if best is not None and not NAME.fullmatch(best):  # The name must not be a path.
-        raise DamagedCheckpoint(f"{MANIFEST}: best_checkpoint {best!r} is no checkpoint's name")
-    return facts
-
-
 def load_weights(run: Run, folder: Path) -> None:
     """Load the weights of a checkpoint into the prepared model. Every process must call this.
+
+    With --ema_decay they are the averaged weights.
 
     Raises:
         InputError: on every process, if the weights cannot be read or belong to another model.
     """
-    path = folder / WEIGHTS
+    _load_weights(run, folder, WEIGHTS)
+
+
+def load_trained_weights(run: Run, folder: Path) -> None:
+    """Load the weights that training goes on with, and their average. Every process must call this.
+
+    Raises:
+        InputError: as `load_weights` raises it.
+    """
+    load_weights(run, folder)
+    if run.average is None:
+        return
+    run.average.restart()
+    facts = _load_weights(run, folder, TRAINED)
+    averaged, shrink = facts.average_shrink, facts.vocabulary_shrink
+    if averaged is not None:
+        # Rows that this run let wait otherwise begin anew, with the factor 1.
+        run.average.shrink = averaged if run.vocabulary.shrink == shrink else averaged / shrink
+
+
+def _load_weights(run: Run, folder: Path, file: str) -> Facts:
+    """Load one of the two files with weights; returns the facts of the checkpoint."""
     model = run.accelerator.unwrap_model(run.model)
     own, tied = plain_names(model.state_dict()), getattr(model, "all_tied_weights_keys", {})
 
-    def read() -> dict[str, torch.Tensor]:
-        shrink = _parse_facts(read_json(folder / MANIFEST)).vocabulary_shrink
-        weights = run.vocabulary.compact(_load_files(folder, WEIGHTS), shrink)
+    def read() -> tuple[Facts, dict[str, torch.Tensor]]:
+        facts = parse_facts(read_json(folder / MANIFEST))
+        averaged = facts.average_shrink if file == WEIGHTS else None
+        shrink = facts.vocabulary_shrink if averaged is None else averaged
+        weights = run.vocabulary.compact(_load_files(folder, file), shrink)
         _require(own.keys() - set(tied) <= weights.keys() <= own.keys(), "other weights")
         _require_shapes(weights, own)
-        return weights
+        return facts, weights
 
-    weights = on_all(run.accelerator, lambda: _readable(read, path))
+    facts, weights = on_all(run.accelerator, lambda: _readable(read, folder / file))
     set_model_state_dict(run.model, weights, options=BROADCAST)
+    return facts
 
 
 def load_training_state(run: Run, folder: Path) -> None:
@@ -251,20 +251,32 @@ def load_training_state(run: Run, folder: Path) -> None:
         InputError: on every process, if the state cannot be read or belongs to another run.
     """
 
+    # Of another optimizer the state is known only after the steps of zero that torch takes here.
+    is_other = run.config.optimizer != "AdamW"
+    own = get_optimizer_state_dict(run.model, run.optimizer.optimizer) if is_other else None
+
     def read() -> Training:
         training = read_training(folder)
         moments = run.vocabulary.unpack_moments(training.optimizer)
-        step = _parse_facts(read_json(folder / MANIFEST)).step
+        step = parse_facts(read_json(folder / MANIFEST)).step
         _require_groups(moments["param_groups"], run)
         _require_schedule(training, run, step)
-        _require_moments(moments["state"], run, step)
+        if own is None:
+            _require_moments(moments["state"], run, step)
+        else:
+            _require_state(moments["state"], own["state"])
         return dataclasses.replace(training, optimizer=moments)
 
     old = (folder / OLD_OPTIMIZER).exists()
     path = folder / (OLD_OPTIMIZER if old else OPTIMIZER)
     training = on_all(run.accelerator, lambda: _readable(read, path))
+    # torch finds no device in a state without tensors, as SGD without momentum has it.
+    has_tensors = any(map(torch.is_tensor, flat(training.optimizer["state"]).values()))
     set_optimizer_state_dict(
-        run.model, run.optimizer.optimizer, training.optimizer, options=BROADCAST
+        run.model,
+        run.optimizer.optimizer,
+        training.optimizer,
+        options=BROADCAST if has_tensors else StateDictOptions(strict=False),
     )
     run.lr_scheduler.load_state_dict(training.lr_scheduler)
     if run.accelerator.scaler is not None:
@@ -284,11 +296,28 @@ def _require_moments(state: dict[str, dict[str, torch.Tensor]], run: Run, step: 
             _require_shapes({name: moment}, parameters)
 
 
+def _require_state(state: dict[str, dict[str, Any]], own: dict[str, dict[str, Any]]) -> None:
+    """Compare the state of another optimizer than AdamW with a fresh one of this run.
+
+    Raises:
+        ValueError: a parameter has a state that is not like that of the run.
+    """
+    _require(state.keys() <= own.keys(), "other parameters")
+    for name, values in state.items():
+        known = {key: value for key, value in own[name].items() if value is not None}
+        _require(values.keys() == known.keys(), f"another state of {name}")
+        tensors = {key: value for key, value in values.items() if torch.is_tensor(value)}
+        _require_shapes(tensors, known)
+        rest = values.keys() - tensors.keys()
+        _require(all(is_like(values[key], known[key]) for key in rest), f"another state of {name}")
+
+
 def _require_groups(groups: list[dict], run: Run) -> None:
     """Compare the parameter groups of a checkpoint, and their options, with those of the run.
 
     The learning rate is not compared, because it belongs to the schedule. An option is compared
-    only if both versions of torch have it; an option that this version lacks is left out.
+    only if both versions of torch have it; an option that this version lacks is left out. Another
+    optimizer than AdamW may count in its options, so only their types are compared.
 
     Raises:
         ValueError: a group or an option differs.
@@ -302,7 +331,11 @@ def _require_groups(groups: list[dict], run: Run) -> None:
         for option in group.keys() - own.keys():
             del group[option]
         for option in (group.keys() & own.keys()) - {"params", "lr"}:
+            if isinstance(own[option], tuple):
+                group[option] = tuple(group[option])  # JSON has lists, but no tuples.
             same = group[option] == own[option]
+            if run.config.optimizer != "AdamW" and option != "weight_decay":
+                same = type(group[option]) is type(own[option])
             _require(same, f"{option} {group[option]} instead of {own[option]}: another optimizer")
 
 

@@ -25,7 +25,13 @@ from tagloop.models.heads import (
 from tagloop.models.pretrained import errors_of_transformers, load_pretrained
 from tagloop.models.saving import stop_caching
 from tagloop.models.tokenizers import UNLIMITED
-from tagloop.models.weights import describe_faults, find_head, find_non_finite, new_weights_of_head
+from tagloop.models.weights import (
+    describe_faults,
+    find_head,
+    find_non_finite,
+    new_weights_of_head,
+    refuse_adapters,
+)
 from tagloop.options.config import Config
 from tagloop.sample.model import build_sample_model_config
 
@@ -220,6 +226,7 @@ def _load_weights(
         ignore_mismatched_sizes=True,  # describe_faults below decides about these weights.
         output_loading_info=True,
     )
+    refuse_adapters(name, info)
     same_labels = not has_labels or checkpoint_labels(config) == labels
     is_this_class = type(model).__name__ in (load_config(config, name).architectures or [])
     with_head = same_labels and is_this_class and not config.ignore_mismatched_sizes

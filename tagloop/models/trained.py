@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from tagloop.errors import InputError
 from tagloop.files import parse_json
 from tagloop.models.heads import require_names
-from tagloop.models.weights import find_non_finite
+from tagloop.models.weights import find_non_finite, refuse_adapters
 from tagloop.wording import first_line, shown
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,6 +40,7 @@ def load_trained(folder: Path, auto_class: type, *, head: str, targets: str) -> 
     except Exception as error:  # Damaged files raise all kinds of errors.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{folder}: not a model that predicts {targets}: {reason}") from error
+    refuse_adapters(str(folder), info)
     others = [name for name in architectures if head not in name]
     missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     if others or missing:

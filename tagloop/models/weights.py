@@ -12,6 +12,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from tagloop.errors import InputError
+
 SHOWN = 3  # the number of names in a message
 
 
@@ -37,7 +39,24 @@ def new_weights_of_head(model: nn.Module, info: dict[str, Any]) -> set[str]:
         info: the result of `from_pretrained(output_loading_info=True)`.
     """
     names = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
-    return {name for name in names if not _is_in_base(model, name)}
+    return {name for name in names if not is_in_base(model, name)}
+
+
+def refuse_adapters(name: str, info: dict[str, Any]) -> None:
+    """Refuse a checkpoint in which adapters stand beside the weights (--lora_rank).
+
+    Args:
+        name: of the model, for the message.
+        info: the result of `from_pretrained(output_loading_info=True)`.
+
+    Raises:
+        InputError: the model is such a checkpoint.
+    """
+    if any(".base_layer." in key for key in info["unexpected_keys"]):
+        raise InputError(
+            f"{name}: is a checkpoint of a run with --lora_rank, and no whole model; resume that "
+            "run, and name its folder when it has ended"
+        )
 
 
 def describe_faults(model: nn.Module, info: dict[str, Any], *, with_head: bool) -> str:
@@ -52,7 +71,7 @@ def describe_faults(model: nn.Module, info: dict[str, Any], *, with_head: bool) 
     """
 
     def faults(names: Any, with_head: bool = with_head) -> list[str]:
-        return sorted(name for name in names if with_head or _is_in_base(model, name))
+        return sorted(name for name in names if with_head or is_in_base(model, name))
 
     missing = faults(info["missing_keys"])
     # The checkpoint may have the head of another task.
@@ -76,7 +95,7 @@ def describe_faults(model: nn.Module, info: dict[str, Any], *, with_head: bool) 
     return "; ".join(parts)
 
 
-def _is_in_base(model: nn.Module, name: str) -> bool:
+def is_in_base(model: nn.Module, name: str) -> bool:
     """True for the name of a weight of the base model, with or without the base model's prefix.
 
     In BERT `bert.encoder.layer.12.output.dense.bias` and `encoder.layer...` are names of the base

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tagloop.options.config import FIELDS, Config
+from tagloop.options.fine_tuning import find_fine_tuning_problems
 from tagloop.options.lists import tasks_of
 from tagloop.options.places import find_name_problem, find_text_problem
 from tagloop.options.reading.values import show_value
@@ -94,6 +95,7 @@ def _joint_problems(config: Config) -> Iterator[str]:
     """Every option that contradicts another."""
     asked = config.do_train or config.do_eval or config.do_predict
     only_files = config.dataset_name is None and not config.uses_sample_corpus
+    yield from find_fine_tuning_problems(config)
     yield from _data_problems(config, only_files)
     yield from _model_problems(config, asked)
     yield from _folder_problems(config, asked)

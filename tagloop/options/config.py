@@ -1,6 +1,7 @@
 """Every option that all tasks share, once; and Config, which holds these and those of each task.
 
-A new option is one field: here if every task takes it, else in options.py of its task's folder.
+A new option is one field: here or in fine_tuning.py if every task takes it, else in options.py of
+its task's folder.
 Command line, --config files, --help, docs/options.md, checks, the refusal of options of another
 task, the model card and the comparison on resume follow from the field and its marks (marks.py).
 
@@ -15,6 +16,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from tagloop.options.fine_tuning import FineTuningOptions
 from tagloop.options.marks import option
 from tagloop.tasks import TASKS, task_module
 
@@ -400,12 +402,13 @@ class SharedOptions:
     )
 
 
+OF_ALL_TASKS = {*SharedOptions.__dataclass_fields__, *FineTuningOptions.__dataclass_fields__}
 OPTIONS_OF_TASKS = {task: task_module(task, "options").Options for task in TASKS}
 
 
 # A dataclass takes the fields of its last base first, so the bases stand in reverse.
 @dataclass(frozen=True)
-class Config(*reversed(dict.fromkeys(OPTIONS_OF_TASKS.values())), SharedOptions):
+class Config(*reversed(dict.fromkeys(OPTIONS_OF_TASKS.values())), FineTuningOptions, SharedOptions):
     """All options of a run, resolved: those that all tasks share, and those of each task.
 
     The options of the tasks that do not run keep their defaults.

@@ -4,9 +4,9 @@ from tagloop.options.config import (
     FIELDS,
     FORMERLY,
     MAY_CHANGE_ON_RESUME,
+    OF_ALL_TASKS,
     OPTIONS_OF_TASKS,
     SECRETS,
-    SharedOptions,
 )
 from tagloop.tasks import TASKS
 
@@ -14,7 +14,7 @@ from tagloop.tasks import TASKS
 def tasks_of(name: str) -> tuple[str, ...]:
     """The tasks that take an option, by its name, in the order of the table of tasks."""
     among = FIELDS[name].metadata["tasks"] or TASKS
-    if name in SharedOptions.__dataclass_fields__:
+    if name in OF_ALL_TASKS:
         return tuple(among)
     holders = (t for t, options in OPTIONS_OF_TASKS.items() if name in options.__dataclass_fields__)
     return tuple(task for task in holders if task in among)

@@ -52,7 +52,7 @@ def options_page() -> str:
         "## How to give them",
         "",
         "Made by `python -m tagloop.options.page > docs/options.md` from the options that all",
-        "tasks share (`tagloop/options/config.py`) and those of each task",
+        "tasks share (`tagloop/options/config.py`, `fine_tuning.py`) and those of each task",
         "(`options.py` of its folder in `tagloop/tasks`).",
         "",
         "`--name value` or `--name=value`; hyphens and underscores are the same, and a name may be",

@@ -1,7 +1,7 @@
 """The values of the settled options, packing and group_by_length, if nobody gave them.
 
 A fresh run takes the defaults that stand in _fresh_values; a resumed run goes on as it began. It
-also goes on to save checkpoints.
+also goes on to save checkpoints. With another optimizer than AdamW the vocabulary is full.
 """
 
 import dataclasses
@@ -24,6 +24,8 @@ def settle(config: Config, earlier_options: dict | None) -> Config:
         # The end of a run without --checkpointing_steps deletes its checkpoints. A resumed run must
         # not delete those that the user asked for when the run began.
         values["checkpointing_steps"] = config.checkpointing_steps or known["checkpointing_steps"]
+    if config.optimizer != "AdamW":  # It may change rows that have no gradient in its own way.
+        values["full_vocabulary"] = True
     given = {name: getattr(config, name) for name in SETTLED if getattr(config, name) is not None}
     return dataclasses.replace(config, **values | given)
 

@@ -25,14 +25,20 @@ def print_header(run: Run) -> None:
         )
         _say_entries(run, [("data", text)])
     unwrapped = accelerator.unwrap_model(run.model)
-    size = sum(parameter.numel() for parameter in unwrapped.parameters())
+    parameters = list(unwrapped.parameters())
+    size = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    is_frozen = config.do_train and trained < size
+    share = f", of which {trained / 1e6:.1f} M learn" if is_frozen else ""
     size += run.vocabulary.num_waiting
+    is_other = config.optimizer != "AdamW" and not run.vocabulary.why_full
+    reason = ", as --optimizer may change rows without a gradient" if is_other else ""
     architecture = type(unwrapped).__name__.removeprefix("FSDP")  # FSDP2 renames the class.
     origin = config.model_name_or_path or "from scratch"
     lines = [
         *run.task.describe(),
-        ("model", f"{architecture}, {size / 1e6:.1f} M parameters, {origin}"),
-        *([("vocabulary", str(run.vocabulary))] if config.do_train else []),
+        ("model", f"{architecture}, {size / 1e6:.1f} M parameters{share}, {origin}"),
+        *([("vocabulary", f"{run.vocabulary}{reason}")] if config.do_train else []),
         (
             "devices",
             f"{accelerator.num_processes} x {accelerator.device.type}, "

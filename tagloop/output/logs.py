@@ -66,7 +66,7 @@ def score_cells(values: dict[str, Any], metric: Metric) -> dict[str, str]:
 
 
 def log_training(run: Run) -> dict:
-    """Report the mean loss since the last log, the gradient norm and the learning rate.
+    """Report the mean loss since the last log, the gradient norm and the base learning rate.
 
     Every process must call this.
 
@@ -77,7 +77,7 @@ def log_training(run: Run) -> dict:
     values = {
         "loss": significant(run, run.state.take_log_loss()),
         "grad_norm": None if norm is None else significant(run, norm),
-        "learning_rate": run.lr_scheduler.get_last_lr()[0],
+        "learning_rate": run.learning_rate,
     }
     digits = {"loss": 4, "grad_norm": 4, "learning_rate": 3}
     shown = {k: f"{v:.{digits[k]}g}" for k, v in values.items() if v is not None}

@@ -111,21 +111,23 @@ class Vocabulary:
     def after_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Decay the waiting rows as AdamW decayed the rows of the model.
 
-        The loop calls this after the optimizer's step and before the schedule's step.
+        This comes after the optimizer's step and before the schedule's step. Of a whole table only
+        the factor is noted, for rows that a later process of the run lets wait.
         """
-        if not self.is_compact or not self.embedding.weight.requires_grad:
+        if self.name is None or not self.embedding.weight.requires_grad:
             return
         groups, weight = optimizer.param_groups, self.embedding.weight
         group = next(group for group in groups if any(p is weight for p in group["params"]))
         self.shrink *= 1.0 - float(group["lr"]) * group["weight_decay"]
 
     def whole(
-        self, weights: dict[str, Tensor | TensorInParts]
+        self, weights: dict[str, Tensor | TensorInParts], shrink: float | None = None
     ) -> dict[str, Tensor | TensorInParts]:
         """Put the whole table into a state dict of the model, in parts that a file is written of.
 
         Args:
             weights: the state dict. Its table must not change until the parts have been made.
+            shrink: the factor of the waiting rows in these weights; None: the present one.
 
         Returns:
             A state dict with a new table, [num_rows, dim] on the CPU, and the other tensors as
@@ -135,7 +137,8 @@ class Vocabulary:
             return weights
         assert self.name in weights, "the table has another name here"
         assert self.waiting is not None, "this process dropped the waiting rows"
-        kept, waiting, shrink = weights[self.name], self.waiting, self.shrink
+        kept, waiting = weights[self.name], self.waiting
+        factor = self.shrink if shrink is None else shrink
 
         def parts() -> Iterator[Tensor]:
             rows = (kept.whole() if isinstance(kept, TensorInParts) else kept).detach().cpu()
@@ -144,7 +147,7 @@ class Vocabulary:
                 here = _between(self.rows, start, stop)
                 block[self.rows[here] - start] = rows[here]
                 here = _between(self.absent, start, stop)
-                block[self.absent[here] - start] = waiting[here] * shrink
+                block[self.absent[here] - start] = waiting[here] * factor
                 yield block
 
         shape = (self.num_rows, kept.shape[1])
@@ -171,6 +174,8 @@ class Vocabulary:
         Raises:
             ValueError: the table has another number of rows.
         """
+        if self.waiting is None:
+            self.shrink = shrink
         if not self.is_compact or self.name not in weights:
             return weights
         table = weights[self.name]

@@ -10,7 +10,7 @@ from launches import SMALL, read_json
 from safetensors.torch import load_file, save_file
 
 import train_loop
-from tagloop.checkpoints import checkpoint, resume, state
+from tagloop.checkpoints import checkpoint, facts, resume
 from tagloop.records import read_record
 from tagloop.training.progress import TrainState
 
@@ -51,7 +51,7 @@ def test_every_place_of_a_manifest_may_hold_anything(finished, tmp_path):
         for odd in ODD:
             rewrite_as_it_is(folder, replaced(manifest, place, odd))
             try:
-                state.read_facts(folder)
+                facts.read_facts(folder)
             except checkpoint.DamagedCheckpoint:
                 refused.add((place[0], place[-1]))
     free = {"model", "data", "label2id", "id2label"}  # compared with the run's own, value by value

@@ -64,13 +64,23 @@ CASES = {
 # The sample marks no documents; each of its splits is taken for one here.
 CONTEXT = ["--context_tokens=9", "--unmarked_split=document"]
 CASES["ner with context"] = [*CASES["ner accumulated evaluated"], *CONTEXT]
+# Options that add to what a checkpoint holds.
+CASES["averaged"] = [
+    *CUTS["accumulated"], "--eval_steps=5", "--ema_decay=0.8", "--weight_decay=0.1",
+    "--head_learning_rate=1e-2", "--layerwise_lr_decay=0.5", "--load_best_model_at_end",
+]  # fmt: skip
+CASES["adapted"] = [
+    *CUTS["accumulated"], "--eval_steps=5", "--lora_rank=4", "--ema_decay=0.8",
+    "--optimizer=torch.optim:NAdam", "--freeze_layers=1",
+]  # fmt: skip
+SLOWER = ("t5_mlm", "summarization", "context", "averaged", "adapted")
 
 
 STOPS = [  # two after every update, the others where an epoch begins or ends, and between
     (case, stop_after)
     for number, case in enumerate(CASES)
     for stop_after in (range(1, 13) if number in (0, 2) else (1, 5, 6, 7, 12))
-    if stop_after == 5 or not any(task in case for task in ("t5_mlm", "summarization", "context"))
+    if stop_after == 5 or not any(name in case for name in SLOWER)
 ]
 
 

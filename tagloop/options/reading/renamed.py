@@ -6,7 +6,8 @@ are completed or compared, so `--lr` is answered by --learning_rate, not by --lr
 """
 
 _LAUNCH = "the launch file decides: --config_file accelerate_configs/"
-_OPTIMIZER = "is one line of build() in train_loop.py, see docs/editing.md"
+_OPTIMIZER = "here --optimizer, a class by its import path"
+_BETAS = "is an argument of a class of your own, --optimizer my_optimizers:Mine, see docs/tuning.md"
 _CHECKPOINTS = "here --checkpointing_steps N, or epoch"
 _EVALUATIONS = "here --eval_steps N; without it, after every epoch"
 _PRECISION = "here --mixed_precision, or the launch file's"
@@ -26,11 +27,10 @@ RENAMED = {
     "train_sampling_strategy": "here --group_by_length, but rows are packed by default",
     "data_seed": "here --seed",
     "use_auth_token": "here --hub_token, better HF_TOKEN in the environment",
-    "optim": _OPTIMIZER,
     "adafactor": _OPTIMIZER,
-    "adam_beta1": _OPTIMIZER,
-    "adam_beta2": _OPTIMIZER,
-    "adam_epsilon": _OPTIMIZER,
+    "adam_beta1": _BETAS,
+    "adam_beta2": _BETAS,
+    "adam_epsilon": _BETAS,
     "use_cpu": f"{_LAUNCH}cpu.yaml",
     "no_cuda": f"{_LAUNCH}cpu.yaml",
     "fsdp": f"{_LAUNCH}fsdp2.yaml",
@@ -279,10 +279,6 @@ _ANSWERS = {
     "not needed: every word keeps its case as the model's tokenizer has it": (
         "cased do_lowercase lower_case lowercase uncased"
     ),
-    _OPTIMIZER: (
-        "adam_beta adam_betas adam_eps beta1 beta2 betas eps epsilon momentum optim_args "
-        "optimizer optimizer_name sgd use_adafactor"
-    ),
     "here --class_weights, balanced or a file": "class_weight use_class_weights",
     "here --focal_gamma": "focal_loss focal_loss_gamma use_focal_loss",
     "here --label_smoothing_factor": "label_smoothing label_smoothing_epsilon smoothing",
@@ -290,10 +286,14 @@ _ANSWERS = {
     "here --label_smoothing_factor, --class_weights, --focal_gamma; else see docs/editing.md": (
         "criterion loss loss_function loss_type"
     ),
-    "is a worked edit of the loop, see docs/editing.md": (
-        "crf crf_lr freeze freeze_bert freeze_layers layer_decay "
-        "layerwise_lr_decay llrd lora peft use_crf use_lora"
-    ),
+    _OPTIMIZER: "optimizer_name optimizer_type sgd use_adafactor",
+    _BETAS: "adam_beta adam_betas adam_eps beta1 beta2 betas eps epsilon momentum optim_args",
+    "here --lora_rank": "lora lora_r peft use_lora use_peft",
+    "here --ema_decay": "ema use_ema swa polyak",
+    "is a worked edit of the loop, see docs/editing.md": "crf crf_lr use_crf",
+    "here --layerwise_lr_decay": "layer_decay llrd",
+    "here --head_learning_rate": "classifier_lr head_lr lr_head",
+    "here --freeze_layers N, or --freeze_embeddings": "freeze freeze_bert freeze_base",
     "is for other models; Whisper has --freeze_encoder": "freeze_feature_encoder",
     "is not there, as its masks would depend on how a batch is cut; see docs/tasks.md": (
         "apply_spec_augment"
