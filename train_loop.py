@@ -43,10 +43,10 @@ from tagloop.errors import NotFinite
 from tagloop.options.config import Config
 from tagloop.options.scripts import run_script
 from tagloop.options.settle import settle
-from tagloop.output import console, hub, logs, run_folder, trackers
+from tagloop.output import console, hub, logs, run_folder, several, trackers
 from tagloop.output.speed import Meter
 from tagloop.processes.agree import on_all, on_main, precise_dtype, say, seed_update
-from tagloop.processes.launch import build_accelerator, closing_group
+from tagloop.processes.launch import build_accelerator, closing_group, leave_group
 from tagloop.processes.sharding import sharding_by_layer
 from tagloop.processes.stop_signal import StopSignal
 from tagloop.report.build import report_run
@@ -64,7 +64,7 @@ from tagloop.training.vocabulary import compact_vocabulary
 
 
 @closing_group()
-def main(argv: list[str] | None = None) -> dict:
+def main(argv: list[str] | Config | None = None) -> dict:
     """Do everything that the options ask for; return the content of all_results.json.
 
     Raises:
@@ -74,8 +74,9 @@ def main(argv: list[str] | None = None) -> dict:
     """
     config = parse_config(argv)
     if config.check_data:
-        check_places(config)
         return check_data(config)
+    if config.is_several_runs:
+        return several.train_each(config, main)
     log_with = trackers.check_trackers(config)
     accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
     on_all(accelerator, lambda: check_places(config))
@@ -86,7 +87,6 @@ def main(argv: list[str] | None = None) -> dict:
             settled = settle(config, earlier.options)
             check_same_options(earlier.identity, settled, accelerator, folder)
             tell(f"{folder}: this run is finished, there is nothing to resume")
-            accelerator.end_training()
             return earlier.results
         run = build(config, accelerator, folder, earlier)
         require_same(accelerator, run.identity)
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> dict:
                 measured = train(run, stop) if config.do_train else {}
             results = finish(run, measured)
         console.print_footer(run)
-        accelerator.end_training()
+        leave_group()
         if accelerator.is_main_process:  # The other processes need not wait.
             report_run(run)
             hub.push(run)

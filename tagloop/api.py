@@ -236,6 +236,13 @@ def _arguments(options: dict[str, Any]) -> list[str]:
     texts, problems = texts_of({name: _plain(value) for name, value in options.items()})
     if problems:
         raise InputError("\n".join(problems))
+    for name in ("seeds", "folds"):
+        if options.get(name) is not None and options.get("fold") is None:
+            one = "seed=N" if name == "seeds" else "folds=K, fold=N"
+            raise InputError(
+                f"{name}: tagloop.train trains one run; call it for each with {one}, or run "
+                f"`tagloop train --{name}`"
+            )
     if options.get("check_data"):
         raise InputError("--check_data: trains nothing; the command `tagloop check` does it")
     return [f"--{name}={text}" for name, text in texts.items()]

@@ -32,6 +32,7 @@ FLOORS = (
     # The options of a run hold those of each task in the table, so both lie below.
     *((f"tagloop.tasks.{folder}.options",) for folder in dict.fromkeys(TASKS.values())),
     ("tagloop.options.misaligned", "tagloop.options.generation", "tagloop.options.class_loss"),
+    ("tagloop.options.protocol",),
     ("tagloop.tasks.__init__", "tagloop.options.marks"),
     ("tagloop.files", "tagloop.hub_access"),
     ("tagloop.wording",),

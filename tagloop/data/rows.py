@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from tagloop.data.sources import find_sources, source_key
 from tagloop.data.storage.arrow_files import write_rows
-from tagloop.data.storage.selection import select_rows, take_rows
+from tagloop.data.storage.selection import select
 from tagloop.data.storage.store import build_once, source_digest
 from tagloop.data.tables import Table, open_table
 from tagloop.errors import InputError
@@ -164,6 +164,7 @@ def load_rows(
     build_sample: Callable[[], dict[str, list[dict]]],
     read_row: ReadRow | None = None,
     read_key: Sequence[str] = (),
+    together: Sequence[str] = ("text", "pair", "source", "context"),
 ) -> Rows:
     """Load every split, each process for itself; the first one does the work.
 
@@ -173,6 +174,7 @@ def load_rows(
         build_sample: what to read where the options name no data.
         read_row: makes the cells of a row; None: every cell holds one value, see `cell_text`.
         read_key: all else that decides what `read_row` makes of a row.
+        together: chosen names; rows with the same cells of these stay in one part of --folds.
 
     Raises:
         InputError: no such data, or a row that cannot be read.
@@ -214,16 +216,13 @@ def load_rows(
 
     folder = build_once("rows", key, build)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    splits, fingerprints = {}, {}
-    stored = select_rows(facts["rows"], config)
-    for split, (source, numbers) in stored.items():
-        splits[split], fingerprints[split] = take_rows(
-            folder / f"{source}.arrow", facts["fingerprints"][source], numbers
-        )
+    texts = [name for name in columns.get("train", ()) if name in together]
+    selected = select(folder, facts["rows"], facts["fingerprints"], config, texts=texts)
     whole = {split: datasets.Dataset.from_file(str(folder / f"{split}.arrow")) for split in sources}
     return Rows(
-        splits, whole, facts["columns"], facts["class_names"], fingerprints, warnings, stored
-    )
+        selected.splits, whole, facts["columns"], facts["class_names"], selected.fingerprints,
+        warnings, selected.stored,
+    )  # fmt: skip
 
 
 def _cells(

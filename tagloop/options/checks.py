@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tagloop.options import protocol
 from tagloop.options.config import FIELDS, Config
 from tagloop.options.fine_tuning import find_fine_tuning_problems
 from tagloop.options.lists import tasks_of
@@ -99,8 +100,11 @@ def _joint_problems(config: Config) -> Iterator[str]:
     yield from _data_problems(config, only_files)
     yield from _model_problems(config, asked)
     yield from _folder_problems(config, asked)
+    yield from protocol.find_problems(config)
     if config.show_examples is not None and not config.check_data:
         yield "--show_examples: needs --check_data"
+    if config.train_on_validation:  # then nothing is evaluated
+        return
     held_out = config.validation_fraction or _holds_out_first_rows(config)
     has_validation = not only_files or config.validation_file or held_out
     for name in ("early_stopping_patience", "load_best_model_at_end", "metric_for_best_model"):

@@ -46,13 +46,15 @@ def _is_on_one_machine() -> bool:
     return sizes[0] == sizes[1]
 
 
-def parse_config(argv: list[str] | None = None) -> Config:
-    """Command line (and --config file) -> checked options.
+def parse_config(argv: list[str] | Config | None = None) -> Config:
+    """Command line (and --config file) -> checked options; options are taken as they are.
 
     Raises:
         InputError: every unknown option and wrong type at once; else all failed checks at once.
     """
     require_working_directory()
+    if isinstance(argv, Config):  # of one of several runs
+        return argv
     given = read_options(sys.argv[1:] if argv is None else list(argv))
     config = Config(**given)
     own = task_module(config.task_name, "options")
@@ -68,5 +70,6 @@ def parse_config(argv: list[str] | None = None) -> Config:
         config = dataclasses.replace(config, **small)
     if not (config.do_train or config.do_eval or config.do_predict):  # then all the data allows
         trains = config.has_training_data
-        config = dataclasses.replace(config, do_train=trains, do_eval=True, do_predict=True)
+        evaluates = not config.train_on_validation
+        config = dataclasses.replace(config, do_train=trains, do_eval=evaluates, do_predict=True)
     return config

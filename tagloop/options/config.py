@@ -18,6 +18,7 @@ from typing import Literal
 
 from tagloop.options.fine_tuning import FineTuningOptions
 from tagloop.options.marks import option
+from tagloop.options.protocol import ProtocolOptions
 from tagloop.tasks import TASKS, task_module
 
 
@@ -402,13 +403,19 @@ class SharedOptions:
     )
 
 
-OF_ALL_TASKS = {*SharedOptions.__dataclass_fields__, *FineTuningOptions.__dataclass_fields__}
+_OF_ALL_TASKS = (SharedOptions, FineTuningOptions, ProtocolOptions)
+OF_ALL_TASKS = {name for options in _OF_ALL_TASKS for name in options.__dataclass_fields__}
 OPTIONS_OF_TASKS = {task: task_module(task, "options").Options for task in TASKS}
 
 
 # A dataclass takes the fields of its last base first, so the bases stand in reverse.
 @dataclass(frozen=True)
-class Config(*reversed(dict.fromkeys(OPTIONS_OF_TASKS.values())), FineTuningOptions, SharedOptions):
+class Config(
+    *reversed(dict.fromkeys(OPTIONS_OF_TASKS.values())),
+    ProtocolOptions,
+    FineTuningOptions,
+    SharedOptions,
+):
     """All options of a run, resolved: those that all tasks share, and those of each task.
 
     The options of the tasks that do not run keep their defaults.

@@ -18,6 +18,8 @@ from tagloop.errors import InputError, OutOfMemory, Preempted, RunStopped
 from tagloop.processes.agree import ran_out_of_memory
 from tagloop.wording import first_line, in_brackets
 
+_open_blocks = 0  # of closing_group
+
 
 def quiet_libraries() -> None:
     """Switch off progress bars and warnings of the libraries, which would hide the run's lines."""
@@ -91,15 +93,27 @@ def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None
     return accelerator
 
 
+def leave_group() -> None:
+    """Close the process group at the end of a run, unless another run of the command may follow.
+
+    Every process calls this, so that no process has to wait for what the main process still does.
+    """
+    if _open_blocks < 2 and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 @contextlib.contextmanager
 def closing_group() -> Iterator[None]:
     """Close the process group at the end of a block, even after an error.
 
-    A process with an open group would abort when it ends.
+    A process with an open group would abort when it ends. Within such a block, the end of another
+    one leaves the group open: the next run of the same command uses it.
 
     Raises:
         OutOfMemory: the block raised an error because memory ended.
     """
+    global _open_blocks
+    _open_blocks += 1
     orderly = False
     try:
         yield
@@ -115,7 +129,8 @@ def closing_group() -> Iterator[None]:
             "not fit; use a smaller batch, a smaller model, or a device with more memory"
         ) from None
     finally:
-        if torch.distributed.is_initialized():
+        _open_blocks -= 1
+        if not _open_blocks and torch.distributed.is_initialized():
             if orderly or torch.distributed.get_backend() != "nccl":
                 torch.distributed.destroy_process_group()
             else:  # Only this process failed, so NCCL's orderly end would wait for the others.

@@ -1,6 +1,6 @@
 """Writes the report of a run or of several runs; an error in a report never fails a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tagloop.errors import InputError, RunStopped
@@ -46,14 +46,26 @@ def report_run(run: Run) -> None:
     """
     if not (run.config.report and run.config.do_train):
         return
-    page = run.folder / "report.html"
+    report_runs([run.folder], run.folder / "report.html", run.say)
+
+
+def report_runs(folders: Sequence[Path], page: Path, say: Callable[[str], None]) -> None:
+    """Write the report of one run or of several. Only the main process calls this.
+
+    The function raises no error: if the report cannot be written, one line says why.
+
+    Args:
+        folders: the output folders of the runs.
+        page: the HTML file to write.
+        say: prints the line that names the page.
+    """
     try:
-        write_report([run.folder], page)
+        write_report(folders, page)
     except Exception as error:  # A run must not fail because of its report.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        run.say(f"{'report':<11} not written: {reason} (--no_report leaves it out)")
+        say(f"{'report':<11} not written: {reason} (--no_report leaves it out)")
     else:
-        run.say(f"{'report':<11} {page}")
+        say(f"{'report':<11} {page}")
 
 
 def _read_answers(outcome: Outcome) -> Answers | None:

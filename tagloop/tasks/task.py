@@ -19,6 +19,7 @@ from tagloop.data.check import MOST_PROBLEMS
 from tagloop.errors import InputError, ProblemsFound
 from tagloop.models.tokenizers import tokenizer_digest
 from tagloop.options.config import Config
+from tagloop.options.places import check_places
 from tagloop.processes.launch import quiet_libraries
 from tagloop.streams import say_on_first, write_line
 from tagloop.tasks import has_module, task_module
@@ -128,6 +129,7 @@ def check_data(config: Config) -> dict:
         ProblemsFound: the data has problems; the function has printed them.
         InputError: an option is wrong, or names no data.
     """
+    check_places(config)
     if os.environ.get("RANK", "0") != "0":
         return {}
     quiet_libraries()

@@ -198,6 +198,7 @@ CHANGED = {  # another valid value for every option
     "report_to": "tensorboard", "push_to_hub": True, "hub_model_id": "x", "hub_token": "x",
     "hub_private_repo": True, "config": "x",
     "label_smoothing_factor": 0.1, "class_weights": "balanced", "focal_gamma": 2.0,
+    "seeds": "1,2", "folds": 3, "fold": 2, "train_on_validation": True,
 }  # fmt: skip
 
 

@@ -1,13 +1,74 @@
 """Which rows of a stored split a run uses."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import numpy as np
 
+from tagloop.data.storage.folds import divide, groups_of
 from tagloop.errors import InputError
 from tagloop.options.config import Config
+
+
+class Selected(NamedTuple):
+    """The rows that a run uses.
+
+    Attributes:
+        splits: per split, its rows, memory-mapped.
+        fingerprints: per split, a hash of its rows.
+        stored: per split, the split that its rows are stored in, and their numbers there. With
+            --train_on_validation the added rows of the training data are not among them.
+    """
+
+    splits: dict[str, datasets.Dataset]
+    fingerprints: dict[str, str]
+    stored: dict[str, tuple[str, np.ndarray]]
+
+
+def select(
+    folder: Path,
+    totals: dict[str, int],
+    fingerprints: dict[str, str],
+    options: Config,
+    *,
+    texts: Sequence[str],
+) -> Selected:
+    """Map the rows of a run that are stored in a folder as `<split>.arrow`.
+
+    Args:
+        totals: number of rows of every stored split.
+        fingerprints: a hash of the rows of every stored split.
+        texts: columns; rows are the same if these are, and the same rows stay in one fold.
+
+    Raises:
+        InputError: too few rows, or no validation data for --train_on_validation.
+    """
+    stored = select_rows(totals, options)
+    if options.folds is not None and options.fold is not None and "train" in stored:
+        source, rows = stored["train"]
+        whole = datasets.Dataset.from_file(str(folder / f"{source}.arrow"))
+        parts = divide(groups_of(whole, rows, texts), options.folds, seed=options.seed)
+        is_out = parts == options.fold - 1  # These rows are the test data of the run.
+        stored |= {"train": (source, rows[~is_out]), "test": (source, rows[is_out])}
+    taken = {
+        split: take_rows(folder / f"{source}.arrow", fingerprints[source], rows)
+        for split, (source, rows) in stored.items()
+    }
+    if options.train_on_validation and "train" in taken:
+        if "validation" not in taken:
+            raise InputError(
+                "--train_on_validation: the data has no validation split; leave the option out, as "
+                "all rows are trained on then"
+            )
+        (train, first), (validation, second) = taken["train"], taken.pop("validation")
+        del stored["validation"]
+        both = hashlib.sha256((first + second).encode()).hexdigest()
+        taken["train"] = datasets.concatenate_datasets([train, validation]), both
+    splits = {split: rows for split, (rows, _) in taken.items()}
+    return Selected(splits, {split: digest for split, (_, digest) in taken.items()}, stored)
 
 
 def select_rows(totals: dict[str, int], options: Config) -> dict[str, tuple[str, np.ndarray]]:

@@ -24,7 +24,7 @@ from tagloop.data.labels import labels_alike
 from tagloop.data.row import NO_GOLD_TAG, Choices, Found, Row
 from tagloop.data.sources import find_sources, source_key
 from tagloop.data.storage.arrow_files import stored_rows, write_rows
-from tagloop.data.storage.selection import select_rows, take_rows
+from tagloop.data.storage.selection import select
 from tagloop.data.storage.store import build_once, source_digest
 from tagloop.data.words import readers, schemes
 from tagloop.errors import InputError
@@ -88,19 +88,17 @@ def load_corpus(config: Config, choices: Choices, splits: Sequence[str]) -> Corp
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     warnings += facts["warnings"] + _label_warnings(facts["labels"])
 
-    loaded, fingerprints, columns, documents = {}, {}, {}, {}
-    stored = select_rows(facts["rows"], config)
-    for split, (source, rows) in stored.items():
-        if split in splits:
-            columns[split] = facts["columns"][source]
-            documents[split] = facts["documents"][source]
-            fingerprint = facts["fingerprints"][source]
-            if config.context_tokens:  # Then an example depends on its document, too.
-                both = fingerprint + facts["document_fingerprints"][source]
-                fingerprint = hashlib.sha256(both.encode()).hexdigest()
-            loaded[split], fingerprints[split] = take_rows(
-                folder / f"{source}.arrow", fingerprint, rows
-            )
+    prints = facts["fingerprints"]
+    if config.context_tokens:  # Then an example depends on its document, too.
+        both = {split: prints[split] + facts["document_fingerprints"][split] for split in prints}
+        prints = {split: hashlib.sha256(text.encode()).hexdigest() for split, text in both.items()}
+    selected = select(folder, facts["rows"], prints, config, texts=["tokens"])
+    asked = [split for split in selected.splits if split in splits]
+    loaded = {split: selected.splits[split] for split in asked}
+    fingerprints = {split: selected.fingerprints[split] for split in asked}
+    stored = selected.stored
+    columns = {split: facts["columns"][stored[split][0]] for split in asked}
+    documents = {split: facts["documents"][stored[split][0]] for split in asked}
     # Words to tag may have gold tags of another kind; nobody learns or scores them.
     labels = sorted(set().union(*(of for s, of in facts["labels"].items() if s != "predict")))
     return Corpus(

@@ -230,7 +230,7 @@ _ANSWERS = {
     ),
     "here --seed": (
         "deterministic full_determinism manual_seed rand_seed random_seed random_state rng_seed "
-        "seed_everything seeds"
+        "seed_everything"
     ),
     "here --do_train": ("is_train is_training train_model training"),
     "here --do_eval": (
@@ -314,8 +314,10 @@ _ANSWERS = {
         "verbosity"
     ),
     "python -m torch.utils.bottleneck is not needed: here --profile": ("profiler profiling"),
-    "not there: several runs, each with a file, then report.py": (
-        "cross_validation fold folds k_folds kfold n_folds n_splits num_folds"
+    "here --folds, the number of parts": (
+        "cross_validation k_folds kfold n_folds n_splits num_folds"
     ),
+    "here --seeds 1,2,3": "n_seeds num_runs num_seeds random_seeds",
+    "here --train_on_validation": "train_on_dev train_with_dev use_dev_for_training",
 }
 ELSEWHERE = {name: answer for answer, names in _ANSWERS.items() for name in names.split()}

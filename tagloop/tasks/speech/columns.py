@@ -44,6 +44,7 @@ def read_recordings(config: Config) -> Rows:
         build_sample_digits,
         RecordingReader(),
         folders,
+        together=("file",),
     )
 
 
