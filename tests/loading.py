@@ -20,6 +20,7 @@ def build_options(**given) -> SimpleNamespace:
             *("text_column_name", "label_column_name", "document_column_name", "label_scheme"),
             *("validation_fraction", "validation_split_percentage"),
             *("max_train_samples", "max_eval_samples", "max_predict_samples"),
+            *("folds", "fold", "train_on_validation"),
         ]
     )
     options |= {"task_name": "ner", "seed": 42, "misaligned": "error", "context_tokens": 0}

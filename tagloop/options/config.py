@@ -406,16 +406,12 @@ class SharedOptions:
 _OF_ALL_TASKS = (SharedOptions, FineTuningOptions, ProtocolOptions)
 OF_ALL_TASKS = {name for options in _OF_ALL_TASKS for name in options.__dataclass_fields__}
 OPTIONS_OF_TASKS = {task: task_module(task, "options").Options for task in TASKS}
+_OF_SOME_TASKS = [*reversed(dict.fromkeys(OPTIONS_OF_TASKS.values()))]
 
 
 # A dataclass takes the fields of its last base first, so the bases stand in reverse.
 @dataclass(frozen=True)
-class Config(
-    *reversed(dict.fromkeys(OPTIONS_OF_TASKS.values())),
-    ProtocolOptions,
-    FineTuningOptions,
-    SharedOptions,
-):
+class Config(*_OF_SOME_TASKS, ProtocolOptions, FineTuningOptions, SharedOptions):
     """All options of a run, resolved: those that all tasks share, and those of each task.
 
     The options of the tasks that do not run keep their defaults.

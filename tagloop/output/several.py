@@ -29,6 +29,7 @@ from tagloop.outcome.results import Results
 from tagloop.processes.agree import on_all, on_main, say
 from tagloop.processes.launch import build_accelerator
 from tagloop.report.build import report_runs
+from tagloop.report.folds import write_folds
 from tagloop.terminal import NAME_WIDTH, Table, entry, width_of
 
 COMPARISON = "comparison.html"
@@ -147,7 +148,11 @@ def _finish(
     tell(_score_table(summary))
     tell(entry("files", str(record), width_of(sys.stdout)))
     folders = [folder / name for name in summary["runs"]]
-    if config.report and config.seeds is not None and len(folders) > 1:
+    if config.seeds is None:
+        names = write_folds(config.task_name, folders, folder, page=config.report)
+        for name in names:
+            tell(entry("", str(folder / name), width_of(sys.stdout)))
+    elif config.report and len(folders) > 1:
         report_runs(folders, folder / COMPARISON, tell)
 
 

@@ -18,8 +18,10 @@ Nothing outside of a task's folder names that task. A folder has these modules:
                 takes --words
     answers.py  read_answers(outcome) -> gold answers beside what a finished run predicted, or None
     report.py   build_sections(answers) -> sections of its report; CURVES: scores drawn over updates
+    folds.py    join_folds(outcomes) -> what the runs of --folds predicted, and the annotations
+                that they contradict; places_of(outcome, rows): where these rows stand
 
-answers.py and report.py may be missing: the report then has what every run has. Without
+answers.py, report.py and folds.py may be missing: the report then has what every run has. Without
 predictor.py, predict.py refuses the models of a task.
 """
 

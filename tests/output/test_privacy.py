@@ -35,6 +35,26 @@ def holds_secret(path) -> bool:
 
 
 @pytest.mark.slow
+def test_so_are_those_of_several_runs(trained, tmp_path):
+    data, group = tmp_path / "data.conll", tmp_path / "group"
+    data.write_text(ROWS)
+    train_loop.main(
+        [*SMALL, "--max_train_steps=2", f"--train_file={data}", "--ignore_mismatched_sizes",
+         f"--model_name_or_path={trained}", "--folds=2", "--learning_rate=1e-9",
+         f"--output_dir={group}"]
+    )  # fmt: skip
+    known = quoting_files()
+    for path in filter(lambda path: path.is_file(), group.rglob("*")):
+        *runs, name = path.relative_to(group).parts
+        assert runs in ([], ["fold_1"], ["fold_2"])
+        quotes = {known[pattern] for pattern in known if fnmatch(name, pattern)}
+        assert quotes == {holds_secret(path)}, path
+    assert {"label_errors.tsv", "label_errors.html", "predictions.conll"} <= {
+        path.name for path in group.iterdir()
+    }
+
+
+@pytest.mark.slow
 def test_the_files_that_quote_text_are_those_of_the_page(trained, tmp_path, monkeypatch, looked_up):
     """And a run with files of this machine looks up no host."""
     folders = {name: tmp_path / name for name in ("cache", "tmp", "run")}

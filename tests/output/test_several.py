@@ -57,18 +57,16 @@ def test_each_seed_is_the_run_that_was_started_alone(alone, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_a_last_run_learns_from_the_validation_data_too(tmp_path):
+def test_a_last_run_learns_from_the_validation_data_too(alone, tmp_path):
     """As from a file that holds both."""
     rows = build_sample_corpus()
     files = {name: write_jsonl(tmp_path / f"{name}.jsonl", part) for name, part in {
         "train": rows["train"][:40], "dev": rows["validation"][:20],
         "both": rows["train"][:40] + rows["validation"][:20], "test": rows["test"][:20],
     }.items()}  # fmt: skip
-    model = [f"--test_file={files['test']}", "--model_type=bert", "--max_train_steps=4",
+    model = [f"--test_file={files['test']}", "--max_train_steps=4",
              "--per_device_train_batch_size=12", "--learning_rate=6e-3", "--no_report"]  # fmt: skip
-    tokenizer = tmp_path / "tokenizer"
-    train_loop.main([*FEW, "--max_train_steps=1", f"--output_dir={tokenizer}"])
-    model += [f"--tokenizer_name={tokenizer}"]
+    model += [f"--tokenizer_name={alone / '1'}", f"--config_name={alone / '1'}"]
     last, joined = tmp_path / "last", tmp_path / "joined"
     train_loop.main([*model, f"--train_file={files['train']}", f"--validation_file={files['dev']}",
                      "--train_on_validation", f"--output_dir={last}"])  # fmt: skip

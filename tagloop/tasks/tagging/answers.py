@@ -19,6 +19,7 @@ from tagloop.outcome.record import Outcome
 from tagloop.pages.answers import Answers
 from tagloop.pages.sentences import Sentence, Span, surface
 from tagloop.tasks.tagging.kinds import read_choices
+from tagloop.tasks.tagging.predictions import shown_word
 
 SPAN_NAMES = {"ner": "entity", "chunk": "chunk", "pos": "word"}
 PLURALS = {"entity": "entities", "chunk": "chunks", "word": "words"}
@@ -157,7 +158,7 @@ def _join(outcome: Outcome, corpus: Corpus) -> TagAnswers | None:
             if known:
                 tags = [outcome.labels[label] for label in label_ids[at[known]].tolist()]
                 gold = [gold[index] for index in known]
-                answers.add(row, [_shown(words[index]) for index in known], gold, tags)
+                answers.add(row, [shown_word(words[index]) for index in known], gold, tags)
                 kept.append(at[known])
                 right += [tag == other for tag, other in zip(gold, tags, strict=True)]
                 in_span += [tag != "O" for tag in tags]
@@ -170,11 +171,6 @@ def _join(outcome: Outcome, corpus: Corpus) -> TagAnswers | None:
     answers.is_right = np.array(right)
     answers.in_span = np.array(in_span) if answers.has_spans else None
     return answers
-
-
-def _shown(word: str) -> str:
-    """A word as predictions.conll writes it: without spaces, and not empty."""
-    return "".join("_" if letter.isspace() else letter for letter in word) or "_"
 
 
 def _from_columns(outcome: Outcome, corpus: Corpus | None) -> TagAnswers | None:
@@ -263,7 +259,7 @@ def _training_spans(outcome: Outcome, corpus: Corpus) -> dict[str, set[str]] | N
         for words, tags in zip(batch["tokens"], batch["tags"], strict=True):
             known = [index for index, tag in enumerate(tags) if tag is not None]
             spans = to_spans([tags[index] for index in known], task)
-            sentence = Sentence([_shown(words[index]) for index in known], spans, [])
+            sentence = Sentence([shown_word(words[index]) for index in known], spans, [])
             for span in spans:
                 training[surface(sentence, span)].add(span[2])
     return training

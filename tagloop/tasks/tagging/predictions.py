@@ -49,6 +49,30 @@ def to_tags(
     return [names[start:end] for start, end in itertools.pairwise(sentence_offsets.tolist())]
 
 
+def gold_probabilities(logits: Tensor, references: np.ndarray) -> Tensor:
+    """The probabilities of the gold labels of words.
+
+    Args:
+        logits: float [num_words, num_labels].
+        references: int [num_words]; label ids, or what is none of the model's labels.
+
+    Returns:
+        float32 [num_words]; 0 where the gold label is none of the model's.
+    """
+    known = torch.from_numpy((references >= 0) & (references < logits.shape[-1])).to(logits.device)
+    ids = torch.from_numpy(references.astype(np.int64)).to(logits.device).where(known, 0)
+    return logits.float().softmax(-1).gather(-1, ids[:, None])[:, 0] * known
+
+
+def shown_word(word: str) -> str:
+    """A word as a cell of a column file: without spaces, and not empty.
+
+    >>> shown_word("New York"), shown_word("")
+    ('New_York', '_')
+    """
+    return "".join("_" if letter.isspace() else letter for letter in word) or "_"
+
+
 def write_predictions(
     folder: Path,
     sentences: Iterable[dict],
@@ -73,7 +97,7 @@ def write_predictions(
         lines.append(" ".join(predicted) + "\n")
         num_scored = len(scored)
         for word, gold, tag in zip(sentence["tokens"], sentence["tags"], predicted, strict=True):
-            word = "".join("_" if letter.isspace() else letter for letter in word) or "_"
+            word = shown_word(word)
             bare.append(f"{word} {tag}\n")
             if gold is not None:
                 scored.append(f"{word} {gold} {tag}\n")

@@ -13,6 +13,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreT
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from tagloop.batches.examples import IGNORE_INDEX
+from tagloop.batches.forward import places_of
 from tagloop.batches.packing import MicroBatch
 from tagloop.data.sources import SPLITS
 from tagloop.data.splitting import detect_way
@@ -31,7 +32,12 @@ from tagloop.tasks.tagging.card import describe_card
 from tagloop.tasks.tagging.context import check_context, context_text, recorded_context
 from tagloop.tasks.tagging.decoding import DECODINGS, build_legal, decode, decode_legal
 from tagloop.tasks.tagging.kinds import KINDS, read_choices
-from tagloop.tasks.tagging.predictions import logits_of_words, to_tags, write_predictions
+from tagloop.tasks.tagging.predictions import (
+    gold_probabilities,
+    logits_of_words,
+    to_tags,
+    write_predictions,
+)
 from tagloop.tasks.tagging.windows import Windows, load_windows
 from tagloop.tasks.task import (
     LOSS,
@@ -126,6 +132,7 @@ class Tagging(TokenizerTask):
 
         The label of a word is that of its first sub-token, as `decode` decides it. With --decoding
         legal, predict `logits`, float32 [own words of the batch, num_labels], for `complete`.
+        A run of --folds predicts `gold_probability`, float32, too.
         """
         windows = self.examples[split]
         logits = logits_of_words(windows, batch, outputs.logits)
@@ -133,7 +140,11 @@ class Tagging(TokenizerTask):
             return {"logits": logits.float()}
         counts = torch.from_numpy(windows.num_units[batch.example_ids])
         label_ids, probabilities = decode(model, logits, counts)
-        return {"label": label_ids.to(torch.int16), "probability": probabilities}
+        predicted = {"label": label_ids.to(torch.int16), "probability": probabilities}
+        if self.config.fold is not None:  # for the likely label errors of --folds
+            references = windows.references[places_of(windows, batch.example_ids)]
+            predicted["gold_probability"] = gold_probabilities(logits, references)
+        return predicted
 
     def complete(self, split: str, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """With --decoding legal, `label` and `probability` of all words, sentence by sentence."""
@@ -142,7 +153,11 @@ class Tagging(TokenizerTask):
         counts = torch.from_numpy(np.diff(self.examples[split].sentence_offsets))
         logits = torch.from_numpy(predictions["logits"])
         label_ids, probabilities = decode_legal(logits, counts, self.legal)
-        return {"label": label_ids.numpy().astype(np.int16), "probability": probabilities.numpy()}
+        found = {"label": label_ids.numpy().astype(np.int16), "probability": probabilities.numpy()}
+        if self.config.fold is not None:
+            references = self.examples[split].references
+            found["gold_probability"] = gold_probabilities(logits, references).numpy()
+        return found
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
         # This import takes half a second, which most commands never need.
