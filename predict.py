@@ -2,6 +2,7 @@
 
     python predict.py runs/mine --text "Ann Lee lives in Oslo."
     python predict.py runs/mine --file in.conll --output out.conll
+    python predict.py runs/group/seed_1 runs/group/seed_2 --file in.txt  # or runs/group: the mean
     accelerate launch --config_file accelerate_configs/multi_gpu.yaml predict.py runs/mine \\
         --file in.txt --output out.jsonl
 
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_options(argv, __doc__)
     from accelerate.utils import gather_object  # imports that take seconds come after --help
 
+    from tagloop.models.ensemble import check_members, load_together, members_of
     from tagloop.models.trained import check_device, use_threads
     from tagloop.pages.charts import require_jinja
     from tagloop.pages.predictions import PageWriter
@@ -48,20 +50,26 @@ def main(argv: list[str] | None = None) -> None:
 
     use_threads(options.threads)
 
-    task_name = task_of(options.model_dir)
+    folders = members_of(options.model_dirs)
+    check_members(folders)
+    task_name = task_of(folders[0])
     if not has_module(task_name, "predictor"):
         raise InputError(
-            f"{options.model_dir}: predict.py does not know models of --task_name {task_name}; "
+            f"{folders[0]}: predict.py does not know models of --task_name {task_name}; "
             "train_loop.py --do_predict --predict_file FILE applies it"
         )
     module = task_module(task_name, "predictor")
     if options.words and not module.SPLITS_WORDS:
         raise InputError("--words is for taggers; this model predicts for whole texts")
+    if len(folders) > 1 and not getattr(module, "HAS_MEAN", False):
+        raise InputError(
+            f"{folders[1]}: models of --task_name {task_name} predict alone; name one folder"
+        )
     signal.signal(signal.SIGTERM, stop)
     accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
     with closing_group(), ExitStack() as stack:
         # The main process alone reads and writes.
-        content_of = on_all(accelerator, lambda: module.content_reader(options.model_dir))
+        content_of = on_all(accelerator, lambda: module.content_reader(folders[0]))
         files = DocumentFiles(
             stack,
             progress=accelerator.is_main_process,
@@ -80,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
                 files.open_output(options.output, options.output_format)
             if options.html is not None:
                 require_jinja("the page")
-                title = f"What {options.model_dir.resolve().name} finds"
+                title = f"What {options.model_dirs[0].resolve().name} finds"
                 files.writers.append(PageWriter(files.open_page(options.html), title))
 
         def close_files() -> None:  # now the output is there, whole
@@ -88,16 +96,14 @@ def main(argv: list[str] | None = None) -> None:
             stack.close()
 
         on_main(accelerator, open_files)
-        predictor = on_all(
-            accelerator,
-            lambda: module.load_predictor(
-                options.model_dir,
-                **({"words": options.words} if module.SPLITS_WORDS else {}),
-                batch_size=options.batch_size,
-                device=options.device or accelerator.device,
-                mixed_precision=accelerator.mixed_precision,
-            ),
+        load = partial(
+            module.load_predictor,
+            **({"words": options.words} if module.SPLITS_WORDS else {}),
+            batch_size=options.batch_size,
+            device=options.device or accelerator.device,
+            mixed_precision=accelerator.mixed_precision,
         )
+        predictor = on_all(accelerator, lambda: load_together(folders, load))
         while True:
             units = on_main(accelerator, lambda: files.read(accelerator.num_processes, predictor))
             if not units[0][0]:

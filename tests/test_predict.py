@@ -401,7 +401,7 @@ def test_mistakes_on_the_command_line(trained, tmp_path, capsys):
         ([trained, "--text", "a", "--html", "b.jsonl", "--output", "./b.jsonl"], "same file"),
         ([trained, "--file", source, "--output", tmp_path / "a.ann", "--sort_by", "uncertainty"],
          "another order"),
-        ([], "model_dir"),
+        ([], "MODEL_DIR"),
     ]:  # fmt: skip
         assert run(*arguments) == 2, arguments
         error = capsys.readouterr().err

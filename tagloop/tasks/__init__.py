@@ -15,7 +15,8 @@ Nothing outside of a task's folder names that task. A folder has these modules:
     predictor.py  what predict.py applies: FORMATS (of files; None: all), SPLITS_WORDS (True if it
                 takes --words), example_input(task), content_reader(folder), and
                 load_predictor(folder, batch_size, device, mixed_precision), with `words` if it
-                takes --words
+                takes --words; HAS_MEAN = True if several models may predict together, by the mean
+                of the softmax of their logits (may be missing)
     answers.py  read_answers(outcome) -> gold answers beside what a finished run predicted, or None
     report.py   build_sections(answers) -> sections of its report; CURVES: scores drawn over updates
     folds.py    join_folds(outcomes) -> what the runs of --folds predicted, and the annotations

@@ -19,7 +19,14 @@ def parse_options(argv: list[str] | None, description: str | None) -> argparse.N
         InputError: an option is unknown, has an impossible value, or needs another option.
     """
     parser = ScriptParser("predict.py", description)
-    parser.add_argument("model_dir", type=saved_folder, help="output folder of a training run")
+    parser.add_argument(
+        "model_dirs",
+        type=saved_folder,
+        nargs="+",
+        metavar="MODEL_DIR",
+        help="output folder of a training run; of several runs, or of a command with --seeds, the "
+        "mean of the probabilities decides",
+    )
     _add_files(parser)
     _add_choices(parser)
     _add_computing(parser)

@@ -38,6 +38,7 @@ from tagloop.tasks.task import Task
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
 SPLITS_WORDS = False
+HAS_MEAN = True  # Several models predict by the mean of their probabilities.
 DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
 HEAD = AutoModelForSequenceClassification
 # The values in config.json that a training run of this task writes.

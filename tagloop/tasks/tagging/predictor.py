@@ -8,6 +8,7 @@ from tagloop.tasks.task import Task
 
 FORMATS = None  # A tagger reads and writes all formats.
 SPLITS_WORDS = True
+HAS_MEAN = True  # Several models predict by the mean of their probabilities.
 load_predictor = load_tagger
 
 
