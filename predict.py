@@ -25,7 +25,8 @@ import signal
 import sys
 from contextlib import ExitStack
 from functools import partial
-from types import FrameType
+from pathlib import Path
+from types import FrameType, ModuleType
 
 from tagloop.data.documents.choosing import Ranking
 from tagloop.data.documents.files import DocumentFiles
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_options(argv, __doc__)
     from accelerate.utils import gather_object  # imports that take seconds come after --help
 
-    from tagloop.models.ensemble import check_members, load_together, members_of
+    from tagloop.models.ensemble import load_together
     from tagloop.models.trained import check_device, use_threads
     from tagloop.pages.charts import require_jinja
     from tagloop.pages.predictions import PageWriter
@@ -50,21 +51,9 @@ def main(argv: list[str] | None = None) -> None:
 
     use_threads(options.threads)
 
-    folders = members_of(options.model_dirs)
-    check_members(folders)
-    task_name = task_of(folders[0])
-    if not has_module(task_name, "predictor"):
-        raise InputError(
-            f"{folders[0]}: predict.py does not know models of --task_name {task_name}; "
-            "train_loop.py --do_predict --predict_file FILE applies it"
-        )
-    module = task_module(task_name, "predictor")
+    folders, module = find_models(options.model_dirs)
     if options.words and not module.SPLITS_WORDS:
         raise InputError("--words is for taggers; this model predicts for whole texts")
-    if len(folders) > 1 and not getattr(module, "HAS_MEAN", False):
-        raise InputError(
-            f"{folders[1]}: models of --task_name {task_name} predict alone; name one folder"
-        )
     signal.signal(signal.SIGTERM, stop)
     accelerator = build_accelerator(mixed_precision=options.mixed_precision, log_with=None)
     with closing_group(), ExitStack() as stack:
@@ -112,6 +101,30 @@ def main(argv: list[str] | None = None) -> None:
             shape = {"kind": predictor.kind, "with_scores": options.scores}
             on_main(accelerator, partial(files.write, predicted, **shape))
         on_main(accelerator, close_files)
+
+
+def find_models(model_dirs: list[Path]) -> tuple[list[Path], ModuleType]:
+    """The folders of all models that predict together, and the module that applies them.
+
+    Raises:
+        InputError: this script does not apply the models of their task, or only one at once.
+    """
+    from tagloop.models.ensemble import check_members, members_of
+
+    folders = members_of(model_dirs)
+    check_members(folders)
+    task_name = task_of(folders[0])
+    if not has_module(task_name, "predictor"):
+        raise InputError(
+            f"{folders[0]}: predict.py does not know models of --task_name {task_name}; "
+            "train_loop.py --do_predict --predict_file FILE applies it"
+        )
+    module = task_module(task_name, "predictor")
+    if len(folders) > 1 and not getattr(module, "HAS_MEAN", False):
+        raise InputError(
+            f"{folders[1]}: models of --task_name {task_name} predict alone; name one folder"
+        )
+    return folders, module
 
 
 def stop(number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import report
 import tagloop
 import train_loop
 from tagloop.data.storage.folds import divide
-from tagloop.sample.corpus import build_sample_corpus
+from tagloop.sample.corpus import build_sample_corpus, build_sample_texts
 
 OPTIONS = ["--num_train_epochs=6", "--per_device_train_batch_size=12",
            "--learning_rate=6e-3", "--no_report"]  # fmt: skip
@@ -117,6 +117,36 @@ def test_a_fold_alone_is_the_same_run_and_folds_go_on(crossed, tmp_path, capfd):
     assert capfd.readouterr().out.count("this run is finished") == 3
     assert {path.name: path.read_bytes() for path in group.iterdir() if path.is_file()} == before
     assert report.main([str(alone)]).is_file(), "a fold is read again for its report"
+
+
+@pytest.mark.slow
+def test_classes_of_texts_are_joined_and_suspected_too(tmp_path):
+    texts = build_sample_texts()["train"][:180]
+    labels = sorted({row["label"] for row in texts})
+    wrong = texts[40] | {"label": next(label for label in labels if label != texts[40]["label"])}
+    rows = [*texts[:40], wrong, *texts[41:]]
+    file, group = tmp_path / "data.jsonl", tmp_path / "group"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    base = tmp_path / "base"
+    small = ["--task_name=classification", "--per_device_train_batch_size=12", "--no_report"]
+    train_loop.main([*small, "--max_train_steps=1", f"--output_dir={base}"])
+    train_loop.main(
+        [*small, f"--train_file={file}", f"--config_name={base}", f"--tokenizer_name={base}",
+         "--learning_rate=4e-3", "--num_train_epochs=6", "--folds=3", f"--output_dir={group}"]
+    )  # fmt: skip
+    lines = (group / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    shown = [json.loads(line) for line in lines]
+    assert [row["text"] for row in shown] == [row["text"] for row in rows]
+    assert [row["label"] for row in shown] == [row["label"] for row in rows]
+    right = sum(row["label"] == row["predicted_label"] for row in shown)
+    assert right > 0.6 * len(rows), "else a wrong label is no surprise"
+    with (group / "label_errors.tsv").open(encoding="utf-8", newline="") as read:
+        found = list(csv.DictReader(read, delimiter="\t"))
+    assert len(found) == len(rows) - right
+    assert not (group / "label_errors.html").exists()
+    own = next(one for one in found if one["row"] == "41")
+    assert int(own["rank"]) <= len(found) // 3
+    assert own["place"] == f"{file}:41"
 
 
 @pytest.mark.parametrize("num_parts", [2, 3, 7])

@@ -121,7 +121,7 @@ def read_answers(outcome: Outcome) -> RowAnswers | None:
     if rows.fingerprints.get(split) != fingerprint:
         outcome.note_other_data(split)
         return None
-    if not _fits(outcome.predictions, len(rows.splits[split]), len(outcome.labels)):
+    if not fits(outcome.predictions, len(rows.splits[split]), len(outcome.labels)):
         outcome.notes.append(
             f"predictions.npz does not fit the {split} data and the model's labels"
         )
@@ -133,7 +133,7 @@ def read_answers(outcome: Outcome) -> RowAnswers | None:
     return answers
 
 
-def _fits(predictions: Predictions, num_rows: int, num_labels: int) -> bool:
+def fits(predictions: Predictions, num_rows: int, num_labels: int) -> bool:
     """True if the outputs are those of a classification or regression of num_rows rows."""
     numbers = predictions.outputs.get("number")
     if numbers is not None:

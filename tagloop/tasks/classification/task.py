@@ -127,12 +127,24 @@ class Classification(TokenizerTask):
         losses: Tensor,
         split: str,
     ) -> dict[str, Tensor]:
-        """For every row `class`, int16, and `probability`, float32; or `number`, float32."""
+        """For every row `class`, int16, and `probability`, float32; or `number`, float32.
+
+        A run of --folds predicts `gold_probability`, float32, beside a class, too.
+        """
         logits = outputs.logits[: len(batch.example_ids)].float()
         if not self.labels:
             return {"number": logits.flatten()}
-        probability, best = logits.softmax(-1).max(-1)
-        return {"class": best.to(torch.int16), "probability": probability}
+        shares = logits.softmax(-1)
+        probability, best = shares.max(-1)
+        predicted = {"class": best.to(torch.int16), "probability": probability}
+        if self.config.fold is not None:  # for the likely label errors of --folds
+            examples = self.examples[split]
+            labels = examples.labels[batch.example_ids]
+            known = torch.from_numpy(examples.is_learned[batch.example_ids])
+            ids = torch.from_numpy(labels).where(known, 0).to(shares.device)
+            gold = shares.gather(-1, ids[:, None])[:, 0]
+            predicted["gold_probability"] = gold * known.to(shares.device)
+        return predicted
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
         examples = self.examples[split]
