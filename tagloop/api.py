@@ -101,6 +101,14 @@ class TrainingResult:
     by_type: dict[str, dict[str, dict[str, float]]]
     history: list[dict[str, float | None]]
 
+    def __repr__(self) -> str:
+        """The folder, and a line with the scores of each split."""
+        lines = [f"TrainingResult of {self.folder}"]
+        for split, scores in self.scores.items():
+            texts = [f"{k} {v:.4g}" for k, v in scores.items() if v is not None]
+            lines.append(f"  {split}: {', '.join(texts)}")
+        return "\n".join(lines)
+
     def load_model(
         self,
         *,
@@ -194,13 +202,14 @@ def load_predictor(
     module = task_module(task, "predictor")
     if words is not None and not module.SPLITS_WORDS:
         raise InputError("words: is for taggers; this model predicts for whole texts")
-    return module.load_predictor(
-        folder,
-        **({"words": words} if module.SPLITS_WORDS else {}),
-        batch_size=batch_size,
-        device=device,
-        mixed_precision=mixed_precision,
-    )
+    with _without_bars():  # of transformers; a notebook would keep one for each model
+        return module.load_predictor(
+            folder,
+            **({"words": words} if module.SPLITS_WORDS else {}),
+            batch_size=batch_size,
+            device=device,
+            mixed_precision=mixed_precision,
+        )
 
 
 def load_tagger(
@@ -273,6 +282,19 @@ def _train_loop() -> ModuleType:
         for name in own:
             sys.modules.pop(name, None)
         sys.modules.update(others)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without the progress bars of transformers; at the end of a block they are as they were."""
+    logging = transformers.utils.logging
+    has_bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if has_bar:
+            logging.enable_progress_bar()
 
 
 @contextmanager

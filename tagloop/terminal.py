@@ -5,6 +5,7 @@ Where the output is no terminal, lines stay whole, have no colour, and hold ever
 
 import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -14,6 +15,7 @@ from tqdm import tqdm
 NAME_WIDTH = 11  # columns of the name of an entry
 YELLOW, PLAIN = "\x1b[33m", "\x1b[0m"
 ROWS_OF_HEADER = 20  # rows of a table until its header is printed again
+NOTEBOOK_WIDTH = 100  # columns that a notebook shows without wrapping, in a window of usual width
 GAP = 2  # blanks between two columns of a table
 
 
@@ -31,8 +33,16 @@ def uses_colour(stream: TextIO | None) -> bool:
     return wanted and is_terminal(stream)
 
 
+def is_notebook() -> bool:
+    """True in the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", {})
+
+
 def width_of(stream: TextIO | None) -> int | None:
-    """The number of columns of a terminal; None for a stream that writes to no terminal."""
+    """The number of columns of a terminal or of a notebook; None where lines stay whole."""
+    if is_notebook():
+        return NOTEBOOK_WIDTH
     return shutil.get_terminal_size().columns if is_terminal(stream) else None
 
 

@@ -67,6 +67,7 @@ def test_importing_loads_nothing_slow(tmp_path):
 @pytest.mark.slow
 def test_a_result_has_what_the_files_of_the_run_have(result):
     folder = result.folder
+    assert f"f1 {result.scores['test']['f1']:.4g}" in repr(result).splitlines()[-1]
     everything = read_json(folder / "all_results.json")
     assert everything == {
         f"{'eval' if split == 'validation' else split}_{name}": value
@@ -183,7 +184,11 @@ def test_runs_follow_each_other_in_any_precision_and_change_nothing_around_them(
         )
         record = read_json(result.folder / "run.json")
         assert record["environment"]["mixed_precision"] == precision
-        assert "2/2 |" in capfd.readouterr().err
+        told = capfd.readouterr()
+        assert "2/2 |" in told.err
+        assert max(map(len, told.out.splitlines())) <= 100, "the notebook would wrap the line"
+        result.load_model()
+        assert capfd.readouterr().err == "", "a bar for the weights of each model"
     after = dict(os.environ), [*warnings.filters], transformers.logging.get_verbosity()
     assert after == before
     assert torch.rand(2).tolist() == expected

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ import tomllib
 import pytest
 from launches import HANG, ON_CPU, REPO
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import tagloop
 from tagloop.__main__ import COMMANDS, main
@@ -129,6 +131,24 @@ def test_the_tested_versions_lie_in_the_ranges(extra):
     assert not outside
 
 
+def test_a_range_begins_at_the_version_that_make_test_lowest_tests():
+    project, lowest = PROJECT["project"], pins_of("requirements-lowest.txt")
+    extras = project["optional-dependencies"]
+    installed = re.search(r'--editable "\.\[(.*?)\]"', (REPO / "Makefile").read_text())[1].split(
+        ","
+    )
+    named = [*project["dependencies"], *(text for extra in installed for text in extras[extra])]
+    begins = {}
+    for requirement in map(Requirement, named):
+        (begins[requirement.name],) = (
+            s.version for s in requirement.specifier if s.operator == ">="
+        )
+    assert begins.keys() == lowest.keys()
+    assert {name: Version(text) for name, text in begins.items()} == {
+        name: Version(text) for name, text in lowest.items()
+    }
+
+
 def test_the_citation_and_the_changes_name_this_version():
     citation = (REPO / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {tagloop.__version__}\n" in citation
@@ -187,6 +207,7 @@ def test_a_wheel_in_an_environment_of_its_own_does_all_of_it(tmp_path):
     two = ["--config_file", "mine/accelerate_configs/cpu_2proc.yaml", "-m", "tagloop", "train"]
     told = run(*launch, *two, *TINY, "--output_dir=run")
     assert "2 x cpu" in told
+    assert '\nnext        tagloop predict run --text "Write a text here."\n' in told
     commands = [["predict", "run", "--text", "Ann Lee lives in Oslo."], ["report", "run"]]
     told = run(program / "python", "-c", DRIVER, json.dumps(commands))
     assert '{"text": "Ann Lee lives in Oslo.", "tokens": ["Ann", "Lee", ' in told
@@ -204,4 +225,7 @@ def test_a_wheel_in_an_environment_of_its_own_does_all_of_it(tmp_path):
     told = run(program / "python", "mine/train_loop.py", *TINY, "--output_dir=own")
     assert "my own train_loop\n" in told
     assert "my own postprocess\n" in told
+    assert "\nnext        tagloop predict own " in told, (
+        "a copy of the loop has no predict.py beside"
+    )
     assert (tmp_path / "own" / "model.safetensors").is_file()

@@ -206,7 +206,7 @@ def test_a_page_shows_the_entities_in_their_text(trained, tagger, tmp_path, caps
     shown = re.findall(r'<div class="coloured" dir="auto">(.*?)</div>', text, re.DOTALL)
     bare = [html.unescape(re.sub(r"<small>.*?</small>|<[^>]*>", "", each)) for each in shown]
     assert bare == texts, "to the character"
-    found = re.findall(r"<mark[^>]*>([^<]*)<small>(\S+) ([\d.]+)</small>", "".join(shown))
+    found = re.findall(r"<mark[^>]*>([^<]*)<small>(\S+)\s([\d.]+)</small>", "".join(shown))
     expected = [entity for result in tagger(texts) for entity in result.entities]
     assert [(html.unescape(a), b, float(c)) for a, b, c in found] == [
         (one["text"], one["label"], pytest.approx(one["score"], abs=0.006)) for one in expected

@@ -1,12 +1,13 @@
 """The pages that people read: English and Chinese say the same, and what the pages name exists."""
 
+import json
 import re
 import shlex
 from collections import Counter
 from itertools import zip_longest
 
 import pytest
-from launches import REPO, SMALL
+from launches import REPO, SMALL, finish, read_metrics, start, wait_for_updates
 from page_commands import FENCED, commands_of, read, training_options
 
 import predict
@@ -139,6 +140,46 @@ def test_the_readme_shows_what_the_console_and_the_report_look_like():
     assert 8 <= len(console.splitlines()) <= 16
     assert max(map(len, console.splitlines())) <= 100
     assert "docs/report.png" in links_of(ENGLISH)
+
+
+def numbers_of_the_picture() -> dict:
+    """What docs/picture.py wrote into the picture: the numbers of the run that it shows."""
+    image = pytest.importorskip("PIL.Image", reason="pip install -r requirements-report.txt")
+    with image.open(REPO / "docs" / "report.png") as picture:
+        return json.loads(picture.text["tagloop"])
+
+
+def test_the_console_lines_are_of_the_run_that_the_picture_shows():
+    numbers = numbers_of_the_picture()
+    (console,) = [code for language, code in FENCED.findall(read(ENGLISH)) if language == "text"]
+    by_type = [values for part in numbers["by_type"].values() for values in part.values()]
+    values = [
+        value
+        for entry in (*numbers["metrics"], numbers["results"], *by_type)
+        for value in entry.values()
+        if isinstance(value, float)
+    ]
+    known = {f"{value:.4f}" for value in values} | {f"{value:.4g}" for value in values}
+    found = re.findall(r"\b[0-9]+\.[0-9]{3,}\b", console)
+    assert len(found) > 20
+    assert set(found) <= known
+
+
+@pytest.mark.slow
+def test_the_default_run_begins_as_the_run_of_the_picture(tmp_path):
+    """Else `python docs/picture.py` draws another picture, and the README's figures are old."""
+    run = start(f"--output_dir={tmp_path / 'run'}")
+    try:  # until the first log
+        wait_for_updates(
+            tmp_path / "run", 1, run, output=lambda: "the run ended before its first log"
+        )
+    finally:
+        run.terminate()
+        finish(run, check=False)
+    now, then = read_metrics(tmp_path / "run")[0], numbers_of_the_picture()["metrics"][0]
+    assert now["step"] == then["step"] == 50
+    for name in ("epoch", "loss", "grad_norm", "learning_rate"):  # machines round differently
+        assert now[name] == pytest.approx(then[name], rel=0.01), name
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,13 +52,26 @@ def program_name(script: str) -> str:
     folder = scripts_folder()
     if folder.name != INSTALLED or Path(sys.argv[0]).parent != folder:
         return script
-    return f"tagloop {script.removesuffix('.py').removesuffix('_loop')}"
+    return _command(script)
 
 
 def command_of(script: str) -> str:
-    """What the user types to run a script: "python predict.py", or "tagloop predict"."""
-    name = program_name(script)
-    return f"python {name}" if name == script else name
+    """What the user types next to run a script, whatever was started to come here.
+
+    Returns:
+        "tagloop predict" if installed; in a checkout "python predict.py", and with the whole path
+        of the script if the working directory is another one.
+    """
+    folder = scripts_folder()
+    if folder.name == INSTALLED:
+        return _command(script)
+    path = folder / script
+    is_here = os.path.exists(script) and os.path.samefile(script, path)
+    return f"python {script if is_here else shlex.quote(str(path))}"
+
+
+def _command(script: str) -> str:
+    return f"tagloop {script.removesuffix('.py').removesuffix('_loop')}"
 
 
 def scripts_folder() -> Path:

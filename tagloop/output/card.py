@@ -128,7 +128,7 @@ def _body(run: Run, facts: CardFacts, scores: dict[str, Scores], environment: di
     origin = f"Fine-tuned from {_text(base if _on_hub(base) else Path(base).name)}" if base else (
         "Trained from scratch"
     )  # fmt: skip
-    lines = [f"# {_text(name)}", "", f"{facts.title}. {origin} with tagloop's train_loop.py.", ""]
+    lines = [f"# {_text(name)}", "", f"{facts.title}. {origin} with tagloop.", ""]
     columns = list(dict.fromkeys(column for each in scores.values() for column in each.values))
     rows = [
         [SPLITS[part], *(f"{each.values[c]:.4f}" if c in each.values else "" for c in columns)]
@@ -157,8 +157,10 @@ def _body(run: Run, facts: CardFacts, scores: dict[str, Scores], environment: di
 
 
 def _usage(facts: CardFacts, name: str) -> list[str]:
-    values = {"{model}": repr(name), "{folder}": _shell_word(name)}
-    return [re.sub(r"{model}|{folder}", lambda m: values[m[0]], line) for line in facts.usage]
+    folder = name.rpartition("/")[2]  # of a download from the hub, too
+    values = {"model": repr(name), "folder": repr(folder), "folder_word": _shell_word(folder)}
+    names = re.compile("{(" + "|".join(values) + ")}")
+    return [names.sub(lambda found: values[found[1]], line) for line in facts.usage]
 
 
 def _training(run: Run, environment: dict) -> list[str]:
@@ -178,7 +180,7 @@ def _training(run: Run, environment: dict) -> list[str]:
         "## Training",
         "",
         f"{run.state.step:,} updates, each of {run.global_batch_size} examples, on {device}, "
-        f"precision {environment['mixed_precision']}. Options of train_loop.py other than the "
+        f"precision {environment['mixed_precision']}. Options other than the "
         "defaults (run.json has all, and the data's fingerprints):",
         "",
         *(f"    {option}" for option in given),

@@ -1,6 +1,5 @@
 """Measures the speed of the training loop, for the progress bar and for the results."""
 
-import sys
 import time
 import warnings
 
@@ -9,6 +8,7 @@ from tqdm import TqdmExperimentalWarning, TqdmWarning
 from tagloop.batches.dataloader import Update
 from tagloop.output.profile import Profile
 from tagloop.run import Run
+from tagloop.terminal import is_notebook
 
 with warnings.catch_warnings():
     # In a notebook this is a widget, or a bar of text where the package of the widgets is missing.
@@ -28,12 +28,13 @@ class Meter:
         self.units = self.sub_tokens = self.cells = 0
         has_profile = run.config.profile and run.accelerator.is_main_process
         self.profile = Profile(run) if has_profile else None
+        is_hidden = False if is_notebook() else None  # None asks tqdm to look for a terminal.
         self.bar = tqdm(
             total=run.timetable.num_updates,
             initial=run.state.step,
             bar_format=LAYOUT,
             dynamic_ncols=True,
-            disable=_hides_bar() if run.accelerator.is_main_process else True,
+            disable=is_hidden if run.accelerator.is_main_process else True,
         )
 
     def count(self, update: Update) -> None:
@@ -74,9 +75,3 @@ class Meter:
             f"{self.unit}_per_second": round(self.units / seconds, 1),
             "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
         }
-
-
-def _hides_bar() -> bool | None:
-    """False in a notebook, which shows a bar; None elsewhere, so that tqdm asks for a terminal."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return False if "IPKernelApp" in getattr(shell, "config", {}) else None

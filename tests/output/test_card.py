@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 from launches import SMALL, read_json
 
+import predict
 import train_loop
 from tagloop.checkpoints import checkpoint
 from tagloop.options.lists import options_about
@@ -61,12 +63,21 @@ def test_scores_are_those_of_the_run_and_of_every_type(trained, tmp_path):
     assert "types" not in json.dumps(asked) + (folder / "metrics.jsonl").read_text()
 
 
-def test_the_code_in_it_works(trained, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", load(trained).text, re.DOTALL)
+def test_the_code_in_it_works(trained, monkeypatch, capsys):
+    """The command, tagloop from Python, and transformers alone find the same entities."""
+    text = load(trained).text.replace("A sentence.", "Ann Lee lives in Oslo .")
+    (command,) = re.findall(r"```bash\ntagloop predict (.*?)\n```", text)
+    own, others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(trained.parent)
+    assert predict.cli(shlex.split(command)) == 0
+    told = json.loads(capsys.readouterr().out)["entities"]
     names = {}
-    exec(code.replace("A sentence.", "Ann Lee lives in Oslo ."), names)
-    assert names["tagger"].task == "token-classification"
+    exec(own, names)
+    (tagged,) = names["predictor"]("Ann Lee lives in Oslo .")
+    assert tagged.entities == told
+    exec(others, names)
+    found = names["tagger"]("Ann Lee lives in Oslo .")
+    assert [(e["start"], e["end"]) for e in found] == [(e["start"], e["end"]) for e in told]
 
 
 def test_data_options_and_versions_are_there_and_paths_are_not(trained, tmp_path, capfd):
@@ -178,12 +189,12 @@ def test_names_of_files_and_folders_stay_in_their_places(tmp_path, name):
         "## Scores", "## Use", "## Labels", "## Data", "## Training"
     ]  # fmt: skip
     assert sum(line.startswith("# ") for line in lines) == 1
-    assert sum(line.startswith("```") for line in lines) == 2
+    assert sum(line.startswith("```") for line in lines) == 6
     assert card.data.pipeline_tag == "token-classification"
     rows = [row for table in tables(card) for row in table if row[0] in ("train", "validation")]
     assert {"train", "validation"} <= {row[0] for row in rows}
-    (code,) = re.findall(r"```python\n(.*?)\n```", card.text, re.DOTALL)
-    assert repr(folder.name) in code
+    for code in re.findall(r"```python\n(.*?)\n```", card.text, re.DOTALL):
+        assert repr(folder.name) in code
     (option,) = [line for line in lines if line.startswith("    --train_file ")]
     command = ["bash", "-c", f"printf %s {option.split(' ', 5)[5]}"]
     told = subprocess.run(command, capture_output=True, check=True)

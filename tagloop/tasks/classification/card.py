@@ -1,6 +1,6 @@
 """The facts for the model card of a classifier or a regression."""
 
-from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.card_facts import CardFacts, usage_of
 
 METRICS = {
     "accuracy": "accuracy",
@@ -21,15 +21,16 @@ def describe_card(labels: list[str], sizes: dict[str, str]) -> CardFacts:
     return CardFacts(
         title="A class for every text" if labels else "A number for every text",
         pipeline_tag="text-classification",
-        usage=[
-            "```python",
-            "from transformers import pipeline",
-            "",
-            'model = pipeline("text-classification", model={model})',
-            'model("A text.")',
-            "```",
-            "",
-        ],
+        usage=usage_of(
+            '--text "A text."',
+            '"A text."',
+            elsewhere=[
+                "from transformers import pipeline",
+                "",
+                'model = pipeline("text-classification", model={model})',
+                'print(model("A text."))',
+            ],
+        ),
         metrics=METRICS,
         labels=labels,
         sizes=sizes,

@@ -1,6 +1,6 @@
 """The facts for the model card of a language model."""
 
-from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.card_facts import CardFacts, usage_of
 from tagloop.tasks.language_modelling.options import CAUSAL, SPANS
 
 METRICS = {
@@ -33,15 +33,16 @@ def describe_card(task_name: str, mask_token: str | None, sizes: dict[str, str])
     return CardFacts(
         title="Continues a text" if is_causal else "Fills the gaps of a text",
         pipeline_tag=pipeline,
-        usage=[
-            "```python",
-            "from transformers import pipeline",
-            "",
-            f'model = pipeline("{pipeline}", model={{model}})',
-            f'model("{text}")',
-            "```",
-            "",
-        ],
+        usage=usage_of(
+            f"--text '{text}'",
+            f'"{text}"',
+            elsewhere=[
+                "from transformers import pipeline",
+                "",
+                f'model = pipeline("{pipeline}", model={{model}})',
+                f'print(model("{text}"))',
+            ],
+        ),
         metrics=METRICS,
         sizes=sizes,
         note=note,
@@ -52,19 +53,18 @@ def _describe_span_card(sizes: dict[str, str]) -> CardFacts:
     return CardFacts(
         title="Fills the gaps of a text with several words",
         pipeline_tag="text2text-generation",
-        usage=[
-            "```python",
-            "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
-            "",
-            "tokenizer = AutoTokenizer.from_pretrained({model})",
-            "model = AutoModelForSeq2SeqLM.from_pretrained({model})",
-            'inputs = tokenizer("It rained <extra_id_0> day.", return_tensors="pt")',
-            "print(tokenizer.decode(model.generate(**inputs)[0]))",
-            "```",
-            "",
-            "In this project: `python predict.py {folder} --text 'It rained <extra_id_0> day.'`",
-            "",
-        ],
+        usage=usage_of(
+            '--text "It rained <extra_id_0> day."',
+            '"It rained <extra_id_0> day."',
+            elsewhere=[
+                "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+                "",
+                "tokenizer = AutoTokenizer.from_pretrained({model})",
+                "model = AutoModelForSeq2SeqLM.from_pretrained({model})",
+                'inputs = tokenizer("It rained <extra_id_0> day.", return_tensors="pt")',
+                "print(tokenizer.decode(model.generate(**inputs)[0]))",
+            ],
+        ),
         metrics=METRICS,
         sizes=sizes,
         note="Perplexity and accuracy are those of all targets, sentinels and ends included. The "

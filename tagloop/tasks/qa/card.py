@@ -1,6 +1,6 @@
 """The facts for the model card of a model that answers questions."""
 
-from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.card_facts import CardFacts, usage_of
 
 METRICS = {"exact_match": "exact_match", "exact": "exact_match", "f1": "f1"}
 METRICS |= {f"{group}_{name}": METRICS[name] for group in ("HasAns", "NoAns") for name in METRICS}
@@ -17,16 +17,19 @@ def describe_card(sizes: dict[str, str], *, has_negatives: bool) -> CardFacts:
         title="The answer to a question, as a part of a context",
         pipeline_tag="question-answering",
         usage=[
-            "Every row of `questions.jsonl` has a `question` and a `context`; it gains `answer`, "
-            "`start`, `end` (characters of the context) and `score`:",
+            "Every row of `questions.jsonl` has a `question` and a `context`; it gains "
+            "`predicted_answer`, `answer_start`, `answer_end` (characters of the context) and "
+            "`score`.",
             "",
-            "```bash",
-            "python predict.py {folder} --file questions.jsonl --output answers.jsonl",
-            "```",
-            "",
-            "Elsewhere the model is loaded as `AutoModelForQuestionAnswering.from_pretrained"
-            "({model})`.",
-            "",
+            *usage_of(
+                "--file questions.jsonl --output answers.jsonl",
+                '[("Who left?", "Ann left.")]',
+                elsewhere=[
+                    "from transformers import AutoModelForQuestionAnswering",
+                    "",
+                    "model = AutoModelForQuestionAnswering.from_pretrained({model})",
+                ],
+            ),
         ],
         metrics=METRICS,
         sizes=sizes,

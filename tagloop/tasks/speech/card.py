@@ -1,6 +1,6 @@
 """The facts for the model card of a model that writes down what is said."""
 
-from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.card_facts import CardFacts, usage_of
 
 METRICS = {"wer": "wer", "cer": "cer"}
 
@@ -15,19 +15,16 @@ def describe_card(sizes: dict[str, str], *, lower_case: bool) -> CardFacts:
     return CardFacts(
         title="Writes down what is said in a recording",
         pipeline_tag="automatic-speech-recognition",
-        usage=[
-            "```bash",
-            "python predict.py {folder} --text recording.wav",
-            "```",
-            "",
-            "```python",
-            "from transformers import pipeline",
-            "",
-            'model = pipeline("automatic-speech-recognition", model={model})',
-            'model("recording.wav")',
-            "```",
-            "",
-        ],
+        usage=usage_of(
+            "--text recording.wav",
+            '"recording.wav"',
+            elsewhere=[
+                "from transformers import pipeline",
+                "",
+                'model = pipeline("automatic-speech-recognition", model={model})',
+                'print(model("recording.wav"))',
+            ],
+        ),
         metrics=METRICS,
         sizes=sizes,
         note="Error rates are fractions: the errors of all transcripts, divided by the words or "

@@ -1,6 +1,6 @@
 """The facts for the model card of a model that writes summaries."""
 
-from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.card_facts import CardFacts, usage_of
 from tagloop.tasks.summarization.scores import ROUGES
 
 
@@ -15,24 +15,19 @@ def describe_card(sizes: dict[str, str], prefix: str) -> CardFacts:
     return CardFacts(
         title="A summary of a text",
         pipeline_tag="summarization",
-        usage=[
-            "```bash",
-            'python predict.py {folder} --text "A long text."',
-            "```",
-            "",
-            "Elsewhere:",
-            "",
-            "```python",
-            "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
-            "",
-            "tokenizer = AutoTokenizer.from_pretrained({model})",
-            "model = AutoModelForSeq2SeqLM.from_pretrained({model})",
-            f'inputs = tokenizer({text}, return_tensors="pt")',
-            "ids = model.generate(input_ids=inputs.input_ids)",
-            "tokenizer.decode(ids[0], skip_special_tokens=True)",
-            "```",
-            "",
-        ],
+        usage=usage_of(
+            '--text "A long text."',
+            '"A long text."',
+            elsewhere=[
+                "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+                "",
+                "tokenizer = AutoTokenizer.from_pretrained({model})",
+                "model = AutoModelForSeq2SeqLM.from_pretrained({model})",
+                f'inputs = tokenizer({text}, return_tensors="pt")',
+                "ids = model.generate(input_ids=inputs.input_ids)",
+                "print(tokenizer.decode(ids[0], skip_special_tokens=True))",
+            ],
+        ),
         metrics=dict.fromkeys(ROUGES, "rouge"),
         sizes=sizes,
         note="ROUGE is the mean F-measure in percent, with stemming, against the whole references.",

@@ -1,6 +1,6 @@
 """The facts for the model card of a tagger."""
 
-from tagloop.tasks.card_facts import CardFacts
+from tagloop.tasks.card_facts import CardFacts, usage_of
 
 TITLES = {
     "ner": "Named entities: a tag for every word (IOB2)",
@@ -31,19 +31,16 @@ def describe_card(
     return CardFacts(
         title=TITLES[task_name],
         pipeline_tag="token-classification",
-        usage=[
-            "```python",
-            "from transformers import pipeline",
-            "",
-            f'tagger = pipeline("token-classification", model={{model}}{strategy})',
-            'tagger("A sentence.")',
-            "```",
-            "",
-            "or, from this model's folder beside tagloop:",
-            "",
-            "    python predict.py {folder} --text 'A sentence.'",
-            "",
-        ],
+        usage=usage_of(
+            '--text "A sentence."',
+            '"A sentence."',
+            elsewhere=[
+                "from transformers import pipeline",
+                "",
+                f'tagger = pipeline("token-classification", model={{model}}{strategy})',
+                'print(tagger("A sentence."))',
+            ],
+        ),
         metrics=METRICS,
         labels=labels,
         sizes=sizes,

@@ -17,6 +17,7 @@ from transformers import AutoModelForQuestionAnswering
 
 import predict
 import report
+import tagloop
 import train_loop
 from tagloop.batches.packing import Packing, build_micro_batch
 from tagloop.data.questions import flatten_articles
@@ -407,11 +408,16 @@ def test_what_predict_refuses(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_card_and_the_report(trained):
+def test_the_card_and_the_report(trained, monkeypatch):
     folder, _ = trained
     card = (folder / "README.md").read_text()
     assert "pipeline_tag: question-answering" in card
-    assert "predict.py" in card
+    (code,) = re.findall(r"```python\nimport tagloop\n(.*?)```", card, re.DOTALL)
+    names = {"tagloop": tagloop}
+    monkeypatch.chdir(folder.parent)
+    exec(code, names)
+    (answer,) = names["predictor"]([("Who left?", "Ann left.")])
+    assert all(f"`{name}`" in card for name in answer.values)
     assert "HasAns exact" in card
     if find_spec("matplotlib") is None:
         pytest.skip("matplotlib is missing")
