@@ -178,3 +178,14 @@ def test_fewer_documents_than_parts_are_refused(tmp_path):
     file = tmp_path / "data.conll"
     file.write_text("-DOCSTART- O\n\nOslo B-LOC\n\n-DOCSTART- O\n\nBob B-PER\n\nhe O\n")
     assert "has 2 documents" in get_fault(train_file=file, folds=3, fold=1)
+
+
+def test_a_last_run_keeps_the_documents_of_both_splits_apart(tmp_path):
+    """The last one of the training data, and the first one of the validation data."""
+    text = "-DOCSTART- O\n\nOslo B-LOC\n\nhe O\n\n-DOCSTART- O\n\nBob B-PER\n"
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.conll").write_text(text)
+    files = {f"{split}_file": tmp_path / f"{split}.conll" for split in ("train", "validation")}
+    splits = load(**files, train_on_validation=True).splits
+    assert list(splits) == ["train"]
+    assert splits["train"][:]["document"] == [0, 0, 1, 2, 2, 3]

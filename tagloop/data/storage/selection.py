@@ -8,7 +8,7 @@ from typing import NamedTuple
 import datasets
 import numpy as np
 
-from tagloop.data.storage.folds import divide, groups_of
+from tagloop.data.storage.folds import DOCUMENT, divide, groups_of
 from tagloop.errors import InputError
 from tagloop.options.config import Config
 
@@ -66,9 +66,19 @@ def select(
         (train, first), (validation, second) = taken["train"], taken.pop("validation")
         del stored["validation"]
         both = hashlib.sha256((first + second).encode()).hexdigest()
-        taken["train"] = datasets.concatenate_datasets([train, validation]), both
+        taken["train"] = datasets.concatenate_datasets([train, _behind(train, validation)]), both
     splits = {split: rows for split, (rows, _) in taken.items()}
     return Selected(splits, {split: digest for split, (_, digest) in taken.items()}, stored)
+
+
+def _behind(train: datasets.Dataset, validation: datasets.Dataset) -> datasets.Dataset:
+    """Validation data whose documents have other numbers than those of the training data."""
+    if DOCUMENT not in train.column_names:
+        return validation
+    both = [data.with_format("numpy")[DOCUMENT] for data in (train, validation)]
+    of_train, own = map(np.asarray, both)
+    numbers = (own + of_train.max(initial=-1) + 1).astype(own.dtype)
+    return validation.remove_columns(DOCUMENT).add_column(DOCUMENT, numbers)
 
 
 def select_rows(totals: dict[str, int], options: Config) -> dict[str, tuple[str, np.ndarray]]:
