@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from postprocess import predict_split
+from tagloop.options.config import Config
 from tagloop.tasks.tagging import alignment, predictions
 from tagloop.tasks.tagging.predictions import to_tags
 from tagloop.tasks.tagging.task import Tagging
@@ -29,7 +30,7 @@ def test_worked_examples():
 
 def predict(accelerator, model, windows, batch_size):
     """The predictions of one split of windows, as a run computes them."""
-    task = Tagging(None, None, None, None, {"test": windows}, "f1")
+    task = Tagging(Config(), None, None, None, {"test": windows}, "f1")
     return predict_split(accelerator, model, task, "test", batch_size=batch_size)
 
 

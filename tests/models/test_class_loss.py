@@ -20,6 +20,7 @@ from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.errors import InputError
 from tagloop.models import class_loss
 from tagloop.models.class_loss import ClassLoss, balanced_weights, read_class_weights
+from tagloop.options.config import Config
 from tagloop.tasks.tagging.task import Tagging
 
 LABELS = ["O", "B-PER", "I-PER", "B-new name"]
@@ -145,7 +146,7 @@ def test_the_loss_of_a_split_is_divided_by_the_weights_of_its_targets():
     )
     loss = ClassLoss(0.1, 2.0, WEIGHTS[:3])
     split = dataclasses.replace(windows, class_weights=loss.weights)
-    task = Tagging(None, None, None, None, {"test": split}, "f1", class_loss=loss)
+    task = Tagging(Config(), None, None, None, {"test": split}, "f1", class_loss=loss)
     found = predict_split(Accelerator(cpu=True), model, task, "test", batch_size=4)
     total = weight = 0.0
     with torch.no_grad():
