@@ -66,7 +66,7 @@ def command_of(script: str) -> str:
     if folder.name == INSTALLED:
         return _command(script)
     path = folder / script
-    is_here = os.path.exists(script) and os.path.samefile(script, path)
+    is_here = os.path.realpath(script) == str(path)
     return f"python {script if is_here else shlex.quote(str(path))}"
 
 

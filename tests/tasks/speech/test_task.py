@@ -329,7 +329,7 @@ def test_two_models_are_compared_recording_by_recording(trained, tmp_path):
         assert title in text
     differ = text.split("Where they differ</h2>")[1]
     assert "recording 2: 1 → 0 errors" in differ
-    assert '<mark class="wrong">two<small>three ✗</small></mark>' in differ
+    assert '<mark class="wrong">two<small>three\u00a0✗</small></mark>' in differ
     # The page of one run marks the same words, and links to the rows of the table.
     alone = report.main([str(other)]).read_text(encoding="utf-8")
     assert 'train.csv#L4">train.csv:4</a>' in alone.split("recording 3: 2 errors")[1][:300]

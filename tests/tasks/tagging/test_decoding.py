@@ -62,17 +62,19 @@ def test_labels_of_which_none_may_stand_everywhere_are_refused():
 
 @pytest.mark.parametrize("scheme", ["IOBES", "BILOU", "BMES"])
 def test_models_of_other_schemes_are_applied_legally(scheme, tmp_path):
-    torch.manual_seed(7)
     model = build_model(model_config("bert", LABELS[scheme]))
-    torch.nn.init.normal_(model.classifier.weight, std=2)  # So it finds all labels.
-    model.save_pretrained(tmp_path / "model")
-    tokenizer_like("word_piece").save_pretrained(tmp_path / "model")
+    tokenizer_like("word_piece").save_pretrained(tmp_path / "model")  # Another one in each process.
     words = [[*itertools.chain(*sentences(0, 40))]]  # one long sentence, in several windows
-    (best,) = load_tagger(tmp_path / "model")(words)
-    (legal,) = load_tagger(as_legal(tmp_path / "model", tmp_path / "legal"))(words)
-    assert len(illegal_transitions(best.tags, scheme)) > 9
+    for number in range(100):
+        torch.nn.init.normal_(model.classifier.weight, std=2)
+        model.save_pretrained(tmp_path / "model")
+        (best,) = load_tagger(tmp_path / "model")(words)
+        (legal,) = load_tagger(as_legal(tmp_path / "model", tmp_path / f"legal-{number}"))(words)
+        if len(illegal_transitions(best.tags, scheme)) > 9 and len({*legal.tags}) > 2:
+            break
+    else:
+        pytest.fail("no model finds many labels")
     assert illegal_transitions(legal.tags, scheme) == []
-    assert len({*legal.tags}) > 2
 
 
 def write_long(trained, path):
