@@ -59,7 +59,7 @@ for script in scripts:
 @pytest.mark.parametrize(
     "command",
     [
-        "equivalence.py --dropout 0.1",
+        "equivalence.py --dropout 0.1 --task qa",
         f"throughput.py {TINY} --batch_sizes 4 --variants tagloop",
         f"scaling.py {TINY}",
     ],

@@ -16,8 +16,8 @@ CUTS_OF_12 = [(1, 12, 1), (3, 4, 1), (3, 2, 2)]
 NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process of 3 has nothing
 
 
-# Tasks whose cuts are not learned in float64, too, because encoder-decoders take longer.
-IN_FLOAT32_ALONE = ("t5_mlm", "summarization", "speech")
+# Tasks whose cuts are not learned in float64, too, because the suite has half an hour.
+IN_FLOAT32_ALONE = ("clm", "mlm", "t5_mlm", "summarization", "speech")
 # Cases of tasks above with further options, in float64 alone.
 KNOBS = {
     "pos, with options of the loss, the data and the optimizer": [

@@ -262,7 +262,7 @@ def test_attention_that_is_compiled():
 
 # A run
 
-RUN = ["--max_train_steps=3", "--logging_steps=1", "--no_report", "--do_train"]
+RUN = ["--max_train_steps=2", "--logging_steps=1", "--no_report", "--do_train"]
 
 
 @pytest.mark.slow
