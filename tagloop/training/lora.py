@@ -57,9 +57,8 @@ def add_adapters(
     torch.manual_seed(seed)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # GPT-2's Conv1D is transposed, as peft notes by itself.
+            # peft warns that the weights of GPT-2's Conv1D are transposed, and handles them.
+            warnings.simplefilter("ignore")
             LoraModel(model, config, "default")
     except ValueError as error:
         kind = getattr(model.config, "model_type", type(model).__name__)

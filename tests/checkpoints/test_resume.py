@@ -76,10 +76,10 @@ CASES["adapted"] = [
 SLOWER = ("t5_mlm", "summarization", "context", "averaged", "adapted")
 
 
-STOPS = [  # two after every update, the others at an evaluation and where an epoch ends
+STOPS = [  # two after every update, the others where an epoch begins or ends, and between
     (case, stop_after)
     for number, case in enumerate(CASES)
-    for stop_after in (range(1, 13) if number in (0, 2) else (5, 6, 12))
+    for stop_after in (range(1, 13) if number in (0, 2) else (1, 5, 6, 7, 12))
     if stop_after == 5 or not any(name in case for name in SLOWER)
 ]
 
