@@ -8,12 +8,14 @@ from tagloop.errors import InputError
 def first_line(error: BaseException) -> str:
     """The first line of an error that is no heading; torch puts headings before the reason.
 
+    Of an error without text this is its type.
+
     >>> first_line(RuntimeError("Error(s) in loading state_dict:\\n\\tsize mismatch for a.bias\\n"))
     'size mismatch for a.bias'
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.endswith(":")]
-    return (telling or lines or ["nothing"])[0][:500]
+    return (telling or lines or [type(error).__name__])[0][:500]
 
 
 def in_brackets(error: BaseException) -> str:

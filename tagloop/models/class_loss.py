@@ -19,8 +19,9 @@ update is the sum of its losses divided by the sum of these weights over the who
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,6 +73,12 @@ class ClassLoss:
         if self.weights is not None:
             losses = losses * torch.from_numpy(self.weights).to(losses)[own[:, 0]]
         return losses.masked_fill(labels == IGNORE_INDEX, 0)
+
+    def weigh(self, examples: dict[str, Any]) -> dict[str, Any]:
+        """The examples of every split, with the weights of this loss in their `class_weights`."""
+        if self.weights is None:
+            return examples
+        return {split: replace(own, class_weights=self.weights) for split, own in examples.items()}
 
     def identity(self, id2label: Mapping[int, str]) -> dict:
         """The weights other than 1, which a resumed run has to share: a file may have changed."""

@@ -38,8 +38,9 @@ def load_trained(folder: Path, auto_class: type, *, head: str, targets: str) -> 
             output_loading_info=True,
         )
     except Exception as error:  # Damaged files raise all kinds of errors.
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{folder}: not a model that predicts {targets}: {reason}") from error
+        raise InputError(
+            f"{folder}: not a model that predicts {targets}: {first_line(error)}"
+        ) from error
     refuse_adapters(str(folder), info)
     others = [name for name in architectures if head not in name]
     missing = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}

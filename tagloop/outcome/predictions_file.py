@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tagloop.files import replace_files
+from tagloop.wording import first_line
 
 PREDICTIONS_FILE = "predictions.npz"
 OUTPUT = "value_"  # With this prefix an output cannot have the name of another member.
@@ -107,8 +108,7 @@ def read_predictions_file(folder: Path) -> tuple[Predictions | None, str]:
         ):
             raise ValueError("it holds something else than numbers in a row")
     except Exception as error:  # A damaged archive raises errors of many kinds.
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        return None, f"{PREDICTIONS_FILE} cannot be read: {reason}"
+        return None, f"{PREDICTIONS_FILE} cannot be read: {first_line(error)}"
     return Predictions(split, fingerprint, outputs), ""
 
 

@@ -17,6 +17,7 @@ from tagloop.files import parse_json, read_json
 from tagloop.options.config import Config
 from tagloop.outcome.predictions_file import Predictions, read_predictions_file
 from tagloop.records import is_finite, known_fields, read_record
+from tagloop.wording import first_line
 
 Result = TypeVar("Result")
 
@@ -108,8 +109,7 @@ class Outcome:
         try:
             return read()
         except Exception as error:  # Damaged data raises errors of many kinds.
-            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-            self.notes.append(f"the data of the run cannot be read again: {reason}")
+            self.notes.append(f"the data of the run cannot be read again: {first_line(error)}")
             return None
 
     def note_other_data(self, split: str) -> None:

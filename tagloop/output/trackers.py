@@ -17,6 +17,7 @@ from tagloop.errors import InputError
 from tagloop.options.config import SECRETS, Config
 from tagloop.processes.agree import on_main
 from tagloop.run import Run
+from tagloop.wording import first_line
 
 
 def check_trackers(config: Config) -> list[str]:
@@ -99,8 +100,8 @@ def _start(run: Run) -> None:
         given = ",".join(map(str, accelerator.log_with))
         _detach(run)
         raise InputError(
-            f"--report_to {given}: could not be started: {_reason(error)} (--report_to takes the "
-            "names of others, or none)"
+            f"--report_to {given}: could not be started: {first_line(error)} (--report_to takes "
+            "the names of others, or none)"
         ) from None
 
 
@@ -126,12 +127,8 @@ def _attempt(run: Run, tracker: GeneralTracker, action: Callable[[], object]) ->
         action()
     except Exception as error:
         run.warn(
-            f"{tracker.name} failed and gets no more: {_reason(error)}; metrics.jsonl "
+            f"{tracker.name} failed and gets no more: {first_line(error)}; metrics.jsonl "
             "has everything"
         )
         return False
     return True
-
-
-def _reason(error: Exception) -> str:
-    return (str(error) or repr(error)).strip().splitlines()[0]

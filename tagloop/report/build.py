@@ -15,6 +15,7 @@ from tagloop.report.curves import find_divergence, training_section
 from tagloop.report.facts import facts_section, results_section
 from tagloop.run import Run
 from tagloop.tasks import has_module, task_module
+from tagloop.wording import first_line
 
 
 def write_report(folders: Sequence[Path], output: Path) -> None:
@@ -62,8 +63,7 @@ def report_runs(folders: Sequence[Path], page: Path, say: Callable[[str], None])
     try:
         write_report(folders, page)
     except Exception as error:  # A run must not fail because of its report.
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        say(f"{'report':<11} not written: {reason} (--no_report leaves it out)")
+        say(f"{'report':<11} not written: {first_line(error)} (--no_report leaves it out)")
     else:
         say(f"{'report':<11} {page}")
 

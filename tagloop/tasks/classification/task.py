@@ -5,7 +5,7 @@ python train_loop.py --task_name classification --train_file train.csv ...  # do
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -248,17 +248,13 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
         class_loss = build_class_loss(config, labels, lambda: count_classes(labels, examples))
     else:
         refuse_class_options(config)
-    if class_loss.weights is not None:
-        examples = {
-            s: replace(rows, class_weights=class_loss.weights) for s, rows in examples.items()
-        }
     return Classification(
         config,
         rows,
         labels,
         tokenizer,
         model_config,
-        examples,
+        class_loss.weigh(examples),
         metric,
         warnings,
         unknown,

@@ -12,9 +12,23 @@ from torch import Tensor, nn
 
 from tagloop.data.words import schemes
 from tagloop.errors import InputError
+from tagloop.options.config import Config
+from tagloop.tasks.tagging.kinds import KINDS
 
 DECODINGS = ("best", "legal")
 SENTENCES_AT_ONCE = 1024  # In each step a sentence needs num_labels x num_labels float64.
+
+
+def choose_decoding(config: Config, earlier: object) -> str:
+    """One of DECODINGS: as --decoding says, else as the model was trained, else "best".
+
+    Args:
+        earlier: what the run that made the model recorded in its config.json; None: no such run.
+    """
+    recorded = earlier.get("decoding") if isinstance(earlier, dict) else None
+    if not KINDS[config.task_name].has_spans:
+        return "best"
+    return config.decoding or (recorded if recorded in DECODINGS else "best")
 
 
 def decode(model: nn.Module, logits: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

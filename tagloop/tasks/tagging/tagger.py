@@ -45,6 +45,7 @@ from tagloop.tasks.tagging.encoding import build_encoder
 from tagloop.tasks.tagging.kinds import KINDS
 from tagloop.tasks.tagging.predictions import logits_of_words
 from tagloop.tasks.tagging.windows import Windows
+from tagloop.wording import first_line
 
 DIGITS = 4  # A probability has so many decimals; further decimals depend on the padding.
 # The values in config.json that a training run of this task writes.
@@ -266,20 +267,7 @@ def load_tagger(
     """
     folder = Path(folder)
     record = read_record(folder, RECORD)
-    try:
-        tokenizer = load_tokenizer(Config(model_name_or_path=str(folder)), [], pre_split=True)
-        if (folder / onnx_model.NAME).is_file():  # export.py wrote this file.
-            model = onnx_model.load_onnx(folder)
-            require_finite_weights(folder, model)
-            require_texts(folder, model)
-        else:
-            head = AutoModelForTokenClassification
-            model = load_trained(folder, head, head="TokenClass", targets="tags")
-    except InputError:
-        raise
-    except Exception as error:  # Damaged files raise all kinds of errors.
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{folder}: not a model that predicts tags: {reason}") from error
+    model, tokenizer = _load_model(folder)
     shortest = tokenizer.num_special_tokens_to_add() + 1
     if record.get("max_length", shortest) < shortest:
         raise InputError(
@@ -302,6 +290,24 @@ def load_tagger(
         legal=build_legal(tags, str(folder)) if record.get("decoding") == "legal" else None,
         context=_context(record),
     )
+
+
+def _load_model(folder: Path) -> tuple[torch.nn.Module, PreTrainedTokenizerFast]:
+    """The model of a folder, which may be an ONNX file, and its tokenizer."""
+    try:
+        tokenizer = load_tokenizer(Config(model_name_or_path=str(folder)), [], pre_split=True)
+        if not (folder / onnx_model.NAME).is_file():  # Only export.py writes this file.
+            head = AutoModelForTokenClassification
+            return load_trained(folder, head, head="TokenClass", targets="tags"), tokenizer
+        model = onnx_model.load_onnx(folder)
+        require_finite_weights(folder, model)
+        require_texts(folder, model)
+    except InputError:
+        raise
+    except Exception as error:  # Damaged files raise all kinds of errors.
+        reason = first_line(error)
+        raise InputError(f"{folder}: not a model that predicts tags: {reason}") from error
+    return model, tokenizer
 
 
 def _context(record: dict[str, Any]) -> Context | None:

@@ -1,8 +1,7 @@
 """Tagging: a tag for every word."""
 
-import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,12 +11,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.batches.forward import places_of
 from tagloop.batches.packing import MicroBatch
 from tagloop.data.sources import SPLITS
 from tagloop.data.splitting import detect_way
-from tagloop.data.words import schemes
 from tagloop.data.words.corpus import Corpus, load_corpus
 from tagloop.errors import InputError
 from tagloop.models.class_loss import CROSS_ENTROPY, ClassLoss, build_class_loss
@@ -25,13 +22,14 @@ from tagloop.models.heads import unknown_labels
 from tagloop.models.model import load_model, load_model_config, max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.options.config import Config
-from tagloop.streams import visible
 from tagloop.tasks.card_facts import CardFacts
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.card import describe_card
 from tagloop.tasks.tagging.context import check_context, context_text, recorded_context
-from tagloop.tasks.tagging.decoding import DECODINGS, build_legal, decode, decode_legal
+from tagloop.tasks.tagging.decoding import build_legal, choose_decoding, decode, decode_legal
+from tagloop.tasks.tagging.header import header_lines
 from tagloop.tasks.tagging.kinds import KINDS, read_choices
+from tagloop.tasks.tagging.labels import known_metrics, refuse_other_schemes, refuse_plain_tags
 from tagloop.tasks.tagging.predictions import (
     gold_probabilities,
     logits_of_words,
@@ -39,25 +37,9 @@ from tagloop.tasks.tagging.predictions import (
     write_predictions,
 )
 from tagloop.tasks.tagging.windows import Windows, load_windows
-from tagloop.tasks.task import (
-    LOSS,
-    Metric,
-    Scores,
-    TokenizerTask,
-    choose_metric,
-    needed_splits,
-)
+from tagloop.tasks.task import Metric, Scores, TokenizerTask, choose_metric, needed_splits
 
-SPAN_METRICS = (
-    "f1", "precision", "recall", "accuracy", "strict_f1", "strict_precision", "strict_recall",
-)  # fmt: skip
-POS_METRICS = ("accuracy", "macro_f1")
 PREDICTION_FILES = ("predictions.txt", "predictions.conll")
-FACTS = {
-    "words_without_sub_tokens": "words are nothing to the tokenizer; they count as unknown tokens",
-    "words_shortened": "words are longer than a window; their first sub-tokens stand for them",
-    "sentences_cut": "sentences are longer than a window; every word is predicted once",
-}
 
 
 @dataclass(frozen=True)
@@ -81,6 +63,11 @@ class Tagging(TokenizerTask):
     prediction_files: ClassVar[tuple[str, ...]] = PREDICTION_FILES
 
     @property
+    def labels(self) -> list[str]:
+        """The labels of the model, in the order of their ids."""
+        return list(self.model_config.id2label.values())
+
+    @property
     def warnings(self) -> list[str]:
         return self.corpus.warnings
 
@@ -94,7 +81,6 @@ class Tagging(TokenizerTask):
 
     def build_model(self) -> nn.Module:
         train = self.examples.get("train")
-        num_labels = len(self.model_config.id2label)
         model = load_model(
             self.config,
             AutoModelForTokenClassification,
@@ -103,7 +89,7 @@ class Tagging(TokenizerTask):
             self.warnings,
             examples=self.examples.values(),
             has_labels=True,
-            label_counts=train.label_counts(num_labels) if train is not None else None,
+            label_counts=train.label_counts(len(self.labels)) if train is not None else None,
         )
         if train is not None:  # predict.py reads these values from config.json.
             budget = train.max_length - train.template.num_special
@@ -180,70 +166,18 @@ class Tagging(TokenizerTask):
         write_predictions(folder, self.corpus.splits[split], tags)
 
     def describe(self) -> list[tuple[str, str]]:
-        first = self.corpus.splits[next(iter(self.examples))]
-        lines = [("read", first_sentence(itertools.islice(first, 100)))]
-        columns_of = {split: self.corpus.columns[split] for split in self.examples}
-        if len(set(columns_of.values())) == 1:
-            lines.append(("", next(iter(columns_of.values()))))
-        else:
-            lines += [("", f"{split}: {columns}") for split, columns in columns_of.items()]
-        for split, windows in self.examples.items():
-            lines.append(
-                (
-                    split,
-                    f"{len(self.corpus.splits[split]):,} sentences, "
-                    f"{len(windows.references):,} words, {len(windows):,} windows of up to "
-                    f"{int(windows.lengths.max())} sub-tokens",
-                )
-            )
-            facts = windows.facts
-            share = facts["words_unknown"] / max(facts["words"], 1)
-            lines.append(("", f"{share:.1%} of the words hold something unknown to the tokenizer"))
-            lines += [("", f"{facts[f]:,} {text}") for f, text in FACTS.items() if facts[f]]
-            without = int((windows.references == IGNORE_INDEX).sum())
-            if without and split != "predict":
-                share = without / len(windows.references)
-                text = f"{without:,} words ({share:.1%}) have no gold tag"
-                lines.append(("", f"{text}: neither trained nor scored"))
-        if self.config.context_tokens:
-            marks = [self.corpus.documents[split] or "splits" for split in self.examples]
-            told = ", ".join(dict.fromkeys(marks))
-            lines.append(("context", f"{context_text(self.config)}; documents by {told}"))
-        labels = list(self.model_config.id2label.values())
-        scheme = self.corpus.scheme and f" (read as {self.corpus.scheme}, trained as IOB2)"
-        shown = ", ".join(labels[:9]) + (", ..." if len(labels) > 9 else "")
-        lines.append(("labels", f"{len(labels)}: {shown}{scheme or ''}"))
-        if self.legal is not None:
-            lines.append(("", "predicted in a legal order (--decoding legal)"))
-        return lines
+        is_legal = self.legal is not None
+        return header_lines(self.config, self.corpus, self.examples, self.labels, is_legal=is_legal)
 
     def card(self) -> CardFacts:
         sizes = {name: text for name, text in self.describe() if name in self.examples}
-        labels = list(self.model_config.id2label.values())
         context = context_text(self.config) if self.config.context_tokens else None
-        return describe_card(self.config.task_name, labels, sizes, context)
+        return describe_card(self.config.task_name, self.labels, sizes, context)
 
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets
-        tags = dict(enumerate([*self.model_config.id2label.values(), *self.unknown]))
+        tags = dict(enumerate([*self.labels, *self.unknown]))
         return to_tags(label_ids, offsets, tags)
-
-
-def first_sentence(rows: Iterable[dict], width: int = 88) -> str:
-    """The first sentence with a tag, as it was read, so that the user notices a wrong column.
-
-    Args:
-        rows: sentences with `tokens` and `tags`.
-        width: the number of characters that the result may have.
-
-    >>> first_sentence([{"tokens": ["EU", "said", "so"], "tags": ["B-ORG", "O", None]}])
-    'EU/B-ORG said/O so'
-    """
-    rows = list(rows)
-    row = next((row for row in rows if any(row["tags"])), rows[0])
-    pairs = zip(row["tokens"], row["tags"], strict=True)
-    text = visible(" ".join(f"{word}/{tag}" if tag else word for word, tag in pairs))
-    return text if len(text) <= width else text[: width - 4].rpartition(" ")[0] + " ..."
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
@@ -293,64 +227,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     class_loss = build_class_loss(
         config, labels, lambda: train.label_counts(len(labels)) if train is not None else None
     )
-    if class_loss.weights is not None:
-        examples = {
-            split: replace(windows, class_weights=class_loss.weights)
-            for split, windows in examples.items()
-        }
+    examples = class_loss.weigh(examples)
     return Tagging(
         config, corpus, tokenizer, model_config, examples, metric, unknown, legal, class_loss
     )
-
-
-def choose_decoding(config: Config, earlier: object) -> str:
-    """How labels become tags: as --decoding says, else as the model was trained, else "best".
-
-    Args:
-        earlier: what the run that made the model recorded in its config.json; None: no such run.
-    """
-    recorded = earlier.get("decoding") if isinstance(earlier, dict) else None
-    if not KINDS[config.task_name].has_spans:
-        return "best"
-    return config.decoding or (recorded if recorded in DECODINGS else "best")
-
-
-def refuse_other_schemes(config: Config, labels: list[str]) -> None:
-    """Refuse a model whose spans have ends of their own (E-, S-, L-, U-): data is read as IOB2.
-
-    Raises:
-        InputError: the labels of the model are those of such a scheme.
-    """
-    scheme = schemes.scheme_of_labels(labels) if KINDS[config.task_name].has_spans else None
-    if scheme is not None:
-        raise InputError(
-            f"{config.model_name_or_path}: the labels of this model ({', '.join(labels[:9])}) are "
-            f"{scheme}, and only IOB2 (B-, I-) is trained and scored here; predict.py finds the "
-            "entities of this model; to train, name the model that it was made from"
-        )
-
-
-def refuse_plain_tags(config: Config, predicted: list[list[str]]) -> None:
-    """Refuse predictions that are no spans, as of a model with the label X or [CLS].
-
-    Raises:
-        InputError: a tag is neither O nor begins with B- or I-.
-    """
-    for tag in sorted(set(itertools.chain.from_iterable(predicted))):
-        if tag != "O" and tag[:2] not in ("B-", "I-"):
-            raise InputError(
-                f"{config.model_name_or_path}: the model predicts the tag {tag!r}, which is no tag "
-                "of spans (O, B-, I-), so there is no F1; train a new head "
-                "(--ignore_mismatched_sizes), or score plain tags with --task_name pos"
-            )
-
-
-def known_metrics(config: Config, labels: list[str]) -> list[Metric]:
-    """The names of the scores that an evaluation of these labels has; the first is the default."""
-    known = list(POS_METRICS if config.task_name == "pos" else SPAN_METRICS)
-    if config.return_entity_level_metrics and config.task_name == "pos":
-        known += [f"{tag}_f1" for tag in labels]
-    elif config.return_entity_level_metrics:
-        types = sorted({tag[2:] for tag in labels if tag != "O"})
-        known += [f"{type_}_{score}" for type_ in types for score in ("f1", "precision", "recall")]
-    return [*map(Metric, known), LOSS]

@@ -7,17 +7,17 @@ import pytest
 from launches import SMALL
 
 import train_loop
-from tagloop.tasks.tagging import task
+from tagloop.tasks.tagging import header
 
 
 def test_worked_example():
-    assert doctest.testmod(task).failed == 0
-    assert doctest.testmod(task).attempted > 0
+    assert doctest.testmod(header).failed == 0
+    assert doctest.testmod(header).attempted > 0
 
 
 def test_a_long_sentence_is_cut_to_a_line():
     words = ["word\n"] * 100
-    shown = task.first_sentence([{"tokens": words, "tags": ["O"] * 100}])
+    shown = header.first_sentence([{"tokens": words, "tags": ["O"] * 100}])
     assert shown.startswith("word\ufffd/O word")
     assert len(shown) <= 88
     assert shown.endswith(" ...")
@@ -26,7 +26,7 @@ def test_a_long_sentence_is_cut_to_a_line():
 def test_a_terminal_is_not_steered_and_words_with_joiners_stay_whole():
     """Persian, an emoji of three, and the sequence that clears a screen."""
     words = ["می\u200cخواهم", "👩\u200d👩\u200d👧", "\x1b[2J"]
-    shown = task.first_sentence([{"tokens": words, "tags": ["O", "O", "O"]}])
+    shown = header.first_sentence([{"tokens": words, "tags": ["O", "O", "O"]}])
     assert shown == f"{words[0]}/O {words[1]}/O \ufffd[2J/O"
 
 
@@ -45,9 +45,9 @@ def test_what_was_read_is_shown_and_every_row_is_predicted(tmp_path, capfd):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     out = tmp_path / "out"
     train_loop.main([f"--test_file={file}", f"--model_name_or_path={model}", f"--output_dir={out}"])
-    header = capfd.readouterr().out
-    assert "Ann Lee/I-PER won/O\n" in header
-    assert "words from 'tokens', tags from 'ner_tags'" in header
-    assert "2 words (40.0%) have no gold tag" in header
+    shown = capfd.readouterr().out
+    assert "Ann Lee/I-PER won/O\n" in shown
+    assert "words from 'tokens', tags from 'ner_tags'" in shown
+    assert "2 words (40.0%) have no gold tag" in shown
     lines = (out / "predictions.txt").read_text(encoding="utf-8").split("\n")
     assert [len(line.split()) for line in lines] == [1, 3, 0, 1, 0]
