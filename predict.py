@@ -23,6 +23,7 @@ a question and a context gain predicted_answer, its place (answer_start, answer_
 
 import signal
 import sys
+from argparse import Namespace
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -43,9 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     from accelerate.utils import gather_object  # imports that take seconds come after --help
 
     from tagloop.models.ensemble import load_together
-    from tagloop.models.trained import check_device, use_threads
-    from tagloop.pages.charts import require_jinja
-    from tagloop.pages.predictions import PageWriter
+    from tagloop.models.trained import use_threads
     from tagloop.processes.agree import on_all, on_main
     from tagloop.processes.launch import build_accelerator, closing_group
 
@@ -68,23 +67,12 @@ def main(argv: list[str] | None = None) -> None:
             ranking=Ranking(options.top) if options.sort_by else None,
         )
 
-        def open_files() -> None:  # before the model loads: mistakes show at once
-            check_device(options.device, accelerator.num_processes)
-            files.open_input(
-                options.text or options.file, options.input_format, options.text_column_name
-            )
-            if options.output is not None:
-                files.open_output(options.output, options.output_format)
-            if options.html is not None:
-                require_jinja("the page")
-                title = f"What {options.model_dirs[0].resolve().name} finds"
-                files.writers.append(PageWriter(files.open_page(options.html), title))
-
         def close_files() -> None:  # now the output is there, whole
             files.finish()
             stack.close()
 
-        on_main(accelerator, open_files)
+        # This comes before the model loads, so that mistakes show at once.
+        on_main(accelerator, lambda: open_files(files, options, accelerator.num_processes))
         load = partial(
             module.load_predictor,
             **({"words": options.words} if module.SPLITS_WORDS else {}),
@@ -125,6 +113,26 @@ def find_models(model_dirs: list[Path]) -> tuple[list[Path], ModuleType]:
             f"{folders[1]}: models of --task_name {task_name} predict alone; name one folder"
         )
     return folders, module
+
+
+def open_files(files: DocumentFiles, options: Namespace, num_processes: int) -> None:
+    """Open the input, the output and the page that the options name.
+
+    Raises:
+        InputError: one of them cannot be opened, or this machine does not have the device.
+    """
+    from tagloop.models.trained import check_device
+    from tagloop.pages.charts import require_jinja
+    from tagloop.pages.predictions import PageWriter
+
+    check_device(options.device, num_processes)
+    files.open_input(options.text or options.file, options.input_format, options.text_column_name)
+    if options.output is not None:
+        files.open_output(options.output, options.output_format)
+    if options.html is not None:
+        require_jinja("the page")
+        title = f"What {options.model_dirs[0].resolve().name} finds"
+        files.writers.append(PageWriter(files.open_page(options.html), title))
 
 
 def stop(number: int, frame: FrameType | None) -> None:

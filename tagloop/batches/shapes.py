@@ -72,25 +72,8 @@ def choose_shapes(
             if len(ids)
         
     )  # fmt: skip
-    grid = max(packing.multiple, GRID)
-    most_columns = _round_up(int(lengths.max()), grid, packing.max_columns)
-    any_batch = per_device_batch_size, most_columns
-    numbers = sorted({rows for batch in micro_batches for rows in numbers_of_rows(batch)})
-    needed = np.array(
-        [[fill_rows(batch.tolist(), rows)[1] for rows in numbers] for batch in micro_batches]
-    )
-    candidates, columns_of = [any_batch], [np.zeros(len(micro_batches))]
-    for number, rows in enumerate(numbers):
-        widths = {_round_up(int(width), grid, packing.max_columns) for width in needed[:, number]}
-        for columns in sorted(widths):
-            candidates.append((rows, columns))
-            columns_of.append(needed[:, number])
-    costs = np.array(
-        [
-            np.where(width <= columns, cost_of(rows, columns), np.inf)
-            for (rows, columns), width in zip(candidates, columns_of, strict=True)
-        ]
-    )  # [num_candidates, num_micro_batches]
+    any_batch = per_device_batch_size, _round_up(int(lengths.max()), packing)
+    candidates, costs = _candidates(micro_batches, any_batch, packing)
     chosen = _choose(costs, num_shapes, [] if is_all else [0])
     shapes = sorted({candidates[index] for index in chosen}, key=lambda shape: cost_of(*shape))
     cells = np.array([rows * columns for rows, columns in candidates])[chosen]
@@ -108,6 +91,35 @@ def _sample(micro_batches: Iterable[np.ndarray]) -> tuple[list[np.ndarray], bool
         taken.append(batch)
         work += len(batch) * len(numbers_of_rows(batch))
     return taken, True
+
+
+def _candidates(
+    micro_batches: list[np.ndarray], any_batch: tuple[int, int], packing: Packing
+) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """The shapes among which a choice is made, and what each micro-batch costs in each of them.
+
+    Args:
+        micro_batches: int [num_examples], the lengths of the examples of every micro-batch.
+        any_batch: the shape that holds every micro-batch; it is the first candidate.
+
+    Returns:
+        Shapes (rows, columns), and float [num_candidates, num_micro_batches], infinite where the
+        shape is too small for the micro-batch.
+    """
+    numbers = sorted({rows for batch in micro_batches for rows in numbers_of_rows(batch)})
+    needed = np.array(
+        [[fill_rows(batch.tolist(), rows)[1] for rows in numbers] for batch in micro_batches]
+    )
+    shapes, columns_of = [any_batch], [np.zeros(len(micro_batches))]
+    for number, rows in enumerate(numbers):
+        for columns in sorted({_round_up(int(width), packing) for width in needed[:, number]}):
+            shapes.append((rows, columns))
+            columns_of.append(needed[:, number])
+    costs = [
+        np.where(width <= columns, cost_of(rows, columns), np.inf)
+        for (rows, columns), width in zip(shapes, columns_of, strict=True)
+    ]
+    return shapes, np.array(costs)
 
 
 def _choose(costs: np.ndarray, count: int, fixed: list[int]) -> list[int]:
@@ -131,5 +143,7 @@ def _choose(costs: np.ndarray, count: int, fixed: list[int]) -> list[int]:
     return chosen
 
 
-def _round_up(columns: int, grid: int, most: int) -> int:
-    return min(-(-columns // grid) * grid, most)
+def _round_up(columns: int, packing: Packing) -> int:
+    """The columns of the narrowest shape that has at least so many of them."""
+    grid = max(packing.multiple, GRID)
+    return min(-(-columns // grid) * grid, packing.max_columns)

@@ -192,29 +192,9 @@ def load_rows(
         "versions": [datasets.__version__, pa.__version__],
     }
 
-    def build(folder: Path) -> None:
-        facts: dict[str, dict] = {"columns": {}, "class_names": {}, "rows": {}, "fingerprints": {}}
-        classes = class_names_of(tables, columns)
-        for split, source in sources.items():
-            table, chosen = tables[split], columns[split]
-            for name, column in chosen.items():
-                if column is not None:
-                    facts["columns"].setdefault(name, column)
-            digest = hashlib.sha256()
-            schema = pa.schema({name: pa.string() for name in chosen})
-            path = folder / f"{split}.arrow"
-            facts["rows"][split] = write_rows(
-                path,
-                _cells(table, split, chosen, classes, digest, read_row or read_cells),
-                schema,
-            )
-            facts["fingerprints"][split] = digest.hexdigest()
-            if not facts["rows"][split]:
-                raise InputError(f"{split} ({source}): no rows; check it, or leave the split out")
-        facts["class_names"] = {name: known.names for name, known in classes.items() if known.names}
-        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-
-    folder = build_once("rows", key, build)
+    folder = build_once(
+        "rows", key, lambda folder: _build(folder, sources, tables, columns, read_row or read_cells)
+    )
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     texts = [name for name in columns.get("train", ()) if name in together]
     selected = select(folder, facts["rows"], facts["fingerprints"], config, texts=texts)
@@ -223,6 +203,31 @@ def load_rows(
         selected.splits, whole, facts["columns"], facts["class_names"], selected.fingerprints,
         warnings, selected.stored,
     )  # fmt: skip
+
+
+def _build(
+    folder: Path,
+    sources: dict[str, Any],
+    tables: dict[str, Table],
+    columns: dict[str, dict[str, str | None]],
+    read_row: ReadRow,
+) -> None:
+    """Write `<split>.arrow` and facts.json into `folder`."""
+    facts: dict[str, dict] = {"columns": {}, "class_names": {}, "rows": {}, "fingerprints": {}}
+    classes = class_names_of(tables, columns)
+    for split, source in sources.items():
+        chosen, digest = columns[split], hashlib.sha256()
+        for name, column in chosen.items():
+            if column is not None:
+                facts["columns"].setdefault(name, column)
+        cells = _cells(tables[split], split, chosen, classes, digest, read_row)
+        schema = pa.schema({name: pa.string() for name in chosen})
+        facts["rows"][split] = write_rows(folder / f"{split}.arrow", cells, schema)
+        facts["fingerprints"][split] = digest.hexdigest()
+        if not facts["rows"][split]:
+            raise InputError(f"{split} ({source}): no rows; check it, or leave the split out")
+    facts["class_names"] = {name: known.names for name, known in classes.items() if known.names}
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _cells(

@@ -1,7 +1,8 @@
 """Tables -> rows of words and tags: a list of words in each row, or one word a row."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from tagloop.data.parsing import parse_list, parse_literal
 from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
@@ -66,36 +67,7 @@ def _rows(
 ) -> Iterator[Row]:
     document, before = -1, None
     for place, tokens, tags, lines, key in cells:
-        if isinstance(tokens, list) and any(isinstance(token, list) for token in tokens):
-            raise InputError(
-                f"{place}: column {text!r} holds {shown(tokens)}: a document, a list of sentences; "
-                "write one row for each sentence"
-            )
-        if isinstance(tags, list) and any(isinstance(tag, list | tuple | dict) for tag in tags):
-            raise InputError(
-                f"{place}: column {label!r} holds {shown(tags)}: spans or lists, and not a tag for "
-                "every word; write a row for each sentence with a tag for each word, or spans of "
-                'characters, {"text": "Ann won", "spans": [{"start": 0, "end": 3, "label": "X"}]}, '
-                'or of words, {"tokenized_text": ["Ann", "won"], "ner": [[0, 0, "PER"]]}'
-            )
-        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise InputError(
-                f"{place}: column {text!r} holds {shown(tokens)}, not a list of strings; "
-                f"split the text into words, or give --text_column_name "
-                f"({', '.join(table.columns)})"
-            )
-        tags = [None] * len(tokens) if tags is None else tags
-        if not isinstance(tags, list):
-            raise InputError(
-                f"{place}: column {label!r} holds {shown(tags)}, not a list of tags; "
-                f"give --label_column_name ({', '.join(table.columns)})"
-            )
-        if len(tokens) != len(tags):
-            raise InputError(
-                f"{place}: {count(len(tokens), 'token')} but {count(len(tags), 'tag')} (columns "
-                f"{text!r} and {label!r}); write one tag for every token"
-            )
-        require_whole("".join([*tokens, *map(str, tags)]), place)
+        tokens, tags = _checked(tokens, tags, place, text, label, table.columns)
         row = Row(tokens, [], document, place, lines)
         if key is not None and key != before:
             found.documents = found.documents or "a column"
@@ -109,6 +81,51 @@ def _rows(
             row.tags.extend(read_tag(tag, place) for tag in tags)
         yield row._replace(document=document)
     read_tag.finish(found)
+
+
+def _checked(
+    tokens: Any, tags: Any, place: str, text: str, label: str | None, columns: Iterable[str]
+) -> tuple[list[str], list]:
+    """The words and the tags of a row, a tag for every word.
+
+    Args:
+        tokens, tags: what the cells of the columns `text` and `label` hold; tags may be None.
+        place: file and line of the row, for messages.
+        columns: the names of all columns of the table, for messages.
+
+    Raises:
+        InputError: the cells hold something else; the message says what it looks like.
+    """
+    if isinstance(tokens, list) and any(isinstance(token, list) for token in tokens):
+        raise InputError(
+            f"{place}: column {text!r} holds {shown(tokens)}: a document, a list of sentences; "
+            "write one row for each sentence"
+        )
+    if isinstance(tags, list) and any(isinstance(tag, list | tuple | dict) for tag in tags):
+        raise InputError(
+            f"{place}: column {label!r} holds {shown(tags)}: spans or lists, and not a tag for "
+            "every word; write a row for each sentence with a tag for each word, or spans of "
+            'characters, {"text": "Ann won", "spans": [{"start": 0, "end": 3, "label": "X"}]}, '
+            'or of words, {"tokenized_text": ["Ann", "won"], "ner": [[0, 0, "PER"]]}'
+        )
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise InputError(
+            f"{place}: column {text!r} holds {shown(tokens)}, not a list of strings; "
+            f"split the text into words, or give --text_column_name ({', '.join(columns)})"
+        )
+    tags = [None] * len(tokens) if tags is None else tags
+    if not isinstance(tags, list):
+        raise InputError(
+            f"{place}: column {label!r} holds {shown(tags)}, not a list of tags; "
+            f"give --label_column_name ({', '.join(columns)})"
+        )
+    if len(tokens) != len(tags):
+        raise InputError(
+            f"{place}: {count(len(tokens), 'token')} but {count(len(tags), 'tag')} (columns "
+            f"{text!r} and {label!r}); write one tag for every token"
+        )
+    require_whole("".join([*tokens, *map(str, tags)]), place)
+    return tokens, tags
 
 
 def find_columns(

@@ -1,7 +1,7 @@
 """Turns texts, or pairs of texts, into rows of sub-token ids with a label; once per machine."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -156,18 +156,10 @@ def encode_texts(
     arrays: dict[str, np.ndarray | None] = map_arrays(folder, ARRAY_TYPES)
     if "token_type_ids" not in tokenizer.model_input_names:
         arrays["type_ids"] = None
-    cells = dataset["label"][:]
-    known = {cell: read_label(cell) for cell in {*cells} - {None}}
-    values = [known.get(cell) for cell in cells]
-    is_class = num_classes is not None
-    labels = np.array([value or 0 for value in values], np.int64 if is_class else np.float32)
-    has_label = np.array([value is not None for value in values], dtype=bool)
     rows = LabelledRows(
         **arrays,
+        **label_arrays(dataset["label"][:], read_label, num_classes),
         num_unknown=facts["unknown"],
-        labels=labels,
-        has_label=has_label,
-        is_learned=has_label & (labels < num_classes) if is_class else has_label,
         pad_token_id=tokenizer.pad_token_id or 0,
         special_ids=tokenizer.all_special_ids,
         max_length=max_length,
@@ -175,6 +167,29 @@ def encode_texts(
         pad_to_multiple_of=pad_to_multiple_of,
     )
     return rows, facts["cut"]
+
+
+def label_arrays(
+    cells: Sequence[str | None],
+    read_label: Callable[[str], int | float | None],
+    num_classes: int | None,
+) -> dict[str, np.ndarray]:
+    """The arrays `labels`, `has_label` and `is_learned` of `LabelledRows`.
+
+    Args:
+        cells: of the column `label`, one for each row.
+        read_label, num_classes: as in `encode_texts`.
+
+    >>> label_arrays(["1", None, "2"], int, 2)["is_learned"].tolist()
+    [True, False, False]
+    """
+    known = {cell: read_label(cell) for cell in cells if cell is not None}
+    values = [None if cell is None else known[cell] for cell in cells]
+    is_class = num_classes is not None
+    labels = np.array([value or 0 for value in values], np.int64 if is_class else np.float32)
+    has_label = np.array([value is not None for value in values], dtype=bool)
+    is_learned = has_label & (labels < num_classes) if is_class else has_label
+    return {"labels": labels, "has_label": has_label, "is_learned": is_learned}
 
 
 @dataclass(frozen=True)

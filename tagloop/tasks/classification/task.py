@@ -220,15 +220,9 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     vars(model_config).pop("tagloop", None)  # of the run that made this model
     model_config.pad_token_id = tokenizer.pad_token_id  # decoders find a row's end by it
     examples, warnings = {}, list(rows.warnings)
-    unknown: list[str] = []
-    label2id = dict(model_config.label2id) if labels else None
+    label2id, unknown = dict(model_config.label2id) if labels else None, []
     if labels and found is not None:
-        if are_numbered(list(label2id), found.classes):
-            label2id |= {str(number): number for number in label2id.values()}
-        else:
-            classes = [name for name in found.classes if name in label2id or name != "-1"]
-            unknown = unknown_labels(model_config, classes, warnings)
-            label2id |= {name: len(label2id) + n for n, name in enumerate(unknown)}
+        label2id, unknown = ids_of_labels(model_config, found.classes, warnings)
     for split, dataset in needed_splits(config, rows.splits).items():
         examples[split], cut = encode_texts(
             dataset, rows.fingerprints[split], tokenizer,
@@ -260,6 +254,23 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
         unknown,
         class_loss,
     )
+
+
+def ids_of_labels(
+    model_config: PreTrainedConfig, classes: list[str], warnings: list[str]
+) -> tuple[dict[str, int], list[str]]:
+    """The id of every class of the model and of the data, and the classes of the data alone.
+
+    Args:
+        classes: of the data.
+        warnings: gains a sentence about classes that the model does not know.
+    """
+    label2id = dict(model_config.label2id)
+    if are_numbered(list(label2id), classes):
+        return label2id | {str(number): number for number in label2id.values()}, []
+    classes = [name for name in classes if name in label2id or name != "-1"]
+    unknown = unknown_labels(model_config, classes, warnings)
+    return label2id | {name: len(label2id) + n for n, name in enumerate(unknown)}, unknown
 
 
 def count_classes(labels: list[str], examples: dict[str, LabelledRows]) -> np.ndarray | None:

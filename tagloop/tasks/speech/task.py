@@ -350,19 +350,14 @@ def load_examples(
     )  # fmt: skip
     seconds = np.diff(sounds.offsets) / extractor.sampling_rate
     lengths, longest = np.diff(texts.offsets), model_config.max_target_positions
+    hears = extractor.chunk_length
     reasons = {
-        f"longer than the {extractor.chunk_length} s that the model hears": seconds
-        > extractor.chunk_length,
+        f"longer than the {hears} s that the model hears": seconds > hears,
         f"transcripts of more than the {longest} sub-tokens that the model writes": lengths
         > longest,
     }
     if split == "train":
-        most, least = config.max_duration_in_seconds, config.min_duration_in_seconds
-        reasons |= {
-            f"longer than --max_duration_in_seconds {most:g}": seconds > most,
-            f"not longer than --min_duration_in_seconds {least:g}": seconds <= least,
-            NO_TEXT: lengths == 0,
-        }
+        reasons |= reasons_in_training(config, seconds, lengths)
     kept, left_out = np.ones(len(seconds), bool), {}
     for why, is_met in reasons.items():
         if number := int((is_met & kept).sum()):
@@ -393,3 +388,23 @@ def load_examples(
         sounds=sounds.facts | {"seconds": float(seconds[rows].sum())},
         num_empty=texts.facts["empty"],
     )
+
+
+def reasons_in_training(
+    config: Config, seconds: np.ndarray, lengths: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Why recordings are not learned from, and for every reason which recordings meet it.
+
+    Args:
+        seconds: float64 [num_rows], the length of every recording.
+        lengths: int64 [num_rows], the sub-tokens of every transcript.
+
+    Returns:
+        bool [num_rows] for every reason.
+    """
+    most, least = config.max_duration_in_seconds, config.min_duration_in_seconds
+    return {
+        f"longer than --max_duration_in_seconds {most:g}": seconds > most,
+        f"not longer than --min_duration_in_seconds {least:g}": seconds <= least,
+        NO_TEXT: lengths == 0,
+    }
