@@ -51,6 +51,7 @@ from tagloop.processes.agree import on_all
 from tagloop.records import is_like, read_record
 from tagloop.run import Run
 from tagloop.training.vocabulary import ROWS
+from tagloop.wording import first_line
 
 VALUES = "values"  # The key, in optimizer.json, for the numbers of a state that are no tensors.
 # Loading is not strict, because tied weights are stored once, and a parameter without a gradient
@@ -385,7 +386,7 @@ def _readable(read: Callable[[], Any], path: Path) -> Any:
     try:
         return read()
     except Exception as error:  # The file has the right digest, but its content may be anything.
-        first = str(error).splitlines()[0][:300] if str(error) else repr(error)
         raise InputError(
-            f"{path}: cannot be loaded: {first}; move this checkpoint away, and resume with auto"
+            f"{path}: cannot be loaded: {first_line(error)}; move this checkpoint away, and resume "
+            "with auto"
         ) from None

@@ -45,9 +45,9 @@ class Report:
 
     Attributes:
         facts: (name, text) lines, in order.
-        problems: by kind, a line each, which begins with its place.
-        remarks: the same of what is too rare to be a problem.
-        examples: place, and the pieces of the sentence there.
+        problems: the lines about every kind of problem; a line begins with its place in the data.
+        remarks: the same for what is too rare to be a problem.
+        examples: the place and the pieces of every sentence that is shown.
     """
 
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Report:
 
     @property
     def num_problems(self) -> int:
-        """Of all kinds."""
+        """The number of problems of all kinds."""
         return sum(map(len, self.problems.values()))
 
     def fact(self, name: str, text: str) -> None:
@@ -101,7 +101,14 @@ class Report:
 
 
 def split_of_rows(totals: dict[str, int], config: Config) -> dict[str, np.ndarray]:
-    """By the split it is stored in, the split of the run that every row goes to; "" for none."""
+    """The split of the run that every stored row goes to.
+
+    Args:
+        totals: the number of rows of every stored split.
+
+    Returns:
+        For every stored split an array of strings, [num_rows]; "" for a row that no split uses.
+    """
     splits = {stored: np.full(total, "", dtype="U10") for stored, total in totals.items()}
     for split, (stored, rows) in select_rows(totals, config).items():
         splits[stored][rows] = split
@@ -114,7 +121,7 @@ def shortened(text: str, most: int = 60) -> str:
 
 
 class FirstSight(NamedTuple):
-    """A row as far as others are compared with it."""
+    """A row with a new text. Later rows with the same text are compared with it."""
 
     split: str
     place: str
@@ -141,7 +148,7 @@ class Repeats:
 
 
 class RandomSample:
-    """A fair draw of `number` rows among those it is shown."""
+    """Draws `number` of the rows that it is shown; every row has the same chance."""
 
     def __init__(self, number: int, seed: int):
         self.rows: list[Any] = []
@@ -157,19 +164,19 @@ class RandomSample:
 
 
 class Labels:
-    """Labels of every split: how often, and where first."""
+    """How often each label is in every split, and where it stands for the first time."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
         self.places: dict[tuple[str, str], str] = {}
 
     def add(self, split: str, label: str, place: str) -> None:
-        """Count one."""
+        """Count a label of a split; `place` is where it stands."""
         self.counts[split][label] += 1
         self.places.setdefault((split, label), place)
 
     def report_to(self, report: Report, splits: Sequence[str]) -> None:
-        """A table, a column a split, and the labels that training never shows."""
+        """Note a table with a column for every split, and the labels that training never shows."""
         labels = sorted(set().union(*(self.counts[split] for split in splits)))
         width = min(max((len(label) for label in labels), default=0), 30)
         report.fact("labels", f"{'':<{width}}" + "".join(f"{split:>12}" for split in splits))
@@ -218,8 +225,8 @@ class Survey:
         no_rows, no_labels: what is wrong with a split that has none.
         in_two_splits, in_two_ways: problems with a text that is there twice.
         between: what stands between the texts of a row in a message.
-        slips: kinds of problems that are none where they are rare.
-        counts_type: of what is counted in a split.
+        slips: kinds of problems that do not count where they are rare.
+        counts_type: the class of what is counted in a split.
     """
 
     no_rows: str
@@ -261,7 +268,7 @@ class Survey:
         raise NotImplementedError
 
     def texts_of(self, row: Any) -> list[str]:
-        """What two rows have in common that count as the same one."""
+        """The texts of a row. Rows with equal texts count as the same row."""
         raise NotImplementedError
 
     def labels_of(self, row: Any) -> Sequence[str | None]:
@@ -277,14 +284,19 @@ class Survey:
         raise NotImplementedError
 
     def prepare(self) -> None:
-        """Between the passes: load what the second one needs."""
+        """Load what the second pass needs. This is called between the passes."""
 
     def look_at(self, stored: str, split: str, counts: Any, row: Any) -> None:
-        """The second pass: a row of a split as stored, which is of `split` in the run."""
+        """Look at a row in the second pass.
+
+        Args:
+            stored: the split that the row is stored in.
+            split: the split of the run that the row goes to; `counts` are those of this split.
+        """
         raise NotImplementedError
 
     def contradiction(self, row: Any, at: int, first: FirstSight) -> str:
-        """What to say of a row whose label number `at` is another one than in the first row."""
+        """The message about a row whose label number `at` differs from that of the first row."""
         raise NotImplementedError
 
     def report_split(self, split: str, counts: Any) -> None:
@@ -292,13 +304,13 @@ class Survey:
         raise NotImplementedError
 
     def report_example(self, row: Any) -> None:
-        """Note an example that was drawn: what look_at has shown to the sample."""
+        """Note an example that was drawn from the rows that `look_at` has shown to the sample."""
         raise NotImplementedError
 
     # --- what all tasks have in common ---
 
     def read_splits(self) -> None:
-        """The first pass; what cannot be read or says nothing is a problem."""
+        """Make the first pass. A split that cannot be read, or says nothing, is a problem."""
         for split in self.sources:
             try:
                 total, has_labels = self.read_split(split)
@@ -316,7 +328,7 @@ class Survey:
         return split
 
     def look_at_rows(self) -> None:
-        """The second pass, over the rows that a run would use."""
+        """Make the second pass, over the rows that a run would use."""
         split_of = split_of_rows(self.totals, self.config)
         for stored in self.totals:
             for split, row in zip(map(str, split_of[stored]), self.rows(stored), strict=True):

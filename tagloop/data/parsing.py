@@ -182,7 +182,7 @@ def parse_list(cell: str, place: str, column: str, *, is_text: bool) -> list:
 def parse_literal(cell: str) -> list | None:
     """The list that a cell of a CSV holds, of JSON or of Python; None: it holds no list.
 
-    In {"entities": [...]}, as spaCy has it, it is the one inside.
+    Of an object {"entities": [...]}, as spaCy writes it, the result is the list inside.
     """
     items = _literal(cell) if cell.startswith(("[", "{")) else None
     items = items.get("entities") if isinstance(items, dict) else items
@@ -224,7 +224,7 @@ def parse_json(lines: Lines, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def is_json_array(head: str) -> bool:
-    """Whether a file that begins so is one array, or one object with an array in it."""
+    """True if a file with this beginning is one array, or one object with an array in it."""
     return (_ARRAY.match(head) or _CLASSES.match(head)) is not None
 
 
@@ -246,7 +246,9 @@ def parse_json_lines(lines: Lines, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def parse_json_array(text: str, name: str) -> list[tuple[str, Any]]:
-    """Place and item of one array, or of that under "data" or "annotations"; of lines of arrays.
+    """Place and item of every entry of an array, or of the array under "data" or "annotations".
+
+    A text may also hold an array in each line; then an item is such an array.
 
     Raises:
         InputError: the text is no JSON.

@@ -7,9 +7,9 @@
         outputs = model(**inputs)
 
 A hash of (seed, step, number of the call, example, coordinates within the example) decides whether
-an element is dropped (hashing.py). So masks, losses and gradients are the same for every cut of a
-global batch and every padded length. On a GPU with Triton a call is one launch forward and one
-backward (kernels/). The backward pass computes a mask again, so that no mask is kept.
+an element is dropped (masks/hashing.py). So masks, losses and gradients are the same for every cut
+of a global batch and every padded length. On a GPU with Triton a call is one launch forward and one
+backward (masks/kernels/). The backward pass computes a mask again, so that no mask is kept.
 
 The outputs of some models still depend on the cut: these models look across padding, or draw
 random numbers that this file does not replace. dry_pass.py finds out whether a model does so.
@@ -74,7 +74,7 @@ class ExampleDropout(TorchFunctionMode):
         calls: what is known of every call. The dimension of the examples is guessed if a call is
             not in this list, or if its tensor does not fit: then it is the first of the two leading
             dimensions whose size is the number of examples. Where no kernel computes, the masks of
-            a group are made together and kept until the backward pass (kept_masks.py).
+            a group are made together and kept until the backward pass (masks/kept.py).
         draw: the value of every torch.rand([]), for a dry pass; None: a hash.
 
     Attributes:

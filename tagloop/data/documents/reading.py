@@ -109,7 +109,7 @@ class Document:
 
     @property
     def size(self) -> int:
-        """Roughly its characters, to bound how many are held at once."""
+        """About the number of its characters, by which the documents held in memory are limited."""
         if isinstance(self.content, str):
             return len(self.content)
         if isinstance(self.content, list):
@@ -124,7 +124,7 @@ def read_documents(
     column: str | None = None,
     content_of: ContentReader | None = None,
 ) -> Iterator[Document]:
-    """Yield what a file holds, in order; never more of it in memory than one document.
+    """Yield the documents of a file in order, with one of them in memory at a time.
 
     A line or a row -DOCSTART-, or a line # newdoc of CoNLL-U, begins a document.
 

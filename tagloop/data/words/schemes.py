@@ -41,7 +41,7 @@ def _foreign(
     *,
     may_be_io: bool = False,
 ) -> InputError:
-    """What to say of a tag that is none of a scheme with these prefixes, and of the remedy.
+    """The error about a tag that a scheme with these prefixes does not have, with the remedy.
 
     Args:
         others: how often each tag without a prefix is in the data, O among them; None: not known.
@@ -86,7 +86,11 @@ def is_bracket(tag: str) -> bool:
 
 
 def _turned(tag: str) -> str | None:
-    """The tag as the schemes write it, if mark, place or case are others: B_PER, PER-B, b-per."""
+    """The tag as the schemes write it, if only its mark, its order or its case differs.
+
+    >>> _turned("B_PER"), _turned("PER-B"), _turned("b-per"), _turned("PER")
+    ('B-PER', 'B-PER', 'B-per', None)
+    """
     if match := re.fullmatch(r"([BIESLUMWbi])[-_:/|]([^-_:/|].*)", tag):
         return f"{match[1].upper()}-{match[2]}"
     if match := re.fullmatch(r"(..*)[-_:/|]([BIESLUMW])", tag):
@@ -116,7 +120,7 @@ class SchemeDetector:
     tags without one S- or E- hold no complete span, so B-, I- and O alone are never IOBES.)
 
     Real corpora have slips: the IOB1 training file of CoNLL-2003 opens 2 of its 23,499 spans with
-    a B- after O. Up to 1 in `SLIPS` is taken for that, and told by `remark`.
+    a B- after O. Up to 1 in `SLIPS` is taken for a slip, and `remark` tells the user of it.
 
     Tags without a prefix (PER) are of the scheme IO if no tag has one and at least half are O:
     where most words have a tag, the tags are likelier parts of speech.
@@ -221,7 +225,7 @@ class SchemeDetector:
         return "IO"
 
     def remark(self) -> str | None:
-        """What `result` passed over as slips, for the log; None when every tag fits."""
+        """A sentence about the tags that `result` took for slips; None if every tag fits."""
         result = self.result()
         if self._given is not None:
             return None
@@ -245,9 +249,14 @@ def to_iob2(tags: Sequence[str | None], scheme: str, *, place: Place = "") -> li
     """Rewrite the tags of a sentence in IOB2: exact for valid tags, lenient with others.
 
     An I-, E-, L- or M- that does not continue a span of its type begins one. None (a word without
-    a gold tag) stays None; behind it an I- stays I- where the scheme opens every span with another
-    prefix, for the span may have begun there. A prefix that `scheme` does not have is an
-    InputError, which `place` helps to find.
+    a gold tag) stays None. An I- behind None stays I- if the scheme opens every span with another
+    prefix, because the span may have begun at the word without a gold tag.
+
+    Args:
+        place: of the sentence, for messages.
+
+    Raises:
+        InputError: a tag has a prefix that `scheme` does not have.
 
     >>> to_iob2(["I-PER", "I-PER", "B-PER", None, "I-PER"], "IOB1")
     ['B-PER', 'I-PER', 'B-PER', None, 'B-PER']

@@ -183,7 +183,7 @@ def label_arrays(
     >>> label_arrays(["1", None, "2"], int, 2)["is_learned"].tolist()
     [True, False, False]
     """
-    known = {cell: read_label(cell) for cell in cells if cell is not None}
+    known = {cell: read_label(cell) for cell in dict.fromkeys(cells) if cell is not None}
     values = [None if cell is None else known[cell] for cell in cells]
     is_class = num_classes is not None
     labels = np.array([value or 0 for value in values], np.int64 if is_class else np.float32)

@@ -57,9 +57,10 @@ from tagloop.tasks.task import (
     needed_splits,
 )
 
-USUAL_CLASSES = 100  # a small file may have as many classes as texts
+USUAL_CLASSES = 100  # A small file may have as many classes as texts.
 PREDICTION_FILES = ("predictions.tsv",)
-CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")  # f1 of two classes: of the second
+# With two classes f1 is that of the second class.
+CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 METRICS_OF_CLASSES = [*map(Metric, CLASS_METRICS), LOSS]
 METRICS_OF_NUMBERS = [Metric("pearson"), Metric("mse", lower_is_better=True), LOSS]
 
@@ -113,6 +114,7 @@ class Classification(TokenizerTask):
         return model
 
     def losses(self, outputs: SequenceClassifierOutput, batch: MicroBatch) -> Tensor:
+        """The loss of every row, [rows]; of numbers the squared errors, [rows with a label]."""
         labels = batch.labels
         if self.labels:
             return self.class_loss(outputs.logits, labels)
@@ -147,6 +149,10 @@ class Classification(TokenizerTask):
         return predicted
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
+        """Scores from 0 to 1, Matthews' coefficient from -1 to 1; of numbers `pearson` and `mse`.
+
+        Rows without a label are not scored.
+        """
         examples = self.examples[split]
         gold = examples.labels[examples.has_label]
         found = predictions["class" if self.labels else "number"][examples.has_label]
@@ -156,7 +162,7 @@ class Classification(TokenizerTask):
             defined = np.ptp(gold) > 0 and np.ptp(found) > 0
             pearson = float(np.corrcoef(gold, found)[0, 1]) if defined else 0.0
             return Scores({"pearson": pearson, "mse": float(np.square(gold - found).mean())}, {})
-        several = len({*gold, *found}) > 1  # else Matthews is not defined
+        several = len({*gold, *found}) > 1  # Of one class alone the coefficient is not defined.
         classes = [*self.labels, *self.unknown]
         ids = np.arange(len(classes))
         columns = precision_recall_fscore_support(gold, found, labels=ids, zero_division=0)
@@ -176,7 +182,7 @@ class Classification(TokenizerTask):
         return Scores(values, by_class)
 
     def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:
-        """predictions.tsv: a line a row, the class and its probability, or the number."""
+        """predictions.tsv: for every row a line with its class and probability, or its number."""
         if self.labels:
             pairs = zip(predictions["class"], predictions["probability"], strict=True)
             lines = [f"{self.labels[best]}\t{probability:.6f}" for best, probability in pairs]
@@ -203,10 +209,13 @@ class Classification(TokenizerTask):
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
-    """Rows, label list, tokenizer and encoded texts of the splits that the options need.
+    """Load rows, labels, tokenizer, and the encoded texts of the splits that the options need.
+
+    Args:
+        pad_to_multiple_of: the number of columns of a batch is a multiple of this number.
 
     Raises:
-        InputError: bad data, or options that do not fit it.
+        InputError: the data is bad, or the options do not fit the data.
     """
     rows = load_rows(config, lambda *table: choose_columns(config, *table), build_sample_texts)
     found = as_named(config, labels_of_rows(rows))
@@ -218,7 +227,8 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     head = AutoModelForSequenceClassification
     model_config = load_model_config(config, head, tokenizer, labels or ["LABEL_0"])
     vars(model_config).pop("tagloop", None)  # of the run that made this model
-    model_config.pad_token_id = tokenizer.pad_token_id  # decoders find a row's end by it
+    # A decoder finds the end of a row by this id.
+    model_config.pad_token_id = tokenizer.pad_token_id
     examples, warnings = {}, list(rows.warnings)
     label2id, unknown = dict(model_config.label2id) if labels else None, []
     if labels and found is not None:
@@ -304,10 +314,10 @@ def unlearned(labels: list[str], examples: dict[str, LabelledRows]) -> list[str]
 
 
 def check_variety(rows: Rows, labels: list[str]) -> None:
-    """Refuse a column of texts or numbers of rows that was taken for the classes.
+    """Refuse a column of texts, or of numbers of rows, that was taken for the classes.
 
     Raises:
-        InputError: as many classes as texts.
+        InputError: there are as many classes as texts.
     """
     if len(labels) > USUAL_CLASSES:
         texts = {text for dataset in rows.whole.values() for text in dataset.unique("text")}

@@ -102,6 +102,7 @@ class LanguageModelling(TokenizerTask):
             )
 
     def losses(self, outputs: CausalLMOutput, batch: MicroBatch) -> Tensor:
+        """The loss of every sub-token, [rows, columns]; 0 where there is no target."""
         return token_losses(outputs.logits, batch.labels)
 
     def predict(
@@ -129,6 +130,10 @@ class LanguageModelling(TokenizerTask):
         }
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
+        """Perplexity and accuracy, a share from 0 to 1, over all targets of the split.
+
+        `unigram_perplexity` is a baseline: that of the frequencies in the training data.
+        """
         if loss is None:
             return Scores({}, {})
         targets = self.examples[split].target_weights.sum()

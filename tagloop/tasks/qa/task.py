@@ -101,7 +101,7 @@ class QuestionAnswering(TokenizerTask):
         return model
 
     def losses(self, outputs: QuestionAnsweringModelOutput, batch: MicroBatch) -> Tensor:
-        """The losses of all begins and ends.
+        """The losses of all begins and ends: [2 * windows that are learned from].
 
         The softmax goes over all sub-tokens of a window, as in transformers' own loss, and over no
         padding cell; there padding cells count, so that loss depends on the width of its batch.
@@ -122,7 +122,7 @@ class QuestionAnswering(TokenizerTask):
         losses: Tensor,
         split: str,
     ) -> dict[str, Tensor]:
-        """The logits of all sub-tokens: `start_logit` and `end_logit`, float32."""
+        """`start_logit` and `end_logit`, float32 [sub-tokens of the windows of the batch] each."""
         is_own = batch.labels != IGNORE_INDEX  # a batch without examples has IGNORE_INDEX only
         return {
             "start_logit": outputs.start_logits.float()[is_own],

@@ -137,6 +137,7 @@ class Speech(TokenizerTask):
                 )
 
     def losses(self, outputs: Seq2SeqLMOutput, batch: MicroBatch) -> Tensor:
+        """The loss of every target, [rows, columns of the targets]; 0 in padding cells."""
         return token_losses(outputs.logits, batch.labels)
 
     def predict(
@@ -267,10 +268,13 @@ class Speech(TokenizerTask):
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Speech:
-    """Recordings, processors and the examples of the splits that the options need.
+    """Load recordings, processors, and the examples of the splits that the options need.
+
+    Args:
+        pad_to_multiple_of: the number of columns of the targets is a multiple of this number.
 
     Raises:
-        InputError: bad data, or a model that cannot learn this task.
+        InputError: the data is bad, or the model cannot learn this task.
     """
     rows = read_recordings(config)
     scores = METRICS if config.predict_with_generate else []
@@ -311,7 +315,8 @@ def load_own_tokenizer(config: Config, rows: Rows) -> PreTrainedTokenizerFast:
     """The tokenizer of a run, which puts prompt and end around a transcript.
 
     Raises:
-        InputError: no such tokenizer, or it does not end a transcript, or the language is missing.
+        InputError: there is no such tokenizer, it puts no end behind a transcript, or it does not
+            have the language.
     """
     if config.uses_sample_model:
         tokenizer = build_sample_whisper_tokenizer(rows.splits["train"]["text"])
@@ -393,14 +398,14 @@ def load_examples(
 def reasons_in_training(
     config: Config, seconds: np.ndarray, lengths: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Why recordings are not learned from, and for every reason which recordings meet it.
+    """The reasons why a recording is not learned from, and the recordings that meet each of them.
 
     Args:
         seconds: float64 [num_rows], the length of every recording.
         lengths: int64 [num_rows], the sub-tokens of every transcript.
 
     Returns:
-        bool [num_rows] for every reason.
+        For every reason bool [num_rows], True where it is met.
     """
     most, least = config.max_duration_in_seconds, config.min_duration_in_seconds
     return {

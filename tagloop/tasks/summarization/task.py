@@ -118,6 +118,7 @@ class Summarization(TokenizerTask):
         return model
 
     def losses(self, outputs: Seq2SeqLMOutput, batch: MicroBatch) -> Tensor:
+        """The loss of every target, [rows, columns of the targets]; 0 in padding cells."""
         return token_losses(outputs.logits, batch.labels)
 
     def predict(
@@ -246,10 +247,13 @@ def generated_lengths(ids: np.ndarray, end_ids: list[int]) -> np.ndarray:
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Summarization:
-    """Pairs, tokenizer and examples of the splits that the options need.
+    """Load pairs, tokenizer, and the examples of the splits that the options need.
+
+    Args:
+        pad_to_multiple_of: the number of columns of a batch is a multiple of this number.
 
     Raises:
-        InputError: bad data, a model that is no encoder-decoder, or a missing package.
+        InputError: the data is bad, the model is no encoder-decoder, or a package is missing.
     """
     rows = read_pairs(config)
     known = [*map(Metric, ROUGES)] if config.predict_with_generate else []

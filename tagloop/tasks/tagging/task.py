@@ -104,6 +104,7 @@ class Tagging(TokenizerTask):
         return model
 
     def losses(self, outputs: TokenClassifierOutput, batch: MicroBatch) -> Tensor:
+        """The loss of every sub-token, [rows * columns]; 0 where there is no target."""
         return self.class_loss(outputs.logits.flatten(0, 1), batch.labels.flatten())
 
     def predict(
@@ -146,6 +147,11 @@ class Tagging(TokenizerTask):
         return found
 
     def score(self, split: str, predictions: dict[str, np.ndarray], loss: float | None) -> Scores:
+        """Precision, recall and F1 of spans, or of plain tags accuracy and macro F1; from 0 to 1.
+
+        Raises:
+            InputError: the model predicts tags that are no spans, and the task has spans.
+        """
         # This import takes half a second, which most commands never need.
         from tagloop.tasks.tagging.scores import TokenScores, type_scores
 
@@ -162,6 +168,7 @@ class Tagging(TokenizerTask):
         return Scores(scores, type_scores(predicted, gold, task))
 
     def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:
+        """predictions.txt and predictions.conll; see `write_predictions`."""
         tags = self._tags(split, predictions["label"])
         write_predictions(folder, self.corpus.splits[split], tags)
 
