@@ -263,6 +263,17 @@ class Task(Protocol):
         ...
 
 
+def sizes_of(task: Task) -> dict[str, str]:
+    """The size of every split in words, as the header says it; for the model card."""
+    return {name: text for name, text in task.describe() if name in task.examples}
+
+
+def unknown_line(num_unknown: int, num_sub_tokens: int) -> tuple[str, str]:
+    """The line of the header about sub-tokens of a split that the tokenizer does not know."""
+    share = num_unknown / max(num_sub_tokens, 1)
+    return "", f"{share:.1%} of the sub-tokens are unknown to the tokenizer"
+
+
 class TokenizerTask:
     """The members of a `Task` that follow from its tokenizer and its model's configuration.
 

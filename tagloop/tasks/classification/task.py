@@ -55,6 +55,8 @@ from tagloop.tasks.task import (
     TokenizerTask,
     choose_metric,
     needed_splits,
+    sizes_of,
+    unknown_line,
 )
 
 USUAL_CLASSES = 100  # A small file may have as many classes as texts.
@@ -197,15 +199,13 @@ class Classification(TokenizerTask):
             without = int((~rows.has_label).sum())
             if without and split != "predict":
                 lines.append(("", f"{without:,} rows have no label: neither trained nor scored"))
-            share = rows.num_unknown / max(len(rows.input_ids), 1)
-            lines.append(("", f"{share:.1%} of the sub-tokens are unknown to the tokenizer"))
+            lines.append(unknown_line(rows.num_unknown, len(rows.input_ids)))
         first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)[:200]
         lines += [("columns", str(self.rows.columns)), ("first row", first)]
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
 
     def card(self) -> CardFacts:
-        sizes = {name: text for name, text in self.describe() if name in self.examples}
-        return describe_card(self.labels, sizes)
+        return describe_card(self.labels, sizes_of(self))
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:

@@ -35,7 +35,7 @@ from tagloop.tasks.language_modelling.card import describe_card
 from tagloop.tasks.language_modelling.encoding import TextRows
 from tagloop.tasks.language_modelling.options import CAUSAL, MASKED, SPANS
 from tagloop.tasks.language_modelling.special_tokens import ends_texts, num_ids_of
-from tagloop.tasks.task import LOSS, Metric, Scores, TokenizerTask
+from tagloop.tasks.task import LOSS, Metric, Scores, TokenizerTask, sizes_of, unknown_line
 
 PREDICTION_FILES = ("predictions.tsv",)
 COLUMNS = ("targets", "loss", "perplexity", "accuracy")  # of this file
@@ -198,8 +198,7 @@ class LanguageModelling(TokenizerTask):
                 lines.append(
                     ("", f"{facts['long']:,} texts are longer than a row; none is cut off")
                 )
-            share = facts["unknown"] / max(len(rows.input_ids), 1)
-            lines.append(("", f"{share:.1%} of the sub-tokens are unknown to the tokenizer"))
+            lines.append(unknown_line(facts["unknown"], len(rows.input_ids)))
         lines.append(("rows", self._describe_rows()))
         first = visible(next(iter(self.rows.splits.values()))[0]["text"] or "")
         return [*lines, ("columns", str(self.rows.columns)), ("first text", first[:200])]
@@ -219,8 +218,7 @@ class LanguageModelling(TokenizerTask):
         return f"{text}; no end-of-text token is added"
 
     def card(self) -> CardFacts:
-        sizes = {name: text for name, text in self.describe() if name in self.examples}
-        return describe_card(self.config.task_name, self.tokenizer.mask_token, sizes)
+        return describe_card(self.config.task_name, self.tokenizer.mask_token, sizes_of(self))
 
 
 def perplexity_of(loss: float) -> float:

@@ -39,6 +39,8 @@ from tagloop.tasks.task import (
     TokenizerTask,
     choose_metric,
     needed_splits,
+    sizes_of,
+    unknown_line,
 )
 
 HEAD = AutoModelForQuestionAnswering
@@ -190,8 +192,7 @@ class QuestionAnswering(TokenizerTask):
                 )
             )
             facts = windows.facts
-            share = facts["unknown"] / max(facts["sub_tokens"], 1)
-            lines.append(("", f"{share:.1%} of the sub-tokens are unknown to the tokenizer"))
+            lines.append(unknown_line(facts["unknown"], facts["sub_tokens"]))
             lines += [
                 ("", f"{facts[fact]:,} {text}") for fact, text in FACTS.items() if facts[fact]
             ]
@@ -206,8 +207,7 @@ class QuestionAnswering(TokenizerTask):
         return [*lines, ("columns", str(self.rows.columns)), ("first row", visible(shown[:200]))]
 
     def card(self) -> CardFacts:
-        sizes = {name: text for name, text in self.describe() if name in self.examples}
-        return describe_card(sizes, has_negatives=self.config.version_2_with_negative)
+        return describe_card(sizes_of(self), has_negatives=self.config.version_2_with_negative)
 
     def _decode(self, split: str, predictions: dict[str, np.ndarray]) -> Iterator[Decoded]:
         choice = choice_of(self.config)

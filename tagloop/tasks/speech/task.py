@@ -58,6 +58,7 @@ from tagloop.tasks.task import (
     TokenizerTask,
     choose_metric,
     needed_splits,
+    sizes_of,
 )
 
 HEAD = AutoModelForSpeechSeq2Seq
@@ -263,8 +264,7 @@ class Speech(TokenizerTask):
         return [*lines, ("columns", f"recordings {audio!r}, transcripts {text!r}")]
 
     def card(self) -> CardFacts:
-        sizes = {name: text for name, text in self.describe() if name in self.examples}
-        return describe_card(sizes, lower_case=self.config.do_lower_case)
+        return describe_card(sizes_of(self), lower_case=self.config.do_lower_case)
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Speech:

@@ -46,6 +46,8 @@ from tagloop.tasks.task import (
     TokenizerTask,
     choose_metric,
     needed_splits,
+    sizes_of,
+    unknown_line,
 )
 
 PREDICTION_FILES = ("generated_predictions.txt",)
@@ -192,8 +194,7 @@ class Summarization(TokenizerTask):
                     f"sub-tokens (mean), {pairs.target_weights.sum():,.0f} targets",
                 )
             )
-            share = facts["unknown"] / max(facts["sub_tokens"], 1)
-            lines.append(("", f"{share:.1%} of the sub-tokens are unknown to the tokenizer"))
+            lines.append(unknown_line(facts["unknown"], facts["sub_tokens"]))
             for name, text in FACTS.items():
                 if facts[name] and not (name == "unpaired" and split == "predict"):
                     lines.append(("", f"{facts[name]:,} {text}"))
@@ -215,8 +216,7 @@ class Summarization(TokenizerTask):
         return text
 
     def card(self) -> CardFacts:
-        sizes = {name: text for name, text in self.describe() if name in self.examples}
-        return describe_card(sizes, self.config.source_prefix or "")
+        return describe_card(sizes_of(self), self.config.source_prefix or "")
 
 
 def evaluated_length(config: Config) -> int:

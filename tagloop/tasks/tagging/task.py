@@ -37,7 +37,7 @@ from tagloop.tasks.tagging.predictions import (
     write_predictions,
 )
 from tagloop.tasks.tagging.windows import Windows, load_windows
-from tagloop.tasks.task import Metric, Scores, TokenizerTask, choose_metric, needed_splits
+from tagloop.tasks.task import Metric, Scores, TokenizerTask, choose_metric, needed_splits, sizes_of
 
 PREDICTION_FILES = ("predictions.txt", "predictions.conll")
 
@@ -177,9 +177,8 @@ class Tagging(TokenizerTask):
         return header_lines(self.config, self.corpus, self.examples, self.labels, is_legal=is_legal)
 
     def card(self) -> CardFacts:
-        sizes = {name: text for name, text in self.describe() if name in self.examples}
         context = context_text(self.config) if self.config.context_tokens else None
-        return describe_card(self.config.task_name, self.labels, sizes, context)
+        return describe_card(self.config.task_name, self.labels, sizes_of(self), context)
 
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets
