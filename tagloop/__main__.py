@@ -36,7 +36,8 @@ COPY_LOOP_HELP = """usage: tagloop copy-loop FOLDER
 
 Write train_loop.py and postprocess.py into a folder, and the launch files in accelerate_configs/.
 You edit these two files there; they run with the installed package. No file is replaced."""
-ALIKE = 0.5  # of two names; below, a suggestion is a wrong one more often than a right one
+# A name that is less alike than this is more often a wrong suggestion than a right one.
+ALIKE = 0.5
 
 
 def main() -> int:

@@ -116,7 +116,8 @@ def _is_never_quoted(cell: str) -> bool:
 
 
 def _delimiter_of(header: str, tabs: bool) -> str:
-    return "\t" if tabs else max(",;\t", key=header.count)  # a comma where none is there
+    # A header with none of them has the comma.
+    return "\t" if tabs else max(",;\t", key=header.count)
 
 
 def _csv_rows(
@@ -254,11 +255,11 @@ def parse_json_array(text: str, name: str) -> list[tuple[str, Any]]:
         InputError: the text is no JSON.
     """
     if is_cr_only(text[:4096].encode()):
-        text = text.replace("\r", "\n")  # so that the parser counts lines
+        text = text.replace("\r", "\n")  # Then the parser counts lines.
     try:
         items = json.loads(text)
     except json.JSONDecodeError as error:
-        if text.lstrip().startswith("[") and error.msg == "Extra data":  # lines of arrays
+        if text.lstrip().startswith("[") and error.msg == "Extra data":  # Each line is an array.
             return list(parse_json_lines(enumerate(text.split("\n"), start=1), name))
         raise _bad_json(name, error.lineno, error) from error
     except (ValueError, RecursionError) as error:
@@ -274,7 +275,7 @@ def parse_json_array(text: str, name: str) -> list[tuple[str, Any]]:
     else:
         lines = _item_lines(text)
         rows = [(f"{name}:{line}", item) for line, item in zip(lines, items, strict=True)]
-        if len(set(lines)) < len(items):  # several on a line: their numbers tell more
+        if len(set(lines)) < len(items):  # A line has several, so their numbers say more.
             rows = list(numbered(items, name))
     for place, item in rows:
         _require_whole(item, text, place)

@@ -131,7 +131,7 @@ class ClassNames:
                 )
             class_ = known[int(bare)]
         if class_ not in self.names:
-            if split == "predict":  # what is predicted shapes nothing
+            if split == "predict":  # Data to predict adds no class.
                 return None
             self.names.append(class_)
         return str(self.names.index(class_))
@@ -268,6 +268,6 @@ def cell_text(row: dict, column: str | None, place: str) -> str | None:
         raise InputError(
             f"{place}: column {column!r} holds {value!r:.60}, not one value; name another column"
         )
-    if isinstance(value, float) and math.isnan(value):  # pandas' empty cell, as JSON and parquet
+    if isinstance(value, float) and math.isnan(value):  # pandas writes an empty cell so.
         return None
     return value if value is None or isinstance(value, str) else json.dumps(value)

@@ -17,7 +17,7 @@ from tagloop.tasks import task_module
 from tagloop.wording import count
 
 PROCESSES_PER_CORE = 4
-FEW_PROCESSES = 16  # are no harm to any machine
+FEW_PROCESSES = 16  # So many processes are no harm to any machine.
 
 
 def find_problems(config: Config, given: dict[str, Any]) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _joint_problems(config: Config) -> Iterator[str]:
     yield from protocol.find_problems(config)
     if config.show_examples is not None and not config.check_data:
         yield "--show_examples: needs --check_data"
-    if config.train_on_validation:  # then nothing is evaluated
+    if config.train_on_validation:  # Then nothing is evaluated.
         return
     held_out = config.validation_fraction or _holds_out_first_rows(config)
     has_validation = not only_files or config.validation_file or held_out
@@ -140,7 +140,7 @@ def _holds_out_first_rows(config: Config) -> bool:
 def _model_problems(config: Config, asked: bool) -> Iterator[str]:
     """A model, and where it comes from and goes to."""
     from_scratch = config.config_name or config.model_type
-    if config.check_data:  # which looks at the tokenizer at most
+    if config.check_data:  # It loads no model, at most a tokenizer.
         return
     if not (config.model_name_or_path or from_scratch or config.uses_sample_model):
         yield (
@@ -162,7 +162,7 @@ def _folder_problems(config: Config, asked: bool) -> Iterator[str]:
         )
     if config.resume_from_checkpoint and config.output_dir is None:
         yield "--resume_from_checkpoint needs --output_dir: the folder of the run to go on with"
-    only_scores = asked and not config.do_train  # leaves the model as it is
+    only_scores = asked and not config.do_train  # Then the model stays as it is.
     if config.output_dir is None or only_scores:
         return
     # A resumed run may take its tokenizer from its own folder, where the tokenizer stays the same.

@@ -53,7 +53,7 @@ def parse_config(argv: list[str] | Config | None = None) -> Config:
         InputError: every unknown option and wrong type at once; else all failed checks at once.
     """
     require_working_directory()
-    if isinstance(argv, Config):  # of one of several runs
+    if isinstance(argv, Config):  # It is the configuration of one of several runs.
         return argv
     given = read_options(sys.argv[1:] if argv is None else list(argv))
     config = Config(**given)
@@ -68,7 +68,8 @@ def parse_config(argv: list[str] | Config | None = None) -> Config:
         sizes = ("max_train_samples", "max_eval_samples", "max_predict_samples")
         small = {name: min(getattr(config, name) or DEBUG_SAMPLES, DEBUG_SAMPLES) for name in sizes}
         config = dataclasses.replace(config, **small)
-    if not (config.do_train or config.do_eval or config.do_predict):  # then all the data allows
+    # Without a choice the run does all that its data allows.
+    if not (config.do_train or config.do_eval or config.do_predict):
         trains = config.has_training_data
         evaluates = not config.train_on_validation
         config = dataclasses.replace(config, do_train=trains, do_eval=evaluates, do_predict=True)

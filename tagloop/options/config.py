@@ -252,7 +252,8 @@ class SharedOptions:
     mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
         None, "Overrides the launch file's precision.", about="training"
     )
-    seed: int = option(  # about the data, too: it draws the examples of --validation_fraction
+    # The seed is about the data, too, because it draws the examples of --validation_fraction.
+    seed: int = option(
         42, "Seed of the head, the order of the data and dropout.", about="data", least=0
     )
     dataloader_num_workers: int = option(

@@ -67,7 +67,7 @@ def to_brat(tagged: Tagged, ending: str, length: int, number: int) -> tuple[str,
         length, number: characters and entities written before.
     """
     text = tagged.text.replace("\n", " ")
-    if length == 0 and text.startswith("\ufeff"):  # would be the file's, not the text's
+    if length == 0 and text.startswith("\ufeff"):  # A reader would take it for a mark of the file.
         text = " " + text[1:]
     marks = []
     for entity in tagged.entities:

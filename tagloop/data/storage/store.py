@@ -65,14 +65,14 @@ def build_once(kind: str, key: Mapping, build: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise _unwritable(root, error) from error
     try:
-        if _is_known(folder, checked):  # another process built it while this one waited
+        if _is_known(folder, checked):  # Another process built it while this one waited.
             return folder
         if _is_whole(folder):
             _note_checked(folder, checked)
             return folder
         try:
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a build that was killed
-            if folder.is_dir():  # damaged; a process that has it open keeps its files
+            shutil.rmtree(unfinished, ignore_errors=True)  # A build was killed.
+            if folder.is_dir():  # It is damaged. A process that has it open keeps its files.
                 shutil.rmtree(folder)
             unfinished.mkdir()
         except OSError as error:

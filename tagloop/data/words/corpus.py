@@ -185,7 +185,7 @@ def _write_raw(
             yield row
 
     total = write_rows(path, seen(), RAW_SCHEMA)
-    if path.stem != "predict":  # whose tags nobody learns or scores
+    if path.stem != "predict":  # Its tags are neither learned nor scored.
         variety.check(path.stem)
     return total, bool(variety.tags)
 
@@ -193,11 +193,11 @@ def _write_raw(
 class Variety:
     """Finds words that were taken for tags: there are more of them than words."""
 
-    USUAL = 100  # tags; so many may be more than the words of a small file
+    USUAL = 100  # A small file may have so many tags, and fewer words.
 
     def __init__(self) -> None:
         self.tags: set[str] = set()
-        self._words: set[str] = set()  # not all: as many as there are tags, and one more
+        self._words: set[str] = set()  # It grows only until it is larger than `tags`.
 
     def add(self, row: Row) -> None:
         """Look at a sentence with gold tags."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-MANY = 50  # cells; among so many of a text some word is there twice
+MANY = 50  # Among so many words of a text, some word is there twice.
 NEARLY_ALL = 0.95
 
 

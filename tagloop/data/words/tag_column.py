@@ -7,7 +7,7 @@ from tagloop.data.words.column_layout import CONLLU_COLUMNS, TAG_NAMES, FirstLin
 from tagloop.data.words.schemes import is_span_tag
 from tagloop.errors import InputError
 
-TELLING = 20  # lines; among so many, the tag of the first is usually there again
+TELLING = 20  # Among so many lines the tag of the first line is usually there again.
 
 
 class TagColumn:

@@ -12,7 +12,8 @@ from tagloop.data.words.tags import names_documents, numbers_sentences
 from tagloop.errors import InputError
 from tagloop.wording import shown
 
-KEPT = 0.5  # of the rows; where so many are single words, a cell with a line break is a mistake
+# If this share of the rows are single words, a cell with a line break is a mistake.
+KEPT = 0.5
 
 
 class Cells(NamedTuple):

@@ -8,7 +8,8 @@ from tagloop.options.reading.renamed import ELSEWHERE, RENAMED
 
 SPELLINGS = {f"--{name}": name for name in FIELDS}
 SPELLINGS |= {alias: name for name, field in FIELDS.items() for alias in field.metadata["aliases"]}
-ALIKE = 0.7  # of two names; below, a suggestion is a wrong one more often than a right one
+# A name that is less alike than this is more often a wrong suggestion than a right one.
+ALIKE = 0.7
 
 
 def unknown_option(option: str) -> str:

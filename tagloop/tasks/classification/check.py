@@ -80,7 +80,7 @@ class TextSurvey(Survey):
         """The names of the integers of the label column; of the splits that can be opened."""
         names = {}
         for split, source in self.sources.items():
-            with suppress(InputError):  # the split itself says so when it is read
+            with suppress(InputError):  # The error is noted when the split is read.
                 table = open_table(source, split)
                 column = choose_columns(self.config, table, split)["label"]
                 names[split] = table.class_names(column) if column else None

@@ -141,7 +141,7 @@ class Classification(TokenizerTask):
         shares = logits.softmax(-1)
         probability, best = shares.max(-1)
         predicted = {"class": best.to(torch.int16), "probability": probability}
-        if self.config.fold is not None:  # for the likely label errors of --folds
+        if self.config.fold is not None:  # The report on --folds finds label errors by it.
             examples = self.examples[split]
             labels = examples.labels[batch.example_ids]
             known = torch.from_numpy(examples.is_learned[batch.example_ids])
@@ -226,7 +226,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     tokenizer = load_tokenizer(config, map(str.split, sample), pre_split=False)
     head = AutoModelForSequenceClassification
     model_config = load_model_config(config, head, tokenizer, labels or ["LABEL_0"])
-    vars(model_config).pop("tagloop", None)  # of the run that made this model
+    vars(model_config).pop("tagloop", None)  # The run that made this model wrote it.
     # A decoder finds the end of a row by this id.
     model_config.pad_token_id = tokenizer.pad_token_id
     examples, warnings = {}, list(rows.warnings)

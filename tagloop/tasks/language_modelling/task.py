@@ -162,7 +162,7 @@ def load_own_model_config(config: Config, tokenizer: PreTrainedTokenizerFast) ->
         config, HEADS[config.task_name], tokenizer,
         build_sample=build_sample_decoder_config if is_causal else build_sample_masked_config,
     )  # fmt: skip
-    vars(model_config).pop("tagloop", None)  # of the run that made this model
+    vars(model_config).pop("tagloop", None)  # The run that made this model wrote it.
     if model_config.is_encoder_decoder:
         raise InputError(
             f"{config.names_of_model}: {model_config.model_type} has an encoder and a decoder, and "

@@ -69,7 +69,7 @@ class QuestionReader:
         context, starts = cells["context"] or "", list(gold.starts)
         for number, (text, start) in enumerate(zip(gold.texts, starts, strict=True)):
             if text.strip() and not stands_there(context, text, start):
-                if self.misaligned == "error" and number == 0:  # the others are only scored
+                if self.misaligned == "error" and number == 0:  # The others are only scored.
                     raise InputError(
                         f"{place}: {misplaced(context, text, start)}; correct it, or give "
                         "--misaligned nearest (takes the nearest place that has it) or --misaligned"

@@ -260,7 +260,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> QuestionAnswering:
     sentences = (f"{row['question']} {row['context']}".split() for row in sample)
     tokenizer = load_tokenizer(config, sentences, pre_split=False)
     model_config = load_model_config(config, HEAD, tokenizer)
-    vars(model_config).pop("tagloop", None)  # of the run that made this model
+    vars(model_config).pop("tagloop", None)  # The run that made this model wrote it.
     if model_config.num_labels != 2:  # The head scores two things: begin and end.
         model_config.num_labels = 2
     max_length = max_input_length(config, HEAD, model_config, tokenizer)

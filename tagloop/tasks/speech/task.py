@@ -64,7 +64,7 @@ from tagloop.tasks.task import (
 HEAD = AutoModelForSpeechSeq2Seq
 PREDICTION_FILES = ("generated_predictions.txt",)
 METRICS = [Metric(name, lower_is_better=True) for name in ("wer", "cer", "wer_normalized")]
-NO_TEXT = "without a transcript"  # why a row is no example
+NO_TEXT = "without a transcript"  # This is a reason why a row is no example.
 
 
 @dataclass(frozen=True)

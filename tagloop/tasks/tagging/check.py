@@ -183,7 +183,7 @@ class TagSurvey(Survey):
             self.waiting.clear()
             self.document = None if is_mark else (split, row.document)
         for example in self.waiting:
-            if len(example.behind) < self.config.context_tokens:  # a word has one at least
+            if len(example.behind) < self.config.context_tokens:  # A word has at least one.
                 example.behind += row.tokens
         if split != "predict" and row.tokens and not is_mark:
             self.compare(split, counts, row)
@@ -215,7 +215,7 @@ class TagSurvey(Survey):
                 self.report.problem(ILLEGAL, f"{row.place_of(index)}: {fault}")
             try:
                 tags = to_iob2(tags, scheme, place=row.place_of)
-            except InputError:  # a tag of another scheme, named above
+            except InputError:  # It has a tag of another scheme, which is noted above.
                 return
         for index, tag in enumerate(tags):
             if tag is not None:

@@ -242,7 +242,7 @@ class Encoder:
         """The windows with the words around them that stand in the same document."""
         ends = sizes.cumsum()
         rows = np.arange(len(sizes))
-        begins = np.diff(documents.to_numpy(), prepend=-1) != 0  # a document, at this row
+        begins = np.diff(documents.to_numpy(), prepend=-1) != 0  # True where a document begins.
         begins |= is_mark | np.roll(is_mark, 1)
         begins[:1] = True
         document = begins.cumsum() - 1

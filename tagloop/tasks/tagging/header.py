@@ -10,7 +10,7 @@ from tagloop.streams import visible
 from tagloop.tasks.tagging.context import context_text
 from tagloop.tasks.tagging.windows import Windows
 
-MOST_LABELS = 9  # so many labels are shown, at most
+MOST_LABELS = 9  # No more labels are shown.
 FACTS = {
     "words_without_sub_tokens": "words are nothing to the tokenizer; they count as unknown tokens",
     "words_shortened": "words are longer than a window; their first sub-tokens stand for them",

@@ -128,7 +128,7 @@ class Tagging(TokenizerTask):
         counts = torch.from_numpy(windows.num_units[batch.example_ids])
         label_ids, probabilities = decode(model, logits, counts)
         predicted = {"label": label_ids.to(torch.int16), "probability": probabilities}
-        if self.config.fold is not None:  # for the likely label errors of --folds
+        if self.config.fold is not None:  # The report on --folds finds label errors by it.
             references = windows.references[places_of(windows, batch.example_ids)]
             predicted["gold_probability"] = gold_probabilities(logits, references)
         return predicted
@@ -202,7 +202,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Tagging:
     )
     head = AutoModelForTokenClassification
     model_config = load_model_config(config, head, tokenizer, corpus.labels)
-    earlier = vars(model_config).pop("tagloop", None)  # of the run that made this model
+    earlier = vars(model_config).pop("tagloop", None)  # The run that made this model wrote it.
     refuse_other_schemes(config, list(model_config.label2id))
     unknown = unknown_labels(model_config, corpus.labels, corpus.warnings)
     max_length = max_input_length(config, head, model_config, tokenizer)
