@@ -66,6 +66,11 @@ class Table:
         """The same, and (place, None) for a blank line of a CSV."""
         return self._read(list(columns if columns is not None else self.columns))
 
+    def with_examples(self) -> str:
+        """The columns with a cell of each, for messages: "id ('1'), body ('Rain.')"."""
+        _, row = next(self.rows(), ("", {}))
+        return ", ".join(f"{name} ({str(row.get(name))[:30]!r})" for name in self.columns)
+
     def class_names(self, column: str) -> list[str] | None:
         """The names of integers where the column holds ClassLabels, or lists of them."""
         feature = (self._features or {}).get(column)

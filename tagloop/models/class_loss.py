@@ -115,7 +115,11 @@ def build_class_loss(
         weights = balanced_weights(counts)
     elif options.class_weights is not None:
         file = existing_file("--class_weights", options.class_weights)
-        weights = read_class_weights(file, labels)
+        weights, counts = read_class_weights(file, labels), count()
+        if counts is not None and counts.any() and not (counts * weights).any():
+            raise InputError(
+                f"{file}: every class that the training data has weighs 0; nothing would be learned"
+            )
     return ClassLoss(options.label_smoothing_factor, options.focal_gamma, weights)
 
 
@@ -158,9 +162,11 @@ def read_class_weights(file: Path, labels: Sequence[str]) -> np.ndarray:
             weights[label] = float(text)
         except ValueError:
             weights[label] = math.nan
-        if not 0 <= weights[label] < math.inf:
+        # A loss is a sum in float32 at first, in which numbers far from 1 have no place.
+        if weights[label] and not 1e-6 <= weights[label] <= 1e6:
             raise InputError(
-                f"{place}: the weight of {shown(label)} is {shown(text)}; write a number from 0 on"
+                f"{place}: the weight of {shown(label)} is {shown(text)}; write 0, or a number "
+                "from 0.000001 to 1000000"
             )
     found = np.array([weights.get(label, 1.0) for label in labels])
     if not weights or not found.any():
@@ -174,14 +180,14 @@ def _entries(file: Path) -> list[tuple[str, str, str]]:
     text = read_text(file)
     if text.lstrip()[:1] in ("{", "["):
         try:
-            values = json.loads(text)
+            values = json.loads(text, object_pairs_hook=list)
         except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{file}: begins like JSON and is none ({first_line(error)})"
             ) from None
-        if not isinstance(values, dict):
+        if text.lstrip()[0] != "{":
             raise InputError(f'{file}: is no JSON object; write {{"class": weight, ...}}')
-        return [(str(file), label, json.dumps(weight)) for label, weight in values.items()]
+        return [(str(file), label, json.dumps(weight)) for label, weight in values]
     entries = []
     for number, line in read_lines(file):
         if is_blank(line):

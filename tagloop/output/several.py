@@ -22,14 +22,14 @@ from accelerate.utils.memory import clear_device_cache
 
 from tagloop.checkpoints.resume import holds_run
 from tagloop.errors import InputError, Preempted
-from tagloop.files import is_plain, write_json
+from tagloop.files import is_plain, read_json, write_json
 from tagloop.options.command_line import check_places
 from tagloop.options.config import Config
 from tagloop.outcome.results import Results
 from tagloop.processes.agree import on_all, on_main, say
 from tagloop.processes.launch import build_accelerator
 from tagloop.report.build import report_runs
-from tagloop.report.folds import write_folds
+from tagloop.report.folds import FILES_OF_FOLDS, write_folds
 from tagloop.terminal import NAME_WIDTH, Table, entry, width_of
 
 COMPARISON = "comparison.html"
@@ -128,15 +128,24 @@ def _record_of(config: Config) -> str:
 
 
 def _check_folder(config: Config, folder: Path) -> None:
-    """Refuse a folder that holds a run, or a file of the user's under a name of ours."""
+    """Refuse a folder that holds a run, or a file of the user's under a name of ours.
+
+    The record is written first, so without it no other file there is one of ours.
+    """
     if folder.is_dir() and holds_run(folder):
         raise InputError(
             f"--output_dir {folder}: holds a single run; name another folder for several runs"
         )
-    for name in (_record_of(config), COMPARISON):
+    is_ours = {"runs", "scores"} <= read_json(folder / _record_of(config)).keys()
+    for name in (_record_of(config), *([COMPARISON] if config.seeds else FILES_OF_FOLDS)):
         path = folder / name
         if os.path.lexists(path) and not is_plain(path):
             raise InputError(f"{path}: is a link or no plain file; move it away")
+        if path.exists() and not (is_ours or config.overwrite_output_dir):
+            raise InputError(
+                f"{path}: would be replaced, and no command with several runs wrote it; move it "
+                "away, or name another --output_dir"
+            )
 
 
 def _finish(

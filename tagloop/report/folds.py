@@ -15,6 +15,7 @@ from tagloop.pages.page import render
 from tagloop.tasks import has_module, task_module
 
 TABLE, PAGE = "label_errors.tsv", "label_errors.html"
+FILES_OF_FOLDS = ("predictions.conll", "predictions.jsonl", TABLE, PAGE)
 
 
 def write_folds(task_name: str, folders: Sequence[Path], output: Path, *, page: bool) -> list[str]:

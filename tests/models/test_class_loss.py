@@ -19,7 +19,13 @@ from postprocess import predict_split
 from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.errors import InputError
 from tagloop.models import class_loss
-from tagloop.models.class_loss import ClassLoss, balanced_weights, read_class_weights
+from tagloop.models.class_loss import (
+    ClassLoss,
+    balanced_weights,
+    build_class_loss,
+    read_class_weights,
+)
+from tagloop.options.class_loss import ClassLossOptions
 from tagloop.options.config import Config
 from tagloop.tasks.tagging.task import Tagging
 
@@ -103,7 +109,10 @@ def test_weights_of_a_file(content, tmp_path):
     [
         ("O 1\nB-LOC 2\n", r"w:2: 'B-LOC' is no class of the model; it has O, B-PER, I-PER"),
         ("O 1\nO 2\n", r"w:2: 'O' again"),
-        ("O -1\n", r"w:1: the weight of 'O' is '-1'; write a number from 0 on"),
+        ("O -1\n", r"w:1: the weight of 'O' is '-1'; write 0, or a number from"),
+        ("O 1e-30\n", r"w:1: the weight of 'O' is '1e-30'"),
+        ("O 1e30\n", r"w:1: the weight of 'O' is '1e30'"),
+        ('{"O": 1, "O": 2}', r"w: 'O' again"),
         ("O nan\n", r"w:1: the weight of 'O' is 'nan'"),
         ("O inf\n", r"w:1: the weight of 'O' is 'inf'"),
         ("O\n", r"w:1: write a class and its weight"),
@@ -121,6 +130,15 @@ def test_bad_weights_are_named_in_one_line(content, message, tmp_path):
     with pytest.raises(InputError, match=message) as refusal:
         read_class_weights(tmp_path / "w", LABELS)
     assert "\n" not in str(refusal.value)
+
+
+def test_weights_that_leave_nothing_to_learn_are_refused(tmp_path):
+    """The data has no B-PER."""
+    (tmp_path / "w").write_text("O 0\nI-PER 0\nB-new name 0\n")
+    options = ClassLossOptions(class_weights=str(tmp_path / "w"))
+    assert build_class_loss(options, LABELS, lambda: np.array([5, 1, 2, 0])).weights is not None
+    with pytest.raises(InputError, match="every class that the training data has weighs 0"):
+        build_class_loss(options, LABELS, lambda: np.array([5, 0, 2, 0]))
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,19 @@ def test_several_runs_need_a_folder_of_their_own(tmp_path, capfd):
     assert "holds a single run" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("--seeds=1,2", "seeds.json"), ("--seeds=1,2", "comparison.html"),
+     ("--folds=2", "label_errors.tsv"), ("--folds=2", "predictions.conll")],
+)  # fmt: skip
+def test_a_file_of_the_user_is_not_replaced(option, name, tmp_path, capfd):
+    (tmp_path / name).write_text('{"mine": 1}')
+    assert train_loop.cli([option, f"--output_dir={tmp_path}"]) == 2
+    assert f"{name}: would be replaced" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+
+
 def test_python_trains_one_run(tmp_path):
     with pytest.raises(tagloop.InputError, match="call it for each with seed=N"):
         tagloop.train(seeds="1,2", output_dir=tmp_path)

@@ -5,7 +5,7 @@ for document in read_documents(file, "in.conll", "conll"):
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
@@ -333,6 +333,44 @@ def reader_of_columns(known: Sequence[Sequence[str]]) -> ContentReader:
         return row[names[0]] if len(names) == 1 else (row[names[0]], row[names[1]])
 
     return content_of
+
+
+def listed(inputs: str | Sequence[Content]) -> list[Content]:
+    """The inputs of a predictor as a list; one text is one input.
+
+    Raises:
+        InputError: an input holds something else than text, such as a row (whose keys would be read
+            as words) or the empty cell of a table; or the text has half a character.
+    """
+    if isinstance(inputs, str):
+        inputs = [inputs]
+    if isinstance(inputs, bytes | Mapping) or not isinstance(inputs, Iterable):
+        raise InputError(f"the inputs are {shown(inputs)}; give a text, or a list with texts")
+    # Words that NumPy holds, as in the tables of pandas, are words, too.
+    items = [item.tolist() if hasattr(item, "tolist") else item for item in inputs]
+    for number, item in enumerate(items):
+        parts = [item] if isinstance(item, str | bytes) else item
+        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], list | tuple):
+            parts = [item[0], *item[1]]
+        if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+            raise InputError(
+                f"inputs[{number}] holds {shown(item)}; give a text, or a list or pair of texts"
+            )
+        require_whole("".join(parts), f"inputs[{number}]")
+    return items
+
+
+def listed_texts(inputs: str | Sequence[str]) -> list[str]:
+    """The same for a predictor that reads one text at a time.
+
+    Raises:
+        InputError: an input is no text, or has half a character.
+    """
+    items = listed(inputs)
+    for number, item in enumerate(items):
+        if not isinstance(item, str):
+            raise InputError(f"inputs[{number}] holds {shown(item)}; give one text for each input")
+    return items
 
 
 def _is_words(value: Any) -> bool:

@@ -20,8 +20,10 @@ from tagloop.data.documents.reading import (
     Content,
     ContentReader,
     NamedValues,
+    listed,
     reader_of_columns,
 )
+from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
 from tagloop.models.trained import (
@@ -35,6 +37,7 @@ from tagloop.options.config import Config
 from tagloop.tasks.classification.columns import TEXTS
 from tagloop.tasks.classification.encoding import LabelledRows, TextEncoder
 from tagloop.tasks.task import Task
+from tagloop.wording import shown
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
 SPLITS_WORDS = False
@@ -62,7 +65,9 @@ class Predictor:
         max_length: int,
         batch_size: int,
         mixed_precision: str,
+        takes_pairs: bool,
     ):
+        self.takes_pairs = takes_pairs
         self.model, self.tokenizer = model, tokenizer
         self.max_length, self.batch_size = max_length, batch_size
         self.mixed_precision = mixed_precision
@@ -80,9 +85,11 @@ class Predictor:
         Returns:
             For every input `predicted_label` and `score`, the probability of this class, and as
             `more` the probabilities of all classes; of a regression `predicted_number` alone.
+
+        Raises:
+            InputError: an input is no text and no pair, or not what the model was trained with.
         """
-        if isinstance(inputs, str):
-            inputs = [inputs]
+        inputs = listed(inputs)
         if not inputs:
             return []
         rows, device = self._encode(inputs), self.model.device
@@ -106,6 +113,12 @@ class Predictor:
 
     def _encode(self, inputs: Sequence[Content]) -> LabelledRows:
         pairs = [(item, None) if isinstance(item, str) else tuple(item) for item in inputs]
+        for number, pair in enumerate(pairs):
+            if len(pair) != 2 or (pair[1] is not None and not self.takes_pairs):
+                wanted = "a text or a pair of texts" if self.takes_pairs else "one text"
+                raise InputError(
+                    f"inputs[{number}] holds {shown(inputs[number])}; this model reads {wanted}"
+                )
         has_pairs = any(second is not None for _, second in pairs)
         encoder = TextEncoder(self.tokenizer, self.max_length, has_pairs)
         texts, seconds = zip(*pairs, strict=True)
@@ -179,4 +192,6 @@ def load_predictor(
         max_length=min(record.get("max_length") or limit, limit),
         batch_size=batch_size,
         mixed_precision=mixed_precision,
+        # Another program that trained a model left no record of its data.
+        takes_pairs="text_column" not in record or record.get("pair_column") is not None,
     )

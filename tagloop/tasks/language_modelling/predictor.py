@@ -16,7 +16,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from tagloop.data.documents.reading import ContentReader, NamedValues, reader_of_columns
+from tagloop.data.documents.reading import (
+    ContentReader,
+    NamedValues,
+    listed_texts,
+    reader_of_columns,
+)
 from tagloop.errors import InputError
 from tagloop.models.generation import generate_ids
 from tagloop.models.model import max_input_length
@@ -72,7 +77,7 @@ class Predictor:
     @torch.inference_mode()
     def __call__(self, inputs: str | Sequence[str]) -> list[NamedValues]:
         """Predict for one text or for several. Texts of one length are computed together."""
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        texts = listed_texts(inputs)
         found: list[NamedValues | None] = [None] * len(texts)
         ids = [self._encode(text) for text in texts]
         device = self.model.device

@@ -19,13 +19,18 @@ def read_texts(config: Config) -> Rows:
 
 
 def choose_columns(config: Config, table: Table, split: str) -> dict[str, str]:
-    """The column of the texts: the one that the user named, else `text`, else the first one.
+    """The column of the texts: the one that the user named, else `text`, else the only one.
 
     Raises:
-        InputError: the table has no such column.
+        InputError: the table has no such column, or several that may be the texts.
     """
-    first = next(iter(table.columns), "text")
-    column = config.text_column_name or ("text" if "text" in table.columns else first)
+    only = table.columns[0] if len(table.columns) == 1 else "text"
+    column = config.text_column_name or ("text" if "text" in table.columns else only)
+    if column not in table.columns and config.text_column_name is None:
+        raise InputError(
+            f"{split}: no column 'text' and several others: {table.with_examples()}; name that of "
+            "the texts with --text_column_name"
+        )
     if column not in table.columns:
         raise InputError(
             f"{split}: no column {column!r}; there are {', '.join(table.columns)}; give another "

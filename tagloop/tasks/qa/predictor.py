@@ -20,7 +20,7 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.batches.forward import forward_batches, places_of
 from tagloop.batches.plan import plan_evaluation
-from tagloop.data.documents.reading import Content, ContentReader, NamedValues
+from tagloop.data.documents.reading import Content, ContentReader, NamedValues, listed
 from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
@@ -104,9 +104,10 @@ class Predictor:
         Raises:
             InputError: an input is no such pair, or a question leaves its context no room.
         """
+        inputs = listed(inputs)
         if not inputs:
             return []
-        if any(isinstance(item, str) or len(item) != 2 for item in inputs):
+        if any(len(item) != 2 or not isinstance(item[1], str) for item in map(_parts, inputs)):
             raise InputError(
                 "a text alone cannot be answered; give --file with rows that have a question and "
                 'a context: {"question": "Who left?", "context": "Ann left."}'
@@ -167,6 +168,10 @@ def _named(decoded: Decoded) -> NamedValues:
         },
         [(answer.start, answer.end)] if answer.text else [],
     )
+
+
+def _parts(item: Content) -> Sequence[Any]:
+    return [item] if isinstance(item, str) else item
 
 
 def example_input(task: Task) -> str:

@@ -18,7 +18,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from tagloop.data.documents.reading import ContentReader, NamedValues
+from tagloop.data.documents.reading import ContentReader, NamedValues, listed_texts
 from tagloop.errors import InputError
 from tagloop.models.generation import generate_ids
 from tagloop.models.tokenizers import load_tokenizer
@@ -81,7 +81,7 @@ class Predictor:
         Raises:
             InputError: a recording cannot be read, or is longer than the model hears.
         """
-        names = [inputs] if isinstance(inputs, str) else list(inputs)
+        names = listed_texts(inputs)
         return [
             NamedValues({"transcript": text}, {})
             for start in range(0, len(names), self.batch_size)

@@ -33,19 +33,26 @@ def read_pairs(config: Config) -> Rows:
 
 
 def choose_columns(config: Config, table: Table, split: str) -> dict[str, str | None]:
-    """The columns that the user named, else those of usual names, else the first two.
+    """The columns that the user named, else those of usual names, else the only two.
 
     Returns:
         The column of the table for "source" and "target". The target is None if the table has no
         summaries; only a split to predict may lack them.
 
     Raises:
-        InputError: the table has no such columns.
+        InputError: the table has no such columns, or several that may be meant.
     """
     there = {*table.columns}
     usual = next((pair for pair in USUAL if {*pair} <= there), None)
     if usual is None and split == "predict":  # It may have the texts of a usual pair alone.
         usual = next((pair for pair in USUAL if pair[0] in there), None)
+    names = (config.text_column_name, config.summary_column)
+    is_clear = len(table.columns) <= (1 if split == "predict" else 2)
+    if not (usual or is_clear or all(names) or (names[0] and split == "predict")):
+        raise InputError(
+            f"{split}: no columns of usual names, and several others: {table.with_examples()}; "
+            "name those of the texts and the summaries with --text_column_name and --summary_column"
+        )
     source, target = usual or (*table.columns, None, None)[:2]
     source = config.text_column_name or source
     target = config.summary_column or target

@@ -17,7 +17,12 @@ from transformers import AutoModelForSeq2SeqLM
 
 from tagloop.batches.examples import SubTokenRows, to_tensors
 from tagloop.batches.plan import plan_evaluation
-from tagloop.data.documents.reading import ContentReader, NamedValues, reader_of_columns
+from tagloop.data.documents.reading import (
+    ContentReader,
+    NamedValues,
+    listed_texts,
+    reader_of_columns,
+)
 from tagloop.errors import InputError
 from tagloop.models.generation import generate_ids
 from tagloop.models.tokenizers import load_tokenizer
@@ -65,17 +70,17 @@ class Predictor:
         batch_size: int,
         mixed_precision: str,
     ):
-        self.model, self.encoder = model, encoder
+        self.model, self.encoder, self.tokenizer = model, encoder, encoder.tokenizer
         self.max_length, self.batch_size = max_length, batch_size
         self.mixed_precision = mixed_precision
 
     @torch.inference_mode()
     def __call__(self, inputs: str | Sequence[str]) -> list[NamedValues]:
         """Summarize one text or several; the batches are those of texts of similar length."""
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        texts = listed_texts(inputs)
         if not texts:
             return []
-        tokenizer, device = self.encoder.tokenizer, self.model.device
+        tokenizer, device = self.tokenizer, self.model.device
         ids, _ = self.encoder.encode_sources(texts)
         rows = SubTokenRows(
             input_ids=np.fromiter(chain.from_iterable(ids), np.int32),

@@ -21,7 +21,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFas
 from tagloop.batches.forward import forward_batches, places_of
 from tagloop.batches.plan import plan_evaluation
 from tagloop.data.documents.neighbours import Context
-from tagloop.data.documents.reading import Entity, Tagged
+from tagloop.data.documents.reading import Entity, Tagged, listed
 from tagloop.data.splitting import WAYS, WordsWay, find_words, split_text
 from tagloop.data.words import schemes
 from tagloop.errors import InputError
@@ -118,10 +118,9 @@ class Tagger:
             Words, tags, probabilities and entities of every input.
 
         Raises:
-            InputError: there are not as many documents as inputs.
+            InputError: there are not as many documents as inputs; or as `listed` raises it.
         """
-        if isinstance(inputs, str):
-            inputs = [inputs]
+        inputs = listed(inputs)
         numbers = _numbered([None] * len(inputs) if documents is None else documents)
         if len(numbers) != len(inputs):
             raise InputError(

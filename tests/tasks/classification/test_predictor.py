@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from launches import SMALL, launch
 
 import predict
 import train_loop
+from tagloop.errors import InputError
 from tagloop.tasks.classification.predictor import load_predictor
 
 TEXTS = [
@@ -128,6 +130,17 @@ def test_classes_of_a_low_score_are_left_out_and_doubtful_rows_come_first(traine
     )
     text = page.read_text(encoding="utf-8")
     assert f"text 1: {first[0]['predicted_label']} ({first[0]['score']:.2f})" in text
+
+
+def test_a_model_of_single_texts_takes_no_pair(trained, tmp_path):
+    with pytest.raises(InputError, match=r"inputs\[1\] holds .* reads a text or a pair of texts"):
+        load_predictor(trained / "run")([("a", "b"), ("a", "b", "c")])
+    shutil.copytree(trained / "run", tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "config.json").read_text())
+    facts["tagloop"]["pair_column"] = None  # as of a training on single texts
+    (tmp_path / "run" / "config.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"inputs\[0\] holds .* this model reads one text"):
+        load_predictor(tmp_path / "run")([("a", "b")])
 
 
 @pytest.mark.parametrize(

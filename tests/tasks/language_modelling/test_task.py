@@ -334,6 +334,9 @@ BAD = {
     ),
     "another task": ("decoder", ["--task_name=clm", "--mlm_probability=0.2"], "is for mlm"),
     "a column": ("decoder", ["--task_name=clm", "--text_column_name=b"], "there are text"),
+    "several columns": (
+        "decoder", ["--task_name=clm", "--train_file={}/ids.csv"], "id ('1'), body ('Rain.')",
+    ),
 }  # fmt: skip
 
 
@@ -341,6 +344,8 @@ BAD = {
 def test_bad_input_is_one_line_that_says_what_is_wrong(case, models, tmp_path):
     name, options, said = BAD[case]
     data = write_texts(tmp_path / "train.jsonl", TEXTS[:20])
+    (tmp_path / "ids.csv").write_text("id,body\n1,Rain.\n")
+    options = [option.format(tmp_path) for option in options]
     with pytest.raises(InputError) as caught:
         train_loop.main(arguments(tmp_path, models / name, data, *options))
     assert said in str(caught.value)

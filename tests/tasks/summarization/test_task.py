@@ -20,6 +20,7 @@ from transformers import (
     get_scheduler,
 )
 
+import predict
 import train_loop
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
@@ -167,6 +168,9 @@ def test_the_saved_folder_generates_the_same_in_transformers_and_in_the_predicto
     for batch_size in (1, 8):  # a row alone has the beams that it has in a batch
         found = load_predictor(folder / "run", batch_size=batch_size)(texts)
         assert [each.values["summary_text"] for each in found] == lines
+    out = folder / "out.jsonl"
+    predict.main([str(folder / "run"), f"--file={folder / 'test.jsonl'}", f"--output={out}"])
+    assert [json.loads(line)["summary_text"] for line in out.read_text().splitlines()] == lines
 
 
 def test_the_card_and_the_report_of_summaries(trained):
@@ -290,6 +294,9 @@ def test_a_model_that_cannot_be_saved_or_started_is_refused_before_the_training(
     alone = write_rows(tmp_path / "alone.jsonl", [{"text": "a"}] * 2)
     with pytest.raises(InputError, match=r"no column of the summaries; .*--summary_column"):
         train_loop.main(arguments(tmp_path, models / "t5", alone))
+    several = [{"id": 1, "body": "It rained.", "short": "Rain."}] * 2
+    with pytest.raises(InputError, match=r"id \('1'\), body \('It rained.'\).*--summary_column"):
+        train_loop.main(arguments(tmp_path, models / "t5", write_rows(tmp_path / "c", several)))
     blank = write_rows(tmp_path / "blank.jsonl", [{"text": "a", "summary": ""}] * 2)
     with pytest.raises(InputError, match="train: no row has a text and a summary"):
         train_loop.main(arguments(tmp_path, models / "t5", blank))
