@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from tagloop.errors import InputError
-from tagloop.files import is_plain
+from tagloop.files import is_no_page, is_plain
 from tagloop.options.scripts import ScriptParser, path, run_script, saved_folder
 from tagloop.streams import leave, write_line
 
@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> Path:
         raise InputError(f"--output {output}: {what}; name a file in a folder that exists")
     if options.output is None and os.path.lexists(output) and not is_plain(output):
         raise InputError(f"{output}: is a link or no plain file; name a file with --output")
+    if is_no_page(output):
+        raise InputError(f"{output}: is no page, and would be replaced; name a file with --output")
     write_report(folders, output)
     write_line(str(output), "stdout")
     return output

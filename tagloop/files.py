@@ -134,6 +134,15 @@ def is_plain(path: Path) -> bool:
         return False
 
 
+def is_no_page(path: Path) -> bool:
+    """True for a file with something else in it than a page of HTML, which a page may replace."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(100)
+    return head != b"" and not head.lower().startswith(b"<!doctype html")
+
+
 def remove(path: Path) -> None:
     """Delete a file, a folder with its contents, or a link, but not the target of the link."""
     if path.is_dir() and not path.is_symlink():

@@ -12,6 +12,7 @@ row, to find the same one again.
 import hashlib
 import json
 import random
+import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,9 @@ LOST = "annotated, and left out"  # a kind of problem
 MOST_LABELS = 60  # in a table; where there are more, they are most likely words
 DEFAULT_EXAMPLES = 3
 SAYS_NOTHING = "splits that say nothing"  # a kind of problem
+NO_TEXT = "characters that are no text"  # a kind of problem
+# Control characters, a byte order mark inside of a file, and what a wrong decoding leaves.
+CONTROLS = re.compile("[\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffd]")
 
 Piece = tuple[str, str | None]  # a part of a sentence, and the label that colours it
 
@@ -118,6 +122,22 @@ def split_of_rows(totals: dict[str, int], config: Config) -> dict[str, np.ndarra
 def shortened(text: str, most: int = 60) -> str:
     """The beginning of a sentence, for a line about it."""
     return text if len(text) <= most else text[: most - 4].rpartition(" ")[0] + " ..."
+
+
+def decoded_twice(text: str) -> str | None:
+    """The text whose UTF-8 was read as cp1252 or latin1; None if it is none.
+
+    >>> decoded_twice("JÃ¼rgen"), decoded_twice("Jürgen")
+    ('Jürgen', None)
+    """
+    if text.isascii():
+        return None
+    for encoding in ("cp1252", "latin1"):
+        try:
+            return text.encode(encoding).decode()
+        except UnicodeError:
+            continue
+    return None
 
 
 class FirstSight(NamedTuple):
@@ -336,6 +356,19 @@ class Survey:
                     counts = self.counts.setdefault(split, self.counts_type())
                     counts.rows += 1
                     self.look_at(stored, split, counts, row)
+                    self._check_characters(row)
+
+    def _check_characters(self, row: Any) -> None:
+        """Name the first character of a row that no text has, or that was decoded twice."""
+        for text in self.texts_of(row):
+            if found := CONTROLS.search(text):
+                shown = ascii(text[max(found.start() - 10, 0) : found.end() + 20])
+                self.report.problem(NO_TEXT, f"{row.place}: {found[0]!a} in {shown}")
+                return
+            if decoded := decoded_twice(text):
+                line = f"{row.place}: {shortened(text)!r} is most likely {shortened(decoded)!r}"
+                self.report.problem("UTF-8 that was read as another encoding", line)
+                return
 
     def compare(self, split: str, counts: SplitCounts, row: Any) -> None:
         """Compare a row with the first row of the same text."""
@@ -361,7 +394,7 @@ class Survey:
     def weigh_problems(self) -> None:
         """Pass over what every corpus made by hand has: short texts twice, and rare slips."""
         rows = sum(counts.rows for counts in self.counts.values())
-        for kind in (self.in_two_ways, *self.slips):
+        for kind in (self.in_two_ways, NO_TEXT, *self.slips):
             if 0 < len(self.report.problems.get(kind, ())) <= RARE * rows:
                 self.report.pass_over(kind, f"in less than {RARE:.0%} of {rows:,}")
         leaks = [counts for counts in self.counts.values() if counts.leaked]

@@ -125,6 +125,10 @@ def read_head(path: Path) -> bytes:
     for magic, (kind, remedy) in FOREIGN.items():
         if head.startswith(magic):
             raise InputError(f"{path}: this is {kind}; {remedy.replace('FILE', str(path))}")
+    if b"\x1b$B" in head or b"\x1b$@" in head:  # all its bytes are ASCII
+        raise InputError(
+            f"{path}: this is ISO-2022-JP; convert it: iconv -f iso-2022-jp -t utf-8 {path} > NEW"
+        )
     for encoding in ("utf-16-le", "utf-16-be"):  # without a byte order mark
         if b"\0" in head and _is_text(head[: len(head) // 2 * 2], encoding):
             raise InputError(
@@ -158,10 +162,13 @@ def not_utf8(path: Path, line: int, offset: int, byte: int) -> InputError:
         f"it is most likely {encoding}" if is_sure else f"it may be {encoding}, look at the words"
     )
     remedy = f"convert the file; {guess}: iconv -f {encoding} -t utf-8 {name} > NEW"
+    start, rest = before.rpartition(b"\n")[2], around[min(len(before), SNIFFED_BYTES) :]
+    if around:
+        read = (start + rest.partition(b"\n")[0])[:60].decode(encoding, errors="replace")
+        remedy += f" (line {line} is then {visible(read.rstrip())!r})"
     if b"\0" in around:
         remedy = "this is no text; name the file of words and tags"
     elif not before.isascii() and not (is_sure and _is_chance(before)):
-        rest = around[min(len(before), SNIFFED_BYTES) :]
         line_of = rest.split(b"\n", 1)[0]
         encoding, _ = likely_encoding(line_of)
         remedy = (
@@ -188,7 +195,8 @@ def likely_encoding(raw: bytes) -> tuple[str, bool]:
     # This import takes a moment, and a file of UTF-8 never needs it.
     from charset_normalizer import from_bytes
 
-    lines = [line for line in raw.split(b"\n") if not line.isascii()]
+    # A line that is there many times says as much as one.
+    lines = [line for line in dict.fromkeys(raw.split(b"\n")) if not line.isascii()]
     whole = b"\n".join(
         lines[1:-1] if len(lines) > 9 else lines
     )  # the first and the last may be cut

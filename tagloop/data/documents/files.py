@@ -27,7 +27,7 @@ from tagloop.data.formats import detect_format, format_by_name
 from tagloop.data.lines import read_head
 from tagloop.data.row import TagKind
 from tagloop.errors import InputError, RunStopped
-from tagloop.files import whole_file
+from tagloop.files import is_no_page, whole_file
 
 UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
 
@@ -157,7 +157,7 @@ class DocumentFiles:
             InputError: the file cannot be written, or is the input.
         """
         try:
-            if name == "-" or self._is_input(Path(name)):
+            if name == "-" or self._is_input(Path(name)) or is_no_page(Path(name)):
                 raise InputError(f"--html {name}: give the name of a new file, such as page.html")
             return self._opened("--html", whole_file, Path(name))
         except OSError as error:

@@ -1,6 +1,7 @@
 """--check_data for tagging: what a corpus holds and what is wrong, before any model loads."""
 
-from collections import deque
+import re
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -31,6 +32,7 @@ from tagloop.tasks.tagging.kinds import read_choices
 NOTHING = "words that are nothing to the tokenizer (they count as unknown ones)"
 
 ILLEGAL = "illegal transitions"
+LANGUAGE = re.compile("[a-z]{2,3}(-[a-z]+)*:(?=.)")
 
 
 def check_task(config: Config) -> Report:
@@ -52,6 +54,7 @@ class TagCounts(SplitCounts):
         documents: their numbers.
         windows: of all sentences; cut: sentences that become several.
         unknown: words with a part that the tokenizer does not know.
+        languages: how many words begin with each code of a language, as "en:".
         longest: words of the longest sentence, and where it stands.
     """
 
@@ -60,6 +63,7 @@ class TagCounts(SplitCounts):
     windows: int = 0
     cut: int = 0
     unknown: int = 0
+    languages: Counter[str] = field(default_factory=Counter)
     longest: tuple[int, str] = (0, "")
 
 
@@ -173,6 +177,7 @@ class TagSurvey(Survey):
     def look_at(self, stored: str, split: str, counts: TagCounts, row: Row) -> None:
         counts.words += len(row.tokens)
         counts.documents.add(row.document)
+        counts.languages.update(code[0] for code in map(LANGUAGE.match, row.tokens) if code)
         if len(row.tokens) > counts.longest[0]:
             counts.longest = (len(row.tokens), row.place)
         if self.pieces_of is not None:
@@ -239,6 +244,13 @@ class TagSurvey(Survey):
         if size:
             text += f"; the longest sentence has {size:,} words ({place})"
         self.report.fact(split, text)
+        for code, number in counts.languages.most_common(1):
+            if counts.words >= TELLING and number >= NEARLY_ALL * counts.words:
+                self.report.problem(
+                    "words that begin with the code of a language",
+                    f"{split}: {number:,} of {counts.words:,} words begin with {code!r}, as in the "
+                    f"files of WikiANN; take it away: sed 's/^{code}//' FILE > NEW",
+                )
         if counts.without_label and split != "predict":
             share = counts.without_label / counts.words
             self.report.fact("", f"{counts.without_label:,} words ({share:.1%}) have no gold tag")

@@ -296,7 +296,9 @@ def test_a_model_that_cannot_be_saved_or_started_is_refused_before_the_training(
         train_loop.main(arguments(tmp_path, models / "t5", alone))
     several = [{"id": 1, "body": "It rained.", "short": "Rain."}] * 2
     with pytest.raises(InputError, match=r"id \('1'\), body \('It rained.'\).*--summary_column"):
-        train_loop.main(arguments(tmp_path, models / "t5", write_rows(tmp_path / "c", several)))
+        train_loop.main(
+            arguments(tmp_path, models / "t5", write_rows(tmp_path / "c.jsonl", several))
+        )
     blank = write_rows(tmp_path / "blank.jsonl", [{"text": "a", "summary": ""}] * 2)
     with pytest.raises(InputError, match="train: no row has a text and a summary"):
         train_loop.main(arguments(tmp_path, models / "t5", blank))
