@@ -146,9 +146,18 @@ def _check_evaluation(config: Config, folder: Path) -> None:
     """Refuse to write scores beside the run of another model, or in place of the user's files."""
     names = (*RESULTS, EVALUATION, *prediction_files_of(config.task_name))
     _check_plain(folder, names)
-    if config.overwrite_output_dir or is_own_model(config, folder):
+    if is_own_model(config, folder):
         return
     remedy = "name another folder, or replace it with --overwrite_output_dir"
+    if holds_run(folder) and Path(_name_of_model(config)).is_relative_to(folder.resolve()):
+        # Its checkpoints are other models than the last one, and overwriting would delete them.
+        raise InputError(
+            f"--output_dir {folder}: holds the run of another model than "
+            f"{config.model_name_or_path}, whose scores would replace those of the run; name "
+            "another folder"
+        )
+    if config.overwrite_output_dir:
+        return
     if holds_run(folder):
         raise InputError(f"--output_dir {folder}: holds the run of another model; {remedy}")
     existing = [name for name in names if (folder / name).exists()]
@@ -177,10 +186,11 @@ def _name_of_model(config: Config) -> str:
 
 
 def is_own_model(config: Config, folder: Path) -> bool:
-    """True if the model to score is the model or a checkpoint of the run in the output folder."""
-    model, folder = Path(_name_of_model(config)), folder.resolve()
-    is_checkpoint = model.parent == folder and NAME.fullmatch(model.name) and is_ours(model)
-    return holds_run(folder) and (model == folder or bool(is_checkpoint))
+    """True if the model to score is that of the run in the output folder.
+
+    A checkpoint of the run is another model: its scores would stand beside those of the training.
+    """
+    return holds_run(folder) and Path(_name_of_model(config)) == folder.resolve()
 
 
 def evaluation_of(run: Run) -> dict:

@@ -113,10 +113,17 @@ def test_an_evaluation_adds_nothing_to_the_run_of_another_model(finished, run_co
 
 
 def test_an_evaluation_of_the_runs_own_model_joins_its_results(run_copy):
-    for model in (run_copy, run_copy / "step_2"):
-        train_loop.main(["--do_eval", f"--model_name_or_path={model}", f"--output_dir={run_copy}"])
-        assert {"train_loss", "eval_f1"} <= read_json(run_copy / "all_results.json").keys()
+    train_loop.main(["--do_eval", f"--model_name_or_path={run_copy}", f"--output_dir={run_copy}"])
+    assert {"train_loss", "eval_f1"} <= read_json(run_copy / "all_results.json").keys()
     assert (run_copy / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("more", [[], [OVERWRITE]])
+def test_scores_of_a_checkpoint_do_not_replace_those_of_its_run(run_copy, more, capfd):
+    before = everything(run_copy)
+    arguments = [*SCORE, f"--model_name_or_path={run_copy / 'step_2'}", f"--output_dir={run_copy}"]
+    assert "name another folder" in refused(capfd, *arguments, *more)
+    assert everything(run_copy) == before
 
 
 def test_scores_of_two_models_are_not_mixed(finished, run_copy, tmp_path, capfd):
