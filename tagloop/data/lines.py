@@ -12,7 +12,8 @@ SNIFFED_LINES = 1000
 SNIFFED_BYTES = 1 << 16
 LARGE = 1 << 24  # bytes of a file; while a larger one is read, a terminal shows how far it is
 PIECE = 1 << 18  # bytes between two looks at the bar
-SURE = 12  # bytes beyond ASCII from which on an encoding is more than a guess
+SURE = 12  # bytes beyond ASCII that are hardly UTF-8 by chance
+TELLING = 8  # bytes beyond ASCII in different lines, from which on an encoding is more than a guess
 ENCODINGS = {  # of files that are no UTF-8: Python's names and those of iconv
     "gb18030": "gb18030",
     "big5": "big5",
@@ -209,8 +210,8 @@ def likely_encoding(raw: bytes) -> tuple[str, bool]:
         letters = [bytes([byte]) for byte in whole if byte >= 0x80]
         others = sum(a.decode("cp1250", "ignore") != a.decode("cp1252", "ignore") for a in letters)
         is_western = best.encoding != "cp1250" or others < 0.4 * len(letters)
-        return (western if is_western else "cp1250"), num_foreign >= SURE
-    return ENCODINGS[best.encoding], num_foreign >= SURE
+        return (western if is_western else "cp1250"), num_foreign >= TELLING
+    return ENCODINGS[best.encoding], num_foreign >= TELLING
 
 
 def is_blank(line: str) -> bool:

@@ -147,16 +147,16 @@ def test_rows_of_a_table_and_a_fraction_held_out(tmp_path, capfd):
 
 def test_colour_is_for_terminals_that_want_it(tmp_path, capfd, monkeypatch):
     file = write(tmp_path, train="Ann\x1b[5m B-PER\nwon O\n")["train"]
-    plain = check(capfd, f"--train_file={file}", code=0)
+    plain = check(capfd, f"--train_file={file}", code=1)
     assert "\x1b" not in plain
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    coloured = check(capfd, f"--train_file={file}", code=0)
+    coloured = check(capfd, f"--train_file={file}", code=1)
     assert re.sub(r"\x1b\[[0-9]*m", "", coloured) == plain
     assert coloured.count("\x1b") == 2, "the corpus steers no terminal"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert check(capfd, f"--train_file={file}", code=0) == plain
+    assert check(capfd, f"--train_file={file}", code=1) == plain
 
 
 def test_a_terminal_gets_the_first_problems_and_a_file_all(tmp_path, capfd, monkeypatch):
@@ -166,6 +166,25 @@ def test_a_terminal_gets_the_first_problems_and_a_file_all(tmp_path, capfd, monk
     assert check(capfd, *given, code=1).count("continues nothing") == 30
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert "... and 20 more" in check(capfd, *given, code=1)
+
+
+def test_characters_that_are_no_text_and_texts_that_were_decoded_twice_are_named(tmp_path, capfd):
+    words = ["Ann", "\ufeffBo", "J\ufffdrgen", "J\u00c3\u00bcrg", "J\u00fcrg"]
+    lines = "".join(f"{word} B-PER\n\n" for word in words)
+    file = write(tmp_path, train=lines)["train"]
+    said = check(capfd, f"--train_file={file}", code=1)
+    assert "characters that are no text: 2" in said
+    assert f"{file}:3: '\\ufeff' in '\\ufeffBo'" in said
+    assert "UTF-8 that was read as another encoding: 1" in said
+    assert "is most likely 'J\u00fcrg'" in said
+
+
+def test_words_that_begin_with_the_code_of_a_language_are_named(tmp_path, capfd):
+    """As in the files of WikiANN."""
+    file = write(tmp_path, train="en:Ann B-PER\nen:won O\n\n" * 10)["train"]
+    assert "20 of 20 words begin with 'en:'" in check(capfd, f"--train_file={file}", code=1)
+    file = write(tmp_path, train="en:Ann B-PER\nwon O\n\n" * 10)["train"]
+    assert "begin with" not in check(capfd, f"--train_file={file}", code=0)
 
 
 def test_texts_and_their_classes(trained, tmp_path, capfd):

@@ -334,6 +334,18 @@ def test_the_likely_encoding_is_named_in_the_remedy(encoding, tmp_path):
     assert likely_encoding(content) == (encoding, True)
 
 
+def test_a_few_words_are_a_guess_however_often_they_are_there(tmp_path):
+    content = "Łukasz B-PER\nWrocław B-LOC\nżyje O\n\n" * 20
+    message = refused(tmp_path, "a.conll", content.encode("cp1250"))
+    assert "look at the words" in message
+    assert "(line 1 is then '£ukasz B-PER')" in message
+
+
+def test_an_encoding_of_ascii_bytes_is_told(tmp_path):
+    message = refused(tmp_path, "a.conll", "東京 B-LOC\n".encode("iso2022_jp"))
+    assert "iconv -f iso-2022-jp" in message
+
+
 # --- extremes ---
 
 

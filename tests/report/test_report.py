@@ -484,6 +484,7 @@ def test_mistakes_are_one_line(run, tmp_path, capfd):
         ([run, other], "sentence 1 is another one, or has other gold tags"),
         ([run, "--sample=5"], "--sample"),
         ([run, f"--output={tmp_path}"], "is a folder; name a file"),
+        ([run, f"--output={other / 'config.json'}"], "config.json: is no page"),
         ([run, f"--output={tmp_path / 'no' / 'a.html'}"], "no is no folder; name a file"),
         ([], "RUN_DIR"),
     ):

@@ -104,7 +104,7 @@ _ANSWERS = {
         "seq_len seq_length sequence_length tokens_per_sample"
     ),
     "here --stride": ("overlap window_stride"),
-    "here --context_tokens (sub-tokens)": ("context_length use_context"),
+    "here --context_tokens (sub-tokens)": ("context_length document_context use_context"),
     "here --dataloader_num_workers": (
         "data_workers dataloader_workers loader_workers n_workers num_workers workers"
     ),
@@ -282,6 +282,7 @@ _ANSWERS = {
     "here --class_weights, balanced or a file": "class_weight use_class_weights",
     "here --focal_gamma": "focal_loss focal_loss_gamma use_focal_loss",
     "here --label_smoothing_factor": "label_smoothing label_smoothing_epsilon smoothing",
+    "not there: the matrices of --lora_rank have no dropout of their own": "lora_dropout",
     "here --decoding legal": "constrained_decoding constrain_transitions viterbi viterbi_decoding",
     "here --label_smoothing_factor, --class_weights, --focal_gamma; else see docs/editing.md": (
         "criterion loss loss_function loss_type"
@@ -315,7 +316,7 @@ _ANSWERS = {
     ),
     "python -m torch.utils.bottleneck is not needed: here --profile": ("profiler profiling"),
     "here --folds, the number of parts": (
-        "cross_validation k_folds kfold n_folds n_splits num_folds"
+        "cross_validation cv fold_count k_folds kfold n_folds n_splits num_folds"
     ),
     "here --seeds 1,2,3": "n_seeds num_runs num_seeds random_seeds",
     "here --train_on_validation": "train_on_dev train_with_dev use_dev_for_training",

@@ -10,6 +10,7 @@ from tagloop.data.rows import Rows, cell_text, load_rows
 from tagloop.data.tables import Table
 from tagloop.errors import InputError
 from tagloop.options.config import Config
+from tagloop.options.places import find_text_problem
 from tagloop.sample.digits import build_sample_digits
 from tagloop.wording import shown
 
@@ -116,7 +117,8 @@ def source_of(value: Any, place: str) -> Path | bytes:
     path = value.get("path") if isinstance(value, dict) else value
     if isinstance(content, bytes) and content:
         return content
-    if not isinstance(path, str) or not path.strip():
+    is_name = isinstance(path, str) and path.strip() and find_text_problem(path) is None
+    if not is_name:
         raise InputError(
             f"{place}: no recording: {shown(value)}; name a file of sound, or leave the row out"
         )

@@ -8,6 +8,7 @@ from recordings import tone
 
 from tagloop.errors import InputError
 from tagloop.sample.digits import as_wav
+from tagloop.tasks.speech.columns import source_of
 from tagloop.tasks.speech.sound import read_sound
 
 RATE = 16_000
@@ -108,3 +109,9 @@ def test_samples_that_are_no_numbers_and_cut_off_flac_are_refused():
     soundfile.write(content, noise, RATE, format="FLAC")
     with pytest.raises(InputError, match=r"a\.flac: (cannot be read|the file is cut off)"):
         read_sound(content.getvalue()[:-9000], RATE, "a.flac")
+
+
+@pytest.mark.parametrize("name", ["a\0.wav", "a\ud800.wav", " ", None, ["a.wav"]])
+def test_what_is_no_name_of_a_recording_is_refused(name):
+    with pytest.raises(InputError, match=r"^a\.jsonl:1: no recording"):
+        source_of(name, "a.jsonl:1")
