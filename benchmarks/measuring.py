@@ -93,7 +93,9 @@ class Gate:
         now = time.perf_counter()
         report = {"at": time.time(), "peak_mib": peak_memory()} | self.notes
         if self.taken >= 0:
+            cpu_seconds = time.process_time() - self.cpu_started
             report |= {"seconds": now - self.started, "updates": self.taken}
+            report |= {"cpu_seconds": cpu_seconds}  # of all threads
             report |= {name: int(value) for name, value in self.counts.items()}
         self.channel.sendall((json.dumps(report) + "\n").encode())
         if not self.lines.readline():  # the parent has seen enough
@@ -101,7 +103,7 @@ class Gate:
         self.taken, self.counts = 0, dict.fromkeys(COUNTS, 0)
         self.block = self.around_block()
         self.block.__enter__()
-        self.started = time.perf_counter()
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
 
 
 def synchronize() -> None:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DynamoBackend
 from torch import Tensor, nn, optim
 
+from tagloop.batches.dataloader import marks_targets
 from tagloop.batches.packing import MicroBatch, Packing, build_micro_batch
 from tagloop.batches.shapes import choose_shapes
 from tagloop.errors import InputError, Interrupted, Preempted
@@ -148,7 +149,8 @@ class Run:
             return
 
         def loss_of(ids: np.ndarray) -> Tensor:
-            batch = build_micro_batch(examples, ids, self.packing)
+            mark_targets = marks_targets(examples, self.accelerator)
+            batch = build_micro_batch(examples, ids, self.packing, mark_targets=mark_targets)
             return compute_loss(self, batch.to(self.accelerator.device))
 
         most = min(config.per_device_train_batch_size, len(examples))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader, Dataset
 
 from tagloop.batches.examples import Examples
@@ -58,10 +59,12 @@ class Updates(Dataset):
         per_device_batch_size: int,
         equal_lengths: bool = False,
         packing: Packing | None = None,
+        mark_targets: bool = False,
     ):
         self.examples = examples
         self.plan = plan
         self.packing = packing
+        self.mark_targets = mark_targets
         self.share = {
             "num_processes": num_processes,
             "process_index": process_index,
@@ -80,7 +83,10 @@ class Updates(Dataset):
         else:
             lengths = examples.lengths if self.packing else examples.padded_lengths
         shares = deal_update(example_ids, lengths, **self.share)
-        micro_batches = [build_micro_batch(examples, ids, self.packing) for ids in shares]
+        micro_batches = [
+            build_micro_batch(examples, ids, self.packing, mark_targets=self.mark_targets)
+            for ids in shares
+        ]
         return Update(
             example_ids=example_ids,
             micro_batches=micro_batches,
@@ -153,6 +159,15 @@ class _Preparation(threading.Thread):
         return self.update
 
 
+def marks_targets(examples: Examples, accelerator: Accelerator) -> bool:
+    """True if the model computes logits only where there is a target.
+
+    A compiler wants tensors of few sizes, and each batch has another number of targets.
+    """
+    is_compiled = accelerator.state.dynamo_plugin.backend != DynamoBackend.NO
+    return examples.only_targets and not is_compiled
+
+
 def build_dataloader(
     examples: Examples,
     plan: list[np.ndarray],
@@ -185,6 +200,7 @@ def build_dataloader(
         per_device_batch_size=per_device_batch_size,
         equal_lengths=equal_lengths,
         packing=packing,
+        mark_targets=marks_targets(examples, accelerator),
     )
     if not num_workers:
         return UpdatesAhead(updates, start, accelerator.device)

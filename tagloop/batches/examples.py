@@ -33,6 +33,8 @@ class Examples(Protocol):
         packable: True if several examples may share a row of a batch, as long as the model keeps
             the examples of a row apart. Inputs and labels must then have one value for each
             sub-token.
+        only_targets: True if the model takes the input `target_cells` in an update, and computes no
+            other logits (`build_micro_batch`).
         target_weights: float64 [num_examples], the sum of the weights of an example's targets. A
             target usually weighs 1; an example without targets has 0. The loss of an update is
             divided by the sum over its examples. The weights are the same in every epoch.
@@ -48,6 +50,7 @@ class Examples(Protocol):
     shapes: np.ndarray
     output_lengths: np.ndarray
     packable: bool
+    only_targets: bool
     target_weights: np.ndarray
     num_units: np.ndarray
     unit: str
@@ -110,6 +113,7 @@ class SubTokenRows:
     pad_to_multiple_of: int
 
     unit: ClassVar[str] = "words"
+    only_targets: ClassVar[bool] = False
 
     @cached_property
     def lengths(self) -> np.ndarray:

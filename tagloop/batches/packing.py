@@ -25,6 +25,7 @@ from torch import Tensor
 from tagloop.batches.examples import IGNORE_INDEX, Examples, to_tensors
 from tagloop.batches.plan import longest_first
 
+TARGET_CELLS = "target_cells"  # an input: int64 [num_targets], cells of the flattened labels
 SEQUENCES = ("input_ids", "decoder_input_ids", "input_features")  # inputs; the last size: columns
 LONG = 1000  # At this row length attention costs about as much per cell as the rest of the model.
 
@@ -98,7 +99,8 @@ class MicroBatch:
     Attributes:
         example_ids: int64 [num_examples]; empty for a process without work.
         inputs: the model's inputs by name, [rows, columns] each. In a packed micro-batch `to` adds
-            attention_mask, as Packing.build_masks returns it.
+            attention_mask, as Packing.build_masks returns it. `target_cells`, int64 [num_targets],
+            are there if they were asked for.
         labels: the labels for the task's losses. In a packed micro-batch they are packed like the
             inputs: int64 [rows, columns], IGNORE_INDEX in padding cells.
         layout: where the examples lie in packed rows; None: a row for each example.
@@ -165,7 +167,11 @@ def _to_add(hidden: Tensor) -> Tensor:
 
 
 def build_micro_batch(
-    examples: Examples, ids: np.ndarray, packing: Packing | None = None
+    examples: Examples,
+    ids: np.ndarray,
+    packing: Packing | None = None,
+    *,
+    mark_targets: bool = False,
 ) -> MicroBatch:
     """Put examples into padded rows, one for each, or into packed rows.
 
@@ -173,10 +179,21 @@ def build_micro_batch(
         ids: int64 [num_examples], ids of the examples. Without ids the result is one row without
             a target.
         packing: how examples share rows; None: a padded row for each example.
+        mark_targets: True adds the input `target_cells`: which cells of the flattened labels have a
+            target. A model takes it after `accept_target_cells` of tagloop/models/target_logits.py.
 
     Returns:
         A micro-batch on the CPU.
     """
+    micro_batch = _lay_out(examples, ids, packing)
+    if mark_targets:
+        is_target = micro_batch.labels.numpy() != IGNORE_INDEX
+        micro_batch.inputs[TARGET_CELLS] = torch.from_numpy(np.flatnonzero(is_target))
+    return micro_batch
+
+
+def _lay_out(examples: Examples, ids: np.ndarray, packing: Packing | None) -> MicroBatch:
+    """See `build_micro_batch`."""
     inputs = examples.collate(ids)
     if packing is None or not (len(ids) or packing.shapes):
         labels = inputs.pop("labels")

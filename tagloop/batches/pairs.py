@@ -48,6 +48,7 @@ class PairRows:
     target: SubTokenRows
     start_id: int
 
+    only_targets: ClassVar[bool] = False
     packable: ClassVar[bool] = False  # Cross-attention would see the other sources of a row.
     unit: ClassVar[str] = "tokens"
 

@@ -63,6 +63,7 @@ class TextRows(SubTokenRows):
     text_of_row: np.ndarray | None
     num_texts: int
     unit: ClassVar[str] = "tokens"
+    only_targets: ClassVar[bool] = True
 
     @property
     def packable(self) -> bool:

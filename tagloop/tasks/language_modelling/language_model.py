@@ -22,11 +22,12 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from tagloop.batches.examples import IGNORE_INDEX
-from tagloop.batches.packing import MicroBatch
+from tagloop.batches.packing import TARGET_CELLS, MicroBatch
 from tagloop.data.rows import Rows
 from tagloop.errors import InputError
 from tagloop.files import write_text
 from tagloop.models.model import load_model
+from tagloop.models.target_logits import accept_target_cells
 from tagloop.models.token_loss import token_losses
 from tagloop.options.config import Config
 from tagloop.streams import visible
@@ -89,6 +90,7 @@ class LanguageModelling(TokenizerTask):
                 f"sub-tokens see those after them, so --task_name {CAUSAL} would learn to copy; "
                 "name a decoder, or set is_decoder in config.json"
             )
+        accept_target_cells(model, self.examples)
         self.record_reading(model)
         return model
 
@@ -102,8 +104,14 @@ class LanguageModelling(TokenizerTask):
             )
 
     def losses(self, outputs: CausalLMOutput, batch: MicroBatch) -> Tensor:
-        """The loss of every sub-token, [rows, columns]; 0 where there is no target."""
-        return token_losses(outputs.logits, batch.labels)
+        """The loss of every target, [num_targets], if the model computed their logits alone.
+
+        Otherwise the loss of every sub-token, [rows, columns]; 0 where there is no target.
+        """
+        cells = batch.inputs.get(TARGET_CELLS)
+        if cells is None or outputs.logits.ndim > 2:
+            return token_losses(outputs.logits, batch.labels)
+        return token_losses(outputs.logits, batch.labels.flatten()[cells], every=True)
 
     def predict(
         self,

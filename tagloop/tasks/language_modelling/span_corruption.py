@@ -10,6 +10,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.batches.packing import MicroBatch
 from tagloop.models.encoder_decoder import load_encoder_decoder
+from tagloop.models.target_logits import accept_target_cells
 from tagloop.tasks.language_modelling.encoding import TextRows
 from tagloop.tasks.language_modelling.language_model import (
     METRICS,
@@ -43,6 +44,7 @@ class SpanCorruption(LanguageModelling):
             self.warnings,
             self.examples.values(),
         )
+        accept_target_cells(model, self.examples)
         self.record_reading(model)
         return model
 

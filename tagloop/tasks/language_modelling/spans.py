@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class SpanRows(PairRows):
         draw: the seed and the epoch that the spans are drawn for.
     """
 
+    only_targets: ClassVar[bool] = True
     texts: TextRows
     noise: SpanNoise
     sentinel_ids: np.ndarray
