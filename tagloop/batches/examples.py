@@ -33,6 +33,8 @@ class Examples(Protocol):
         packable: True if several examples may share a row of a batch, as long as the model keeps
             the examples of a row apart. Inputs and labels must then have one value for each
             sub-token.
+        wide_rows: True if a packed row may be longer than the longest example. A few long examples
+            then leave less padding in their rows.
         only_targets: True if the model takes the input `target_cells` in an update, and computes no
             other logits (`build_micro_batch`).
         target_weights: float64 [num_examples], the sum of the weights of an example's targets. A
@@ -50,6 +52,7 @@ class Examples(Protocol):
     shapes: np.ndarray
     output_lengths: np.ndarray
     packable: bool
+    wide_rows: bool
     only_targets: bool
     target_weights: np.ndarray
     num_units: np.ndarray
@@ -113,6 +116,7 @@ class SubTokenRows:
     pad_to_multiple_of: int
 
     unit: ClassVar[str] = "words"
+    wide_rows: ClassVar[bool] = False
     only_targets: ClassVar[bool] = False
 
     @cached_property

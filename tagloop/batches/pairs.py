@@ -48,6 +48,7 @@ class PairRows:
     target: SubTokenRows
     start_id: int
 
+    wide_rows: ClassVar[bool] = False
     only_targets: ClassVar[bool] = False
     packable: ClassVar[bool] = False  # Cross-attention would see the other sources of a row.
     unit: ClassVar[str] = "tokens"

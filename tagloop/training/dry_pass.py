@@ -3,6 +3,7 @@
 All processes run it with the same weights and examples and without random numbers.
 """
 
+import dataclasses
 import itertools
 import random
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tagloop.batches.examples import Examples
-from tagloop.batches.packing import Packing, build_micro_batch
+from tagloop.batches.packing import LONG, Packing, build_micro_batch
 from tagloop.errors import InputError
 from tagloop.training.dropout import DropoutCall, ExampleDropout, find_calls
 from tagloop.wording import first_line
@@ -189,8 +190,26 @@ def _find_packing(
         except InputError:  # The model takes no mask of this kind, or has too few positions.
             continue
         if not differ:
-            return packing
+            return _widen(packing, model, examples) if examples.wide_rows else packing
     return None
+
+
+def _widen(packing: Packing, model: nn.Module, examples: Examples) -> Packing:
+    """A packing with rows of up to LONG columns, if the model has the same outputs in such rows.
+
+    The longest example and the shortest one share a row that is about as long as rows can become.
+    A model may fail there, because it has fewer positions than the row has columns.
+    """
+    order = np.argsort(examples.lengths, kind="stable")
+    columns = min(2 * packing.max_columns, LONG)
+    if len(order) < 2 or columns < examples.lengths[order[[0, -1]]].sum():
+        return packing
+    wide = dataclasses.replace(packing, max_columns=columns)
+    forced = dataclasses.replace(wide, shapes=((1, columns),))
+    try:
+        return packing if _disagree(model.eval(), examples, order[[0, -1]], forced) else wide
+    except InputError:
+        return packing
 
 
 @torch.no_grad()

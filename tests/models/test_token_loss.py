@@ -1,5 +1,7 @@
 """token_loss.py: torch's cross-entropy, with the logits in memory only once."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -32,6 +34,13 @@ def test_losses_and_gradients_are_those_of_torch(dtype, least, at_once, monkeypa
     own = torch.autograd.grad((losses * weights).sum(), [hidden, head.weight])
     for value, other in zip(own, gradients, strict=True):
         assert torch.allclose(value, other, atol=least, rtol=least)
+    # The targets alone: the same, without a search for them.
+    is_target = labels != -100
+    some = token_losses(head(hidden[is_target]), labels[is_target], every=True)
+    assert torch.allclose(some, expected[is_target], atol=1e-6)
+    own = torch.autograd.grad((some * weights[is_target]).sum(), [hidden, head.weight])
+    for value, other in zip(own, gradients, strict=True):
+        assert torch.allclose(value, other, atol=least, rtol=least)
 
 
 def test_an_update_holds_the_logits_once():
@@ -57,7 +66,7 @@ def test_an_update_holds_the_logits_once():
         losses.sum().backward()
         return sum(nbytes >= size for nbytes in storages.values()), seen == [where]
 
-    assert kept(token_losses) == (1, True)
+    assert kept(token_losses) == kept(partial(token_losses, every=True)) == (1, True)
     assert kept(lambda logits, y: cross_entropy(logits, y, reduction="none"))[1] is False
 
 

@@ -63,6 +63,7 @@ class TextRows(SubTokenRows):
     text_of_row: np.ndarray | None
     num_texts: int
     unit: ClassVar[str] = "tokens"
+    wide_rows: ClassVar[bool] = True
     only_targets: ClassVar[bool] = True
 
     @property
