@@ -9,7 +9,8 @@ ragged: a document a row, of up to 512. Each loop has a process of its own, and 
 updates in turn (measuring.py): tagloop; Trainer tuned for speed (bf16 where that is fast, fused
 AdamW, rows grouped by length); the same without groups, which change what is learned; and the loop
 of run_clm_no_trainer.py and run_mlm_no_trainer.py. Texts are the documents of CoNLL-2003, or the
-built-in corpus with `--data sample`. On two cores it takes about half an hour.
+built-in corpus with `--data sample`. Ragged rows are learned by tagloop with `--group_by_length`,
+too, to be compared with the Trainer that groups. On two cores it takes about half an hour.
 """
 
 import argparse
@@ -37,8 +38,10 @@ sys.path.insert(0, str(REPO))  # for tagloop
 VOCABULARY = {"clm": 50_257, "mlm": 30_522}
 LONGEST = 512  # sub-tokens of a ragged row
 ROWS = {"128": 16, "512": 4, "ragged": 8}  # what a row is -> rows of an update
+GROUPED = "tagloop, grouped by length"
 LOOPS = {  # name in the table -> loop of worker.py
     "tagloop": "tagloop",
+    GROUPED: "tagloop",
     "Trainer, tuned": "trainer-tuned",
     "Trainer, tuned, not grouped": "trainer-not-grouped",
     "no-trainer script": "run_ner",  # of which the scripts for language models copy the loop
@@ -69,9 +72,11 @@ def main() -> None:
             sections.append(describe(task, rows, blocks))
     legend = (
         f"Median (range) of {options.repeats} blocks of {options.updates} updates each, all loops "
-        "in turn. × tagloop: tagloop's rate over this loop's in the same round. Padding: share of "
-        "the cells computed. Memory: peak of the process; above the logits it holds the libraries, "
-        "the model with its optimizer, and all other activations."
+        "in turn. × tagloop: tagloop's rate over this loop's in the same round; × grouped: that of "
+        "tagloop, grouped by length. A CPU second: of all threads together, so that other work on "
+        "the machine counts for little. Padding: share of the cells computed. Memory: peak of the "
+        "process; above the logits it holds the libraries, the model with its optimizer, and all "
+        "other activations."
     )
     text = "\n\n".join([*sections, legend])
     write_results("language-models", options.results, text, measured, options.threads)
@@ -142,10 +147,13 @@ def build_variants(
         own += f" --max_length={LONGEST}" + (" --line_by_line" if task == "mlm" else "")
     else:
         own += f" --{'block_size' if task == 'clm' else 'max_seq_length'}={rows}"
-    return {
-        name: {"command": [*WORKER, LOOPS[name], *sizes, f"--tagloop={own}"]}
-        for name in options.loops
-    }
+    variants = {}
+    for name in options.loops:
+        further = " --group_by_length" if name == GROUPED else ""
+        if rows == "ragged" or name != GROUPED:  # Blocks have one length, so groups change nothing.
+            command = [*WORKER, LOOPS[name], *sizes, f"--tagloop={own}{further}"]
+            variants[name] = {"command": command}
+    return variants
 
 
 def rate(block: dict) -> float:
@@ -153,10 +161,19 @@ def rate(block: dict) -> float:
     return block["sub_tokens"] / block["seconds"]
 
 
+def cpu_rate(block: dict) -> float:
+    """Real sub-tokens a CPU second."""
+    return block["sub_tokens"] / block["cpu_seconds"]
+
+
 def describe(task: str, rows: str, blocks: dict[str, list[dict]]) -> str:
     """The heading and the table of one task with one kind of rows."""
     first = next(iter(blocks))
-    header = ["loop", "sub-tokens a second", f"× {first}", "padding", "memory, MiB"]
+    others = [first, GROUPED] if GROUPED in blocks and first != GROUPED else [first]
+    ratios = [f"× {'grouped' if of == GROUPED else of}" for of in others]
+    header = [
+        "loop", "sub-tokens a second", *ratios, "a CPU second", "padding", "memory, MiB",
+    ]  # fmt: skip
     lines = []
     for name, reports in blocks.items():
         cells, real = (sum(report[of] for report in reports) for of in ("cells", "sub_tokens"))
@@ -164,7 +181,8 @@ def describe(task: str, rows: str, blocks: dict[str, list[dict]]) -> str:
             [
                 name,
                 spread([rate(report) for report in reports]),
-                paired_ratio(blocks, name, first, rate),
+                *(paired_ratio(blocks, name, of, rate) for of in others),
+                spread([cpu_rate(report) for report in reports]),
                 f"{1 - real / cells:.1%}",
                 spread([report["peak_mib"] for report in reports]),
             ]
@@ -175,7 +193,7 @@ def describe(task: str, rows: str, blocks: dict[str, list[dict]]) -> str:
     logits = mean * VOCABULARY[task] * 4 / 2**20
     return (
         f"### {task}, {what}, {ROWS[rows]} rows an update\n\n{table(header, lines)}\n\n"
-        f"The logits of {first}'s mean update are {logits:,.0f} MiB in float32."
+        f"The logits of all cells of {first}'s mean update would be {logits:,.0f} MiB in float32."
     )
 
 

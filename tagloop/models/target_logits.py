@@ -76,7 +76,7 @@ def _selects(model: nn.Module, examples: Examples) -> bool:
     finally:
         model.train(was_training)
     expected = every.flatten(0, 1)[cells]
-    limit = TOLERANCE * float(expected.abs().max())
+    limit = TOLERANCE * float(every.abs().max())
     return selected.shape == expected.shape and torch.allclose(
         selected, expected, rtol=0, atol=limit
     )
