@@ -208,6 +208,7 @@ def serve(fd: int) -> None:
             name = ".".join(path.relative_to(REPO).with_suffix("").parts)
             with contextlib.suppress(ImportError):  # of a library that only some runs need
                 importlib.import_module(name.removesuffix(".__init__"))
+    prepare()
     gc.freeze()
     control = socket.socket(fileno=fd)
     kept = {int(name) for name in os.listdir("/proc/self/fd")} - {fd}
@@ -234,6 +235,19 @@ def serve(fd: int) -> None:
             os.close(fds[0])
             running[os.pidfd_open(pid)] = pid
             control.send(json.dumps({"pid": pid}).encode())
+
+
+def prepare() -> None:
+    """Let the functions that remember what they computed do so here, for all children."""
+    from tagloop.data.storage.store import source_digest
+    from tagloop.sample.corpus import build_sample_corpus
+
+    build_sample_corpus()
+    builders = ["tagloop.data.words.corpus", "tagloop.data.rows"]
+    for path in REPO.glob("tagloop/tasks/*/encoding.py"):
+        builders.append(f"tagloop.tasks.{path.parent.name}.encoding")
+    for builder in builders:
+        source_digest(builder)
 
 
 def become(environment: dict[str, str], kept: set[int], *, own_session: bool) -> None:

@@ -19,6 +19,7 @@ import itertools
 import random
 import re
 import zlib
+from functools import cache
 
 from tagloop.sample.grammar import NAMES, RULES, WORDS
 
@@ -32,8 +33,18 @@ def build_sample_corpus() -> dict[str, list[dict]]:
     """Return the splits train, validation and test: lists of sentences.
 
     A sentence is a dict of parallel lists of strings: `tokens`, `pos_tags` (Penn Treebank style),
-    `chunk_tags` (CoNLL-2000 style, IOB2) and `ner_tags` (PER, ORG, LOC and MISC, IOB2).
+    `chunk_tags` (CoNLL-2000 style, IOB2) and `ner_tags` (PER, ORG, LOC and MISC, IOB2). The lists
+    are the caller's own.
     """
+    return {
+        split: [{name: [*column] for name, column in row.items()} for row in sentences]
+        for split, sentences in _write_corpus().items()
+    }
+
+
+@cache
+def _write_corpus() -> dict[str, list[dict]]:
+    """The corpus; a process writes it once, as that takes half of a second."""
     rng = random.Random(SEED)
     seen: set[tuple[str, ...]] = set()
     corpus: dict[str, list[dict]] = {}

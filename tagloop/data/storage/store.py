@@ -15,6 +15,7 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import datasets
@@ -162,12 +163,21 @@ def source_digest(builder: str) -> str:
         if module in modules or path is None or module.startswith("tagloop.options"):
             continue
         modules.add(module)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+        waiting += _imports_of(path.read_text(encoding="utf-8"))
     for module in sorted(modules):
         digest.update(module.encode() + _source_of(module).read_bytes())
     return digest.hexdigest()
+
+
+@cache  # A run asks several times, and to parse takes longer than all else.
+def _imports_of(code: str) -> list[str]:
+    """The modules that a source file may import from, by their whole names."""
+    return [
+        name
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for name in (node.module, *(f"{node.module}.{imported.name}" for imported in node.names))
+    ]
 
 
 def _source_of(module: str) -> Path | None:
