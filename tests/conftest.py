@@ -16,9 +16,19 @@ from launches import REPO, SMALL
 CORPORA = Path(os.environ.get("TAGLOOP_CORPORA", REPO.parent / "shared" / "data"))
 
 
+# Files that take minutes begin first, the longest before all: at the end of `make test` no process
+# should be left alone with one of them.
+LONG = (
+    "test_kernels", "test_equivalence", "test_benchmarks", "test_resume", "test_evaluation",
+    "test_kill", "test_run_folder", "test_train_loop",
+)  # fmt: skip
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest reads `-m`
 def pytest_collection_modifyitems(items):
     """Mark what can use the corpora; a test that asks for them only as it runs marks itself."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
     for item in items:
         if "corpora" in item.fixturenames:
             item.add_marker("corpora")

@@ -9,10 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from launches import HANG, REPO, launch
+from launches import HANG, REPO, launch, wait_until
 
 import predict
 from tagloop.data.documents import files
@@ -605,12 +604,12 @@ def test_a_signal_leaves_the_output_as_it_was_and_nothing_beside_it(trained, tmp
         command, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
-    end = time.monotonic() + 120
-    while not list(tmp_path.glob("tmp-*")) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert list(tmp_path.glob("tmp-*")), "the output is being written"
+    wait_until(
+        lambda: any(tmp_path.glob("tmp-*")) or process.poll() is not None,
+        "the output is being written",
+    )
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=HANG)
     assert process.returncode == 128 + signal.SIGTERM
     assert b"Traceback" not in error
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"out.jsonl": "old"}

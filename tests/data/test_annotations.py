@@ -338,12 +338,12 @@ def random_records(number: int) -> list[Tagged]:
 
 @pytest.fixture(scope="module")
 def records() -> list[Tagged]:
-    return random_records(3_000)
+    return random_records(1_000)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["doccano", "label_studio", "prodigy", "brat"])
-def test_three_thousand_records_come_back_as_they_were(target, records, tmp_path):
+def test_a_thousand_records_come_back_as_they_were(target, records, tmp_path):
     name = {"label_studio": "a.json", "brat": "a.txt"}.get(target, "a.jsonl")
     files = [(tmp_path / n).open("w", encoding="utf-8", newline="") for n in (name, "a.ann")]
     writer = Writer(files[0], target, files[1])

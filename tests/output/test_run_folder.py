@@ -134,10 +134,10 @@ def test_two_starts_at_once_get_folders_of_their_own(tmp_path):
     runs = [
         subprocess.Popen([*command, *SMALL, "--max_train_steps=2"], cwd=tmp_path,
                          env=os.environ | ON_CPU, stdout=subprocess.DEVNULL)
-        for _ in range(3)
+        for _ in range(2)
     ]  # fmt: skip
-    assert [run.wait(HANG) for run in runs] == [0, 0, 0]
-    for number in (1, 2, 3):
+    assert [run.wait(HANG) for run in runs] == [0, 0]
+    for number in (1, 2):
         folder = tmp_path / "runs" / f"ner-{number}"
         assert [line["step"] for line in read_metrics(folder)] == [2, 2]
 

@@ -435,7 +435,7 @@ def test_a_table_is_copied_in_three_formats_by_a_page_that_is_a_file(run, page, 
             "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
             frame.as_uri(),
         ],
-        capture_output=True, text=True, check=True, timeout=120,
+        capture_output=True, text=True, check=True, timeout=HANG,
     )  # fmt: skip
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)[1]
     found = json.loads(html.unescape(title))
@@ -750,7 +750,7 @@ def test_no_table_is_cut_off(run, page, width, tmp_path):
             "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
             f"--window-size={width},900", frame.as_uri(),
         ],
-        capture_output=True, text=True, check=True, timeout=120,
+        capture_output=True, text=True, check=True, timeout=HANG,
     )  # fmt: skip
     assert "<title>all fit</title>" in done.stdout
 
