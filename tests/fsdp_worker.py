@@ -3,7 +3,7 @@
 accelerate launch --config_file accelerate_configs/fsdp2.yaml tests/fsdp_worker.py ARGUMENTS
 
 With FULL_DISK=N the disk is full when the last process writes its share of step_N; with SLOW_DISK=N
-it takes that process half a minute.
+it takes that process half an hour.
 """
 
 import errno
@@ -35,7 +35,7 @@ def write_or_fail(path, tensors):
     if path.parent.name == f"tmp-step_{os.environ.get('FULL_DISK')}":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if path.parent.name == f"tmp-step_{os.environ.get('SLOW_DISK')}":
-        time.sleep(30)
+        time.sleep(1800)  # It is killed long before.
     write(path, tensors)
 
 

@@ -16,6 +16,7 @@ import kill
 import killed
 
 pytestmark = pytest.mark.slow
+killed.SERVER.set_forkserver_preload(["train_loop", "psutil", "tests.prepared"])
 
 
 @pytest.fixture(

@@ -1,11 +1,12 @@
 """Starts processes that have the libraries loaded already, which is most of a small run's time.
 
-A test process starts one server, which imports torch, transformers and this project and does
-nothing else. A launch is then a fork of the server that runs `accelerate launch`, and each process
-that the launcher starts is a fork of the launcher. So every process is a process of its own with
-its own memory, environment, session and signals, and runs train_loop.py from its first line; it
-only finds the imports done. `start` refuses what reads the environment as it is imported, and
-systems without pidfd (other than Linux); launches.py then starts an interpreter.
+A test process starts one server, which imports torch, transformers and this project, computes what
+prepared.py does, and does nothing else. A launch is then a fork of the server that runs
+`accelerate launch`, and each process that the launcher starts is a fork of the launcher. So every
+process is a process of its own with its own memory, environment, session and signals, and runs
+train_loop.py from its first line; it only finds the imports done. `start` refuses what reads the
+environment as it is imported, and systems without pidfd (other than Linux); launches.py then starts
+an interpreter.
 
     python tests/warm.py FD    # the server; FD is its end of a socket pair
 """
@@ -208,7 +209,7 @@ def serve(fd: int) -> None:
             name = ".".join(path.relative_to(REPO).with_suffix("").parts)
             with contextlib.suppress(ImportError):  # of a library that only some runs need
                 importlib.import_module(name.removesuffix(".__init__"))
-    prepare()
+    runpy.run_path(str(REPO / "tests" / "prepared.py"))
     gc.freeze()
     control = socket.socket(fileno=fd)
     kept = {int(name) for name in os.listdir("/proc/self/fd")} - {fd}
@@ -235,19 +236,6 @@ def serve(fd: int) -> None:
             os.close(fds[0])
             running[os.pidfd_open(pid)] = pid
             control.send(json.dumps({"pid": pid}).encode())
-
-
-def prepare() -> None:
-    """Let the functions that remember what they computed do so here, for all children."""
-    from tagloop.data.storage.store import source_digest
-    from tagloop.sample.corpus import build_sample_corpus
-
-    build_sample_corpus()
-    builders = ["tagloop.data.words.corpus", "tagloop.data.rows"]
-    for path in REPO.glob("tagloop/tasks/*/encoding.py"):
-        builders.append(f"tagloop.tasks.{path.parent.name}.encoding")
-    for builder in builders:
-        source_digest(builder)
 
 
 def become(environment: dict[str, str], kept: set[int], *, own_session: bool) -> None:
