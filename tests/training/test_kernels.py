@@ -1,6 +1,7 @@
 """The Triton kernels, run by Triton's interpreter on a CPU, compute what plain torch computes."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -281,13 +282,16 @@ def test_a_run_with_kernels_is_the_run_without(tmp_path):
     """And one that is cut otherwise, too."""
     whole = ["--per_device_train_batch_size=4", "--gradient_accumulation_steps=1"]
     cut = ["--per_device_train_batch_size=2", "--gradient_accumulation_steps=2", "--no_packing"]
-    kernels = {"TRITON_INTERPRET": "1"}
-    runs = ({}, whole), (kernels, whole), (kernels, cut)
-    metrics = []
-    for number, (environment, options) in enumerate(runs):
-        folder = tmp_path / str(number)
-        launch(*SMALL, *RUN, *options, f"--output_dir={folder}", environment=environment)
-        metrics.append(read_metrics(folder))
+    folders = [tmp_path / name for name in ("torch", "whole", "cut")]
+    runs = [
+        [*SMALL, *RUN, *options, f"--output_dir={folder}"]
+        for folder, options in zip(folders, (whole, whole, cut), strict=True)
+    ]
+    launch(*runs[0])
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(runs[1:]))
+    launch(str(plan), script="tests/mains_worker.py", environment={"TRITON_INTERPRET": "1"})
+    metrics = [read_metrics(folder) for folder in folders]
     assert_same_metrics(metrics[1], metrics[0])
     assert_same_metrics(metrics[2], metrics[0])
 
