@@ -284,6 +284,10 @@ def launch(args: list[str], kept: set[int]) -> None:
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
     real = subprocess.Popen
+    # A pipe that ends when all processes are forked; each waits for that. Else the first ones
+    # connect to the launcher, where a thread looks up their names, and a fork at that moment would
+    # find the lock of glibc's resolver taken for ever.
+    gate: list[int] = []
 
     def popen(args, *, env=None, start_new_session=False, stdout=None, stderr=None, **others):
         given = [str(part) for part in args]
@@ -292,11 +296,19 @@ def launch(args: list[str], kept: set[int]) -> None:
             others |= {"stdout": stdout, "stderr": stderr, "start_new_session": start_new_session}
             return real(args, env=env, **others)
         sys.stdout.flush()
+        env = env or dict(os.environ)
+        if not gate:
+            gate[:] = os.pipe()
         pid = os.fork()
         if pid:
+            if int(env.get("LOCAL_RANK", 0)) + 1 == int(env.get("LOCAL_WORLD_SIZE", 1)):
+                while gate:
+                    os.close(gate.pop())
             return OwnChild(pid, given)
+        os.close(gate[1])
+        os.read(gate[0], 1)
         subprocess.Popen = subprocess_handler.Popen = real
-        become(env or dict(os.environ), kept, own_session=start_new_session)
+        become(env, kept, own_session=start_new_session)
         if "-u" in given:
             sys.stdout.reconfigure(write_through=True)
         sys.argv = program
