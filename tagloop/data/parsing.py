@@ -242,7 +242,8 @@ def parse_json_lines(lines: Lines, name: str) -> Iterator[tuple[str, Any]]:
                 item = json.loads(bare)
             except (ValueError, RecursionError) as error:
                 raise _bad_json(name, number, error) from error
-            _require_whole(item, bare, f"{name}:{number}")
+            if _may_hold_halves(bare):
+                require_whole(json.dumps(item, ensure_ascii=False), f"{name}:{number}")
             yield f"{name}:{number}", item
 
 
@@ -277,8 +278,9 @@ def parse_json_array(text: str, name: str) -> list[tuple[str, Any]]:
         rows = [(f"{name}:{line}", item) for line, item in zip(lines, items, strict=True)]
         if len(set(lines)) < len(items):  # A line has several, so their numbers say more.
             rows = list(numbered(items, name))
-    for place, item in rows:
-        _require_whole(item, text, place)
+    if _may_hold_halves(text):
+        for place, item in rows:
+            require_whole(json.dumps(item, ensure_ascii=False), place)
     return rows
 
 
@@ -299,10 +301,9 @@ def numbered(items: Iterable[Any], name: str) -> Iterator[tuple[str, Any]]:
     return ((f"{name}[{number}]", item) for number, item in enumerate(items))
 
 
-def _require_whole(item: Any, text: str, place: str) -> None:
-    """Refuse half a character anywhere in an item of a text that may hold some."""
-    if "\\ud" in text or "\\uD" in text:
-        require_whole(json.dumps(item, ensure_ascii=False), place)
+def _may_hold_halves(text: str) -> bool:
+    """True if a text of JSON escapes halves of characters, which may lack their other halves."""
+    return "\\ud" in text or "\\uD" in text
 
 
 def json_row(item: Any, place: str) -> dict:
