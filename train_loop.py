@@ -78,7 +78,7 @@ def main(argv: list[str] | Config | None = None) -> dict:
     if config.is_several_runs:
         return several.train_each(config, main)
     log_with = trackers.check_trackers(config)
-    accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=log_with)
+    accelerator = build_accelerator(config.mixed_precision, log_with, use_cpu=config.use_cpu)
     on_all(accelerator, lambda: check_places(config))
     with run_folder.claim(config, accelerator) as folder:
         tell = partial(say, accelerator)

@@ -16,6 +16,7 @@ def build_options(**given) -> SimpleNamespace:
     options = dict.fromkeys(
         [
             *("dataset_name", "dataset_config_name", "dataset_revision", "hub_token"),
+            *("train_split_name", "eval_split_name"),
             *("train_file", "validation_file", "test_file", "predict_file", "labels_file"),
             *("text_column_name", "label_column_name", "document_column_name", "label_scheme"),
             *("validation_fraction", "validation_split_percentage"),

@@ -14,6 +14,7 @@ from tagloop.options.reading.renamed import RENAMED
 from tagloop.options.reading.suggestions import SPELLINGS
 
 DATA = ["--train_file", "a.json", "--model_name_or_path", "m"]
+SCRATCH = ["--train_file", "a.json", "--model_type", "gpt2", "--tokenizer_name", "t"]
 
 # run_ner_no_trainer.py's flags and its defaults.
 DEFAULTS = {
@@ -163,7 +164,7 @@ LANGUAGE_DEFAULTS = {
 @pytest.mark.parametrize(("task", "name"), LANGUAGE_FLAGS)
 def test_flags_of_the_language_modelling_scripts(task, name):
     there, here, differs = LANGUAGE_FLAGS[task, name]
-    argv = [*DATA, f"--task_name={task}"]
+    argv = [*(SCRATCH if name == "config_overrides" else DATA), f"--task_name={task}"]
     if here == "refused":
         with pytest.raises(InputError) as caught:
             parse_config([*argv, f"--{name}", "1"])

@@ -112,6 +112,9 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
         else:
             with offline_without_network():
                 splits = _load_from_hub(options, warnings)
+        if not isinstance(splits, dict):
+            splits = {"train": splits}
+        named = _choose_splits(options, splits)
     except InputError:
         raise
     except Exception as error:  # whatever the library raises, the user can only change the name
@@ -123,19 +126,37 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
             remedy = "without a network, give a folder made by save_to_disk, or --train_file"
         raise InputError(f"--dataset_name {name}: cannot be loaded ({reason}); {remedy}") from error
 
-    if not isinstance(splits, dict):
-        splits = {"train": splits}
-    named = {
-        split: next((splits[name] for name in names if name in splits), None)
-        for split, names in HUB_SPLITS.items()
-    }
-    named = {split: dataset for split, dataset in named.items() if dataset is not None}
     if not named:
         raise InputError(
             f"--dataset_name {name}: no split train, validation or test, only {', '.join(splits)}; "
             "save them as files and give --train_file and so on"
         )
     return named
+
+
+def _choose_splits(
+    options: Config, splits: dict[str, datasets.Dataset]
+) -> dict[str, datasets.Dataset]:
+    """The splits that the user named, joined; else those of usual names that nobody named.
+
+    Raises:
+        InputError: the dataset has no split of this name.
+    """
+    given = {"train": options.train_split_name, "validation": options.eval_split_name}
+    asked = {split: names.split("+") for split, names in given.items() if names}
+    taken = {name for names in asked.values() for name in names}
+    if missing := sorted(taken - splits.keys()):
+        raise InputError(
+            f"--dataset_name {options.dataset_name}: no split {missing[0]!r}, only "
+            f"{', '.join(splits)}; correct --train_split_name or --eval_split_name"
+        )
+    chosen = {}
+    for split, usual in HUB_SPLITS.items():
+        free = [name for name in usual if name in splits and name not in taken]
+        if names := asked.get(split, free[:1]):
+            several = [splits[name] for name in names]
+            chosen[split] = datasets.concatenate_datasets(several) if several[1:] else several[0]
+    return chosen
 
 
 def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict:

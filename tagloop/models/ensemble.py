@@ -90,6 +90,8 @@ def load_together(folders: Sequence[Path], load: Callable[[Path], Loaded]) -> Lo
     Raises:
         InputError: the labels, the tokenizer or the way in which text is cut differ.
     """
+    if len(folders) == 1:  # Some tasks have models that do not predict together.
+        return load(folders[0])
     predictors = [load(folder) for folder in folders]
     facts = [_facts(predictor) for predictor in predictors]
     for folder, own in zip(folders, facts, strict=True):
@@ -99,8 +101,7 @@ def load_together(folders: Sequence[Path], load: Callable[[Path], Loaded]) -> Lo
                 f"{folder}: has another {different[0]} than {folders[0]}; models that predict "
                 "together have the same labels, tokenizer and options of the data"
             )
-    if len(predictors) > 1:
-        predictors[0].model = Ensemble([predictor.model for predictor in predictors]).eval()
+    predictors[0].model = Ensemble([predictor.model for predictor in predictors]).eval()
     return predictors[0]
 
 

@@ -66,6 +66,9 @@ def load_model_config(
         close = difflib.get_close_matches(config.model_type, CONFIG_MAPPING, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "known are bert, roberta, ..."
         raise InputError(f"--model_type {config.model_type}: not known; {hint}")
+    if config.config_overrides:
+        with errors_of_transformers(f"--config_overrides {config.config_overrides}"):
+            model_config.update_from_string(config.config_overrides)
     with_code = auto_class.__name__ in getattr(model_config, "auto_map", {})
     if type(model_config) not in auto_class._model_mapping and not with_code:
         raise InputError(

@@ -252,6 +252,7 @@ class SharedOptions:
     mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
         None, "Overrides the launch file's precision.", about="training"
     )
+    use_cpu: bool = option(False, "Leave GPUs alone.", about="machine", may_change=True)
     # The seed is about the data, too, because it draws the examples of --validation_fraction.
     seed: int = option(
         42, "Seed of the head, the order of the data and dropout.", about="data", least=0

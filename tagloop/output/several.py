@@ -52,7 +52,7 @@ def train_each(config: Config, main: Callable[[Config], Results]) -> dict[str, A
         InputError: the folder holds something else, or a run cannot work.
         RunStopped, Preempted: as `main` raises them; the runs behind that one do not begin.
     """
-    accelerator = build_accelerator(mixed_precision=config.mixed_precision, log_with=None)
+    accelerator = build_accelerator(config.mixed_precision, None, use_cpu=config.use_cpu)
     on_all(accelerator, lambda: check_places(config))
     folder, runs = Path(config.output_dir or ""), runs_of(config)
     on_main(accelerator, lambda: _check_folder(config, folder))

@@ -50,12 +50,15 @@ def die_with_launcher() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGUSR1)
 
 
-def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None) -> Accelerator:
+def build_accelerator(
+    mixed_precision: str | None, log_with: list[str] | None, *, use_cpu: bool = False
+) -> Accelerator:
     """Build the accelerator, the only object that knows about devices and processes.
 
     Args:
         mixed_precision: "no", "bf16" or "fp16"; None takes the precision of the launch file.
         log_with: names of trackers.
+        use_cpu: leave the GPUs of the machine alone.
 
     Raises:
         InputError: the launch did not start the processes, devices or precision that the user
@@ -69,7 +72,7 @@ def build_accelerator(*, mixed_precision: str | None, log_with: list[str] | None
     try:
         accelerator = Accelerator(
             # Without `cpu=`, each process on a machine without GPUs would work as if it were alone.
-            cpu=not torch.accelerator.is_available(),
+            cpu=use_cpu or not torch.accelerator.is_available(),
             mixed_precision=mixed_precision,
             gradient_accumulation_steps=1,  # The loop accumulates gradients itself: train_step.
             log_with=log_with or None,

@@ -159,6 +159,7 @@ def test_an_explicit_damaged_checkpoint_is_an_error(run_copy, capfd):
 
 CHANGED = {  # another valid value for every option
     "dataset_name": "x", "dataset_config_name": "x", "dataset_revision": "x", "train_file": "x",
+    "train_split_name": "x", "eval_split_name": "x", "config_overrides": "x=1", "use_cpu": True,
     "validation_file": "x", "test_file": "x", "predict_file": "x", "text_column_name": "x",
     "text_pair_column_name": "x",
     "label_column_name": "x", "task_name": "chunk", "label_scheme": "IOB2", "labels_file": "x",

@@ -87,7 +87,7 @@ def test_names_of_other_trainers_are_answered(typed, named):
         ("--output o", "output_dir", "o"),
         ("--warmup 5", "num_warmup_steps", 5),
         ("--max_len 99", "max_length", 99),
-        ("--eval 7", "eval_steps", 7),
+        ("--eval_step 7", "eval_steps", 7),
         ("--deb", "debug", True),
     ],
 )

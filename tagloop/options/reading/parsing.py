@@ -11,6 +11,7 @@ from tagloop.errors import InputError
 from tagloop.options.config import FIELDS, SECRETS
 from tagloop.options.groups import groups
 from tagloop.options.reading.config_file import read_config_file
+from tagloop.options.reading.renamed import WITHOUT_EFFECT
 from tagloop.options.reading.suggestions import SPELLINGS, answer_of, suggest, unknown_option
 from tagloop.options.reading.values import (
     describe_default,
@@ -118,7 +119,9 @@ def _take_foreign(arguments: list[str]) -> tuple[list[str], list[str]]:
         if not equals:
             value = next(iter(arguments[number + 1 : number + 2]), "--")
         skips = answer_of(name) is not None and not _fits_an_option(name, value)
-        if skips:
+        if name in WITHOUT_EFFECT:
+            skips = True
+        elif skips:
             messages.append(unknown_option(name))
         else:
             kept.append(argument)
@@ -189,6 +192,8 @@ def texts_of(options: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     for key, value in options.items():
         option = _underscored(f"--{key}")
         name = SPELLINGS.get(option) or option_of_word(option, str(value))
+        if option in WITHOUT_EFFECT:
+            continue
         if name is None:
             problems.append(unknown_option(option))
         elif isinstance(value, bool) and plain_type(FIELDS[name]) is str:

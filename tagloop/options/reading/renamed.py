@@ -5,6 +5,10 @@ ELSEWHERE holds the names of other trainers and of people's own scripts. Both ar
 are completed or compared, so `--lr` is answered by --learning_rate, not by --lr_scheduler_type.
 """
 
+# Flags of transformers' scripts that are taken, with any value, and change nothing: a task reads
+# only the columns that it needs, and scores beside the loss cost nothing.
+WITHOUT_EFFECT = ("--prediction_loss_only", "--remove_unused_columns")
+
 _LAUNCH = "the launch file decides: --config_file accelerate_configs/"
 _OPTIMIZER = "here --optimizer, a class by its import path"
 _BETAS = "is an argument of a class of your own, --optimizer my_optimizers:Mine, see docs/tuning.md"
@@ -31,8 +35,7 @@ RENAMED = {
     "adam_beta1": _BETAS,
     "adam_beta2": _BETAS,
     "adam_epsilon": _BETAS,
-    "use_cpu": f"{_LAUNCH}cpu.yaml",
-    "no_cuda": f"{_LAUNCH}cpu.yaml",
+    "no_cuda": f"here --use_cpu, or {_LAUNCH}cpu.yaml",
     "fsdp": f"{_LAUNCH}fsdp2.yaml",
     "deepspeed": f"{_LAUNCH}fsdp2.yaml shards, too",
     "torch_compile": "here an option of accelerate launch, --dynamo_backend inductor",
@@ -271,7 +274,6 @@ _ANSWERS = {
     "not needed: the fast tokenizer is always taken": ("use_fast_tokenizer use_slow_tokenizer"),
     "not needed: prepared data is memory-mapped, whatever its size": ("streaming"),
     "not needed: the weights are read once, on the CPU": ("low_cpu_mem_usage"),
-    "here --config_name, a folder with the changed config.json": ("config_overrides"),
     "here --ignore_mismatched_sizes": ("ignore_mismatch new_head reinit_head reset_head"),
     "here --dataset_config_name": (
         "config_name_dataset data_config dataset_config lang subset_name"
@@ -299,10 +301,11 @@ _ANSWERS = {
     "is not there, as its masks would depend on how a batch is cut; see docs/tasks.md": (
         "apply_spec_augment"
     ),
-    "not needed: the splits are train, validation and test; for others --train_file and so on": (
-        "eval_split_name test_split_name train_split_name"
-    ),
+    "not needed: the split test is scored; for another one --test_file": ("test_split_name"),
     "not needed: the first process prepares the data, and the others wait": "preprocessing_only",
+    "is for translation, which is not there; see docs/tasks.md": (
+        "forced_bos_token source_lang target_lang"
+    ),
     "is in the model's generation_config.json; --language and --whisper_task set the prompt": (
         "forced_decoder_ids suppress_tokens"
     ),

@@ -143,6 +143,8 @@ class Predictor:
 
 def example_input(task: Task) -> str:
     """What the console shows as the first use of predict.py after a training: its arguments."""
+    if task.rows.columns.get("pair"):
+        return f"--file FILE.{FORMATS[0]}"
     return '--text "Write a text here."'
 
 

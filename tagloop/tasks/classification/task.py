@@ -205,7 +205,8 @@ class Classification(TokenizerTask):
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
 
     def card(self) -> CardFacts:
-        return describe_card(self.labels, sizes_of(self))
+        of_pairs = bool(self.rows.columns.get("pair"))
+        return describe_card(self.labels, sizes_of(self), of_pairs=of_pairs)
 
 
 def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:

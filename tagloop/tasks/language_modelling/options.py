@@ -65,6 +65,11 @@ class Options:
         least=1,
         tasks=(SPANS,),
     )
+    config_overrides: str | None = option(
+        None,
+        "Other values in the configuration of a model from scratch, e.g. n_layer=6,n_head=2.",
+        about="model",
+    )
     line_by_line: bool = option(
         False,
         "Every text is a row of its own; else all texts are joined and cut into rows of "
@@ -78,5 +83,8 @@ def find_problems(config: Any) -> Iterator[str]:
     """Messages about options of this task that contradict each other, one line each."""
     if config.label_column_name:
         yield f"--label_column_name: a text has no label in --task_name {config.task_name}"
+    from_scratch = config.model_type or config.config_name
+    if config.config_overrides and (config.model_name_or_path or not from_scratch):
+        yield "--config_overrides: is for a model from scratch, of --model_type or --config_name"
     if config.block_size and config.max_length:
         yield "--block_size with --max_length: both give the sub-tokens of a row; give one of them"

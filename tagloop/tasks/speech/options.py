@@ -24,6 +24,18 @@ EXPORT_FORMATS = ()
 class Options(GenerationOptions):
     """The options that say which recordings are learned, and how transcripts are written."""
 
+    train_split_name: str | None = option(
+        None,
+        "Split of --dataset_name to learn from; + joins several.",
+        about="data",
+        unset="train",
+    )
+    eval_split_name: str | None = option(
+        None,
+        "Split of --dataset_name to evaluate on while training; + joins several.",
+        about="data",
+        unset="validation, else dev or valid",
+    )
     audio_column_name: str | None = option(
         None,
         "Column of the recordings: names of files, or {path, bytes}.",
@@ -62,6 +74,9 @@ def find_problems(config: Any) -> Iterator[str]:
     """Messages about options of this task that contradict each other, one line each."""
     if config.label_column_name:
         yield "--label_column_name: the transcripts are a text; name it with --text_column_name"
+    for name in ("train_split_name", "eval_split_name"):
+        if getattr(config, name) and not config.dataset_name:
+            yield f"--{name}: names a split of --dataset_name; give that, too, or leave it out"
     if config.max_duration_in_seconds <= config.min_duration_in_seconds < math.inf:
         yield "--min_duration_in_seconds: must be below --max_duration_in_seconds"
     if config.max_length is not None:

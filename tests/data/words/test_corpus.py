@@ -706,6 +706,28 @@ def test_dataset_faults_name_split_and_row(tmp_path, monkeypatch):
     )
 
 
+def test_splits_have_the_names_that_the_user_gives(tmp_path):
+    rows = to_dicts(ROWS)
+    parts = {"train": rows[:1], "extra": rows[1:2], "dev": rows[2:3], "test": rows[3:]}
+    splits = datasets.DatasetDict({name: to_dataset(part) for name, part in parts.items()})
+    splits.save_to_disk(tmp_path / "a")
+
+    def sizes(**given) -> dict[str, list]:
+        corpus = load(dataset_name=tmp_path / "a", **given)
+        return {split: get_rows(dataset) for split, dataset in corpus.splits.items()}
+
+    found = sizes(train_split_name="train+extra", eval_split_name="test")
+    assert found.keys() == {"train", "validation"}, "the test data is not scored twice"
+    assert [tokens for tokens, _ in found["train"]] == [row["tokens"] for row in rows[:2]]
+    assert [tokens for tokens, _ in found["validation"]] == [row["tokens"] for row in rows[3:]]
+    assert sizes(eval_split_name="dev") == sizes(), "the usual names need not be given"
+    assert sizes(train_split_name="extra").keys() == {"train", "validation", "test"}
+    message = get_fault(dataset_name=tmp_path / "a", train_split_name="train+more")
+    assert re.search(
+        r"no split 'more', only train, extra, dev, test; .*--train_split_name", message
+    )
+
+
 def test_every_tagged_split_is_checked(tmp_path):
     train = write(tmp_path / "train.conll", "a O\n")
     message = get_fault(train_file=train, test_file=write(tmp_path / "test.txt", "a\n"))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -89,6 +90,16 @@ def test_a_csv_gains_columns_and_a_text_file_lines(trained):
             assert line == answer[0]
         else:
             assert float(line) == pytest.approx(float(answer[0]), rel=1e-4)
+
+
+def test_the_card_of_a_model_of_pairs_shows_pairs_and_works(trained, capfd, monkeypatch):
+    text = (trained / "run" / "README.md").read_text(encoding="utf-8")
+    assert "tagloop predict run --file FILE.jsonl" in text
+    monkeypatch.chdir(trained)
+    own, others = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for code in (own, others):
+        exec(code, {})
+    assert len(capfd.readouterr().out.splitlines()) == 2
 
 
 def test_texts_of_the_command_line_and_of_python_get_the_same_answers(trained, capfd):

@@ -16,6 +16,8 @@ DEFAULTS = {
     "freeze_encoder": False,
     "dataset_name": None,
     "dataset_config_name": None,
+    "train_split_name": "train",
+    "eval_split_name": "test",
     "preprocessing_num_workers": None,
     "max_train_samples": None,
     "max_eval_samples": None,
@@ -38,10 +40,10 @@ OTHER_VALUES = {
     "predict_with_generate": "False",
 }  # fmt: skip
 NOT_KEPT = (
-    "freeze_feature_encoder", "apply_spec_augment", "train_split_name", "eval_split_name",
-    "preprocessing_only", "forced_decoder_ids", "suppress_tokens",
+    "freeze_feature_encoder", "apply_spec_augment", "preprocessing_only",
+    "forced_decoder_ids", "suppress_tokens",
 )  # fmt: skip
-DATA = ["--task_name", "speech", "--train_file", "a.json", "--model_name_or_path", "m"]
+DATA = ["--task_name", "speech", "--dataset_name", "d", "--model_name_or_path", "m"]
 
 
 SECTION = section_of("run_speech_recognition_seq2seq.py")
