@@ -20,7 +20,14 @@ from tagloop.files import read_json, real_path, replace_files, write_json
 from tagloop.options.config import Config
 from tagloop.options.lists import options_about
 from tagloop.options.places import check_places
-from tagloop.options.scripts import ScriptParser, path, place, run_script, saved_folder
+from tagloop.options.scripts import (
+    ScriptParser,
+    command_of,
+    path,
+    place,
+    run_script,
+    saved_folder,
+)
 from tagloop.records import known_fields, read_record
 from tagloop.streams import leave, write_line
 from tagloop.tasks import task_module
@@ -92,7 +99,7 @@ def config_of(folder: Path, validation_file: str | None, export_format: str) -> 
     if export_format not in task_module(config.task_name, "options").EXPORT_FORMATS:
         raise InputError(
             f"{folder}: a model of --task_name {config.task_name} cannot be exported as "
-            f"{export_format}; train_loop.py --do_predict applies it"
+            f"{export_format}; {command_of('train_loop.py')} --do_predict applies it"
         )
     return config
 

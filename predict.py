@@ -33,7 +33,7 @@ from tagloop.data.documents.choosing import Ranking
 from tagloop.data.documents.files import DocumentFiles
 from tagloop.data.documents.options import parse_options
 from tagloop.errors import InputError
-from tagloop.options.scripts import run_script
+from tagloop.options.scripts import command_of, program_name, run_script
 from tagloop.streams import leave
 from tagloop.tasks import has_module, task_module, task_of
 
@@ -104,8 +104,9 @@ def find_models(model_dirs: list[Path]) -> tuple[list[Path], ModuleType]:
     task_name = task_of(folders[0])
     if not has_module(task_name, "predictor"):
         raise InputError(
-            f"{folders[0]}: predict.py does not know models of --task_name {task_name}; "
-            "train_loop.py --do_predict --predict_file FILE applies it"
+            f"{folders[0]}: {program_name('predict.py')} does not know models of --task_name "
+            f"{task_name}; {command_of('train_loop.py')} --do_predict "
+            "--predict_file FILE applies it"
         )
     module = task_module(task_name, "predictor")
     if len(folders) > 1 and not getattr(module, "HAS_MEAN", False):

@@ -194,11 +194,16 @@ def test_a_wheel_in_an_environment_of_its_own_does_all_of_it(tmp_path):
         ["check", "--train_file=train.conll"],
         ["train", "--help"],
         ["export", "--help"],
+        ["predict", "--help"],
+        ["train", "--use_cpu"],
     ]
     told = run(program / "python", "-c", DRIVER, json.dumps(commands))
     assert [line for line in told.splitlines() if " ended with " in line] == [
-        f"{command[0]} ended with 0" for command in commands
+        f"{command[0]} ended with {2 if '--use_cpu' in command else 0}" for command in commands
     ]
+    (launch_file,) = re.findall(r"--config_file (\S+)", told)
+    assert launch_file == str(packages / "tagloop" / "scripts" / "accelerate_configs" / "cpu.yaml")
+    assert "    accelerate launch -m tagloop predict runs/mine" in told
     assert "no problems found\n" in told
     assert "usage: tagloop train [--help]" in told
     assert "tagloop export runs/mine --format onnx" in told

@@ -228,6 +228,22 @@ def test_commands_have_options_that_exist(name):
             assert parse_config(options), command
 
 
+# Pages for people who work in a checkout; each says so. Their commands start its scripts.
+FOR_A_CHECKOUT = ("editing", "house", "measured", "new_task", "numbers")
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if not name.startswith("benchmarks")])
+def test_commands_are_those_of_an_installed_package(name):
+    """Whoever has installed tagloop has no train_loop.py to start, and no accelerate_configs/."""
+    if any(name.endswith(f"/{page}.md") for page in FOR_A_CHECKOUT):
+        assert re.search("checkout|源码仓库", read(name)), "the page must say what it is for"
+        return
+    indented = re.findall(r"^    (?=\S)(.*)", FENCED.sub("", read(name)), flags=re.MULTILINE)
+    scripts = r"\b(train_loop|predict|report|export)\.py\b| accelerate_configs/"
+    wrong = [command for command in [*commands_of(name), *indented] if re.search(scripts, command)]
+    assert not wrong, f"{name} shows commands that only a checkout has: {wrong}"
+
+
 def test_the_corpus_of_the_chinese_page_is_read_and_gb18030_answered(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     page = read("docs/zh/quickstart.md")

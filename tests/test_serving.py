@@ -41,7 +41,7 @@ def test_the_program_tags_as_predict_does_and_refuses_what_is_too_much(trained, 
 
 def test_the_container_copies_what_there_is_in_the_versions_that_are_tested():
     copied = re.findall(r"^COPY (\S+)", block("dockerfile"), re.MULTILINE)
-    assert copied == ["requirements.txt", "tagloop", "serve.py", "runs/conll2003"]
+    assert copied == ["requirements.txt", "tagloop", "serve.py", "runs/mine"]
     assert all((REPO / name).exists() for name in copied[:2])
     tested = re.findall(r"^fastapi==\S+", (REPO / "requirements-dev.txt").read_text(), re.MULTILINE)
     assert {*re.findall(r"fastapi==\S+", PAGE)} == {*tested}

@@ -11,6 +11,7 @@ from tagloop.errors import InputError
 from tagloop.files import parse_json
 from tagloop.models.heads import require_names
 from tagloop.models.weights import find_non_finite, refuse_adapters
+from tagloop.options.scripts import command_of
 from tagloop.wording import first_line, shown
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,7 +49,7 @@ def load_trained(folder: Path, auto_class: type, *, head: str, targets: str) -> 
         reason = f"is a {others[0]}" if others else f"{min(missing)} is missing"
         raise InputError(
             f"{folder}: no trained head for {targets}, {reason}; train one first: "
-            f"train_loop.py --model_name_or_path {folder}"
+            f"{command_of('train_loop.py')} --model_name_or_path {folder}"
         )
     require_finite_weights(folder, model)
     require_texts(folder, model)

@@ -21,6 +21,7 @@ from tagloop.errors import (
 from tagloop.options.places import NO_PLAIN_FILE, find_name_problem, find_odd_file
 from tagloop.streams import open_streams
 
+LAUNCH_FILES = "accelerate_configs"  # The folder of the launch files, beside the scripts.
 INSTALLED = "scripts"  # The folder of the scripts in an installed package; see pyproject.toml.
 MOST_SHOWN = 200  # characters of a word of an argument in a message
 
@@ -33,6 +34,7 @@ class ScriptParser(argparse.ArgumentParser):
         if name != script:
             description = description.replace(f"python {script}", name)
             description = description.replace(f" {script}", f" -m {name}")  # accelerate launch
+            description = re.sub(rf"--config_file {LAUNCH_FILES}/\S+ ", "", description)
         super().__init__(prog=name, description=description, formatter_class=formatter)
         self.add_argument("--version", action="version", version=f"tagloop {__version__}")
 
@@ -68,6 +70,13 @@ def command_of(script: str) -> str:
     path = folder / script
     is_here = os.path.realpath(script) == str(path)
     return f"python {script if is_here else shlex.quote(str(path))}"
+
+
+def launch_file(name: str) -> str:
+    """What the user types behind --config_file of accelerate launch, as `command_of` has it."""
+    path = scripts_folder() / LAUNCH_FILES / name
+    here = os.path.join(LAUNCH_FILES, name)
+    return here if os.path.realpath(here) == str(path) else shlex.quote(str(path))
 
 
 def _command(script: str) -> str:

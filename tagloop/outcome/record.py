@@ -128,7 +128,7 @@ def read_outcome(folder: Path) -> Outcome:
     record, reason = _read_record(folder)
     results = _numbers(read_json(folder / "all_results.json"))
     if not (record or results or any((folder / name).is_file() for name in PREDICTION_FILES)):
-        raise InputError(f"{folder}: holds no run; name the output folder of train_loop.py")
+        raise InputError(f"{folder}: holds no run; name the output folder of a training")
     outcome = Outcome(folder, record, results, _read_metrics(folder), _read_labels(folder))
     if not record:
         outcome.notes.append(f"{reason}: nothing is known of the training and its data")

@@ -15,6 +15,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import DistributedType, ProjectConfiguration
 
 from tagloop.errors import InputError, OutOfMemory, Preempted, RunStopped
+from tagloop.options.scripts import launch_file
 from tagloop.processes.agree import ran_out_of_memory
 from tagloop.wording import first_line, in_brackets
 
@@ -194,12 +195,12 @@ def _require_cpu_launch() -> None:
         what = "FSDP, which needs GPUs," if with_fsdp else "GPUs"
         raise InputError(
             f"the launch file asks for {what} and this machine shows none: start with "
-            "accelerate_configs/cpu.yaml, or with cpu_2proc.yaml for several processes on the CPU"
+            f"{launch_file('cpu.yaml')}, or with cpu_2proc.yaml for several processes on the CPU"
         )
     if os.environ["ACCELERATE_MIXED_PRECISION"] != "no" and "MASTER_ADDR" not in os.environ:
         raise InputError(
             f"the launch file asks for {os.environ['ACCELERATE_MIXED_PRECISION']} on a GPU, and "
-            "this machine shows none: start with accelerate_configs/cpu.yaml"
+            f"this machine shows none: start with {launch_file('cpu.yaml')}"
         )
 
 
@@ -218,13 +219,13 @@ def check_launch(accelerator: Accelerator) -> None:
     if by_accelerate and "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
         raise InputError(
             "the launcher was asked for several processes and started one (accelerate needs mpirun "
-            "for --cpu or MULTI_CPU); use accelerate_configs/cpu_2proc.yaml, which says MULTI_GPU "
+            f"for --cpu or MULTI_CPU); use {launch_file('cpu_2proc.yaml')}, which says MULTI_GPU "
             "and works without a GPU"
         )
     if num_started != accelerator.num_processes:
         raise InputError(
             f"the launcher started {num_started} processes, but accelerate sees "
-            f"{accelerator.num_processes}; start with a file of accelerate_configs/, and without "
+            f"{accelerator.num_processes}; start with {launch_file('cpu_2proc.yaml')}, and without "
             "--cpu or use_cpu: true"
         )
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
@@ -237,5 +238,5 @@ def check_launch(accelerator: Accelerator) -> None:
     ):
         raise InputError(
             "the launch file asks for FSDP, which accelerate does not use without GPUs; start with "
-            "accelerate_configs/cpu_2proc.yaml"
+            f"{launch_file('cpu_2proc.yaml')}"
         )

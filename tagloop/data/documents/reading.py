@@ -29,7 +29,7 @@ from tagloop.wording import require_whole, shown
 TEXT_COLUMNS = ("tokens", "words", "text", "sentence", "tokenized_text")
 _ONE_WORD_A_ROW = (
     "{}: one word a row (column {!r}, {}), where each row would be tagged by itself; write one "
-    "word a line, a blank line after each sentence (.conll), or give the file to train_loop.py as "
+    "word a line, a blank line after each sentence (.conll), or give the file to a run as "
     "--predict_file"
 )
 WORD = "\0"  # marks a line of a column file that is a word

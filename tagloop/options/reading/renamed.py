@@ -51,7 +51,7 @@ RENAMED = {
     "disable_tqdm": "not needed: quiet where there is no terminal",
 }
 
-_GPUS = f"{_LAUNCH}single_gpu.yaml, or multi_gpu.yaml; --num_processes before train_loop.py"
+_GPUS = f"{_LAUNCH}single_gpu.yaml, or multi_gpu.yaml; --num_processes stands before the script"
 _MACHINES = f"{_LAUNCH}multi_node.yaml"
 _BEST = "here --load_best_model_at_end, with --metric_for_best_model"
 _ARCHITECTURE = "is in the model's config.json: name that model with --model_name_or_path"
@@ -130,7 +130,9 @@ _ANSWERS = {
         "dist_url machine_rank main_process_ip main_process_port master_addr master_port nnodes "
         "node_rank num_machines num_nodes rank"
     ),
-    "is an option of accelerate launch, before train_loop.py": ("config_file dynamo_backend"),
+    "stands behind accelerate launch, before train_loop.py or -m tagloop train": (
+        "config_file dynamo_backend"
+    ),
     "here --model_name_or_path": (
         "backbone base_model bert bert_model checkpoint checkpoint_path ckpt ckpt_path embeddings "
         "encoder encoder_name init_checkpoint load load_from load_model model model_dir "
@@ -161,7 +163,7 @@ _ANSWERS = {
     ),
     "not needed: the script never read it": ("train_ref_file validation_ref_file"),
     "here --test_file": ("test_data test_data_file test_dataset test_path test_set testfile"),
-    "here --predict_file; predict.py tags running text": (
+    "here --predict_file; tagloop predict, or predict.py, tags running text": (
         "infer_file inference_file predict_data predict_input predict_path prediction_file "
         "unlabeled_file unlabelled_file"
     ),

@@ -5,6 +5,7 @@ import re
 
 from tagloop.options.config import FIELDS
 from tagloop.options.reading.renamed import ELSEWHERE, RENAMED
+from tagloop.options.scripts import LAUNCH_FILES, launch_file
 
 SPELLINGS = {f"--{name}": name for name in FIELDS}
 SPELLINGS |= {alias: name for name, field in FIELDS.items() for alias in field.metadata["aliases"]}
@@ -21,7 +22,10 @@ def unknown_option(option: str) -> str:
 def answer_of(name: str) -> str | None:
     """What to type instead of another trainer's option; None for a name that is in no table."""
     name = name.lstrip("-").lower()
-    return RENAMED.get(name) or ELSEWHERE.get(name)
+    answer = RENAMED.get(name) or ELSEWHERE.get(name)
+    return answer and re.sub(
+        rf"{LAUNCH_FILES}/(\w+\.yaml)", lambda file: launch_file(file[1]), answer
+    )
 
 
 def suggest(name: str) -> str:

@@ -27,7 +27,7 @@ def describe_card(
     notes = ["Spans as conlleval reads them; strict: a span begins with B-."]
     notes = [] if task_name == "pos" else notes
     if context is not None:
-        notes.append(f"Trained with {context}, which predict.py gives and `pipeline` does not.")
+        notes.append(f"Trained with {context}, which tagloop gives and `pipeline` does not.")
     return CardFacts(
         title=TITLES[task_name],
         pipeline_tag="token-classification",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tagloop.data.words import schemes
 from tagloop.errors import InputError
 from tagloop.options.config import Config
+from tagloop.options.scripts import command_of
 from tagloop.tasks.tagging.kinds import KINDS
 from tagloop.tasks.task import LOSS, Metric
 
@@ -36,8 +37,9 @@ def refuse_other_schemes(config: Config, labels: Sequence[str]) -> None:
     if scheme is not None:
         raise InputError(
             f"{config.model_name_or_path}: the labels of this model ({', '.join(labels[:9])}) are "
-            f"{scheme}, and only IOB2 (B-, I-) is trained and scored here; predict.py finds the "
-            "entities of this model; to train, name the model that it was made from"
+            f"{scheme}, and only IOB2 (B-, I-) is trained and scored here; "
+            f"{command_of('predict.py')} finds the entities of this model; to train, name the "
+            "model that it was made from"
         )
 
 

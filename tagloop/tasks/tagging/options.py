@@ -75,7 +75,7 @@ class Options(MisalignedOption, ClassLossOptions):
     decoding: Literal["best", "legal"] | None = option(
         None,
         "best: every word gets its likeliest label; legal: every sentence its likeliest labels "
-        "without an I- that continues nothing (Viterbi 1967). predict.py does the same.",
+        "without an I- that continues nothing (Viterbi 1967). New text is tagged in the same way.",
         about="training",
         unset="as the model was trained, else best",
         tasks=("ner", "chunk"),
