@@ -239,7 +239,7 @@ def _legend(axes: "Axes") -> None:
     """Draw the names of the lines above the picture, in as many columns as fit."""
     handles, names = axes.get_legend_handles_labels()
     names = [_short(name) for name in names]
-    fit = next(n for n in (4, 3, 2, 1) if n * (max(map(len, names)) + 6) < 70 or n == 1)
+    fit = next(n for n in (4, 3, 2, 1) if n * (max(map(len, names)) + 6) < 58 or n == 1)
     axes.legend(
         handles, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=fit, borderaxespad=0.2,
         handlelength=1.6, columnspacing=1.2, labelcolor=INK,

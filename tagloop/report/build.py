@@ -108,6 +108,8 @@ def _several(outcomes: Sequence[Outcome]) -> str:
         warnings += [f"{run.name}: {warning}" for warning in [*own, *run.answers.warnings]]
     subtitle = f"{outcomes[0].config.task_name}, {len(outcomes)} runs"
     title = " and ".join(run.name for run in runs)
+    if len(runs) > 3:
+        title = f"{runs[0].name} and {len(runs) - 1} other runs"
     return render(title, subtitle, sections, notes=notes, warnings=warnings)
 
 

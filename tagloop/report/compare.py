@@ -44,7 +44,12 @@ class Group(NamedTuple):
 
     @property
     def name(self) -> str:
-        return ", ".join(run.name for run in self.runs)
+        """The names of the runs: `seed_1, 2, 3` if they differ in a number at their end."""
+        names = [run.name for run in self.runs]
+        common = names[0].rstrip("0123456789")
+        numbers = [name.removeprefix(common) for name in names]
+        are_numbered = common and all(number.isdigit() for number in numbers)
+        return ", ".join([names[0], *numbers[1:]] if are_numbered else names)
 
     def sums(self, number: int) -> np.ndarray:
         """The sums of a measure of every run, [num_items, num_runs, num_sums].
@@ -70,10 +75,7 @@ def comparison_sections(runs: Sequence[ComparedRun]) -> list[Section]:
         _scores(groups, with_test=not are_seeds),
         _seeds(runs),
         _types(groups),
-        group_tests(
-            [group.name for group in groups],
-            [[run.answers for run in group.runs] for group in groups],
-        ),
+        *([] if are_seeds else [_tests_by_type(groups)]),
         *(_grouping(groups, number) for number in range(len(runs[0].answers.groupings))),
         _curves(runs),
         _changed(runs),
@@ -269,6 +271,11 @@ def _types(groups: Sequence[Group]) -> Section:
     return Section("By type", "", blocks)
 
 
+def _tests_by_type(groups: Sequence[Group]) -> Section:
+    answers = [[run.answers for run in group.runs] for group in groups]
+    return group_tests([group.name for group in groups], answers)
+
+
 def _grouping(groups: Sequence[Group], number: int) -> Section:
     """The section with the first tested measure of every group of runs in groups of items.
 
@@ -331,7 +338,7 @@ def _options(runs: Sequence[ComparedRun]) -> Section:
     rows = []
     for key in keys:
         values = [str(outcome.options.get(key, "–")) for outcome in outcomes]
-        if len({*values}) > 1:
+        if len({*values}) > 1 and key != "output_dir":  # The runs are named by their folders.
             rows.append([f"--{key}", *values])
     rates = (name for outcome in outcomes for name in outcome.results)
     rates = [name for name in rates if name.startswith("train_") and name.endswith("_per_second")]
@@ -339,6 +346,7 @@ def _options(runs: Sequence[ComparedRun]) -> Section:
         values = [outcome.results.get(key) for outcome in outcomes]
         if any(value is not None for value in values):
             rows.append([key, *("–" if value is None else f"{value:,.4g}" for value in values)])
-    return Section(
-        "What differs", "", [Table(("", *(run.name for run in runs)), rows)] if rows else []
-    )
+    table = [["", *(run.name for run in runs)], *rows]
+    if len(runs) > len(rows):  # A page is longer than it is wide.
+        table = [list(column) for column in zip(*table, strict=True)]
+    return Section("What differs", "", [Table(table[0], table[1:])] if rows else [])
