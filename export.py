@@ -20,14 +20,7 @@ from tagloop.files import read_json, real_path, replace_files, write_json
 from tagloop.options.config import Config
 from tagloop.options.lists import options_about
 from tagloop.options.places import check_places
-from tagloop.options.scripts import (
-    ScriptParser,
-    command_of,
-    path,
-    place,
-    run_script,
-    saved_folder,
-)
+from tagloop.options.scripts import ScriptParser, command_of, path, place, run_script, saved_folder
 from tagloop.records import known_fields, read_record
 from tagloop.streams import leave, write_line
 from tagloop.tasks import task_module
