@@ -44,7 +44,7 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.open, self.sections, self.rows, self.fetched = [], {}, [], []
         self.text, self.pictures, self.title = "", 0, None
-        self.feed(path.read_text(encoding="utf-8"))
+        self.feed(path.read_text(encoding="utf-8").replace("<wbr>", ""))  # a line may break there
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
