@@ -51,6 +51,11 @@ class Rows:
     warnings: list[str]
     stored: dict[str, tuple[str, np.ndarray]]
 
+    @property
+    def columns_line(self) -> str:
+        """The chosen columns in one line, for people: "text 'body', label 'class'"."""
+        return ", ".join(f"{name} {column!r}" for name, column in self.columns.items() if column)
+
     def class_of(self, cell: str | None, name: str) -> str | None:
         """The class that a cell names; None for none (empty, or -1 of a ClassLabel, as in GLUE)."""
         cell, names = (cell or "").strip(), self.class_names.get(name)

@@ -1,6 +1,7 @@
 """JSON, CSV, parquet, lines of text and datasets as tables: rows of named columns.
 
-The articles of SQuAD's nested files become a row for every question.
+The articles of SQuAD's nested files become a row for every question. A column `translation`, whose
+cells are objects such as {"en": "Rain.", "de": "Regen."}, becomes a column for every language.
 
 table = open_table(Path("train.csv"))
 table.columns                    # ["sentence1", "sentence2", "label"]
@@ -31,6 +32,7 @@ from tagloop.data.questions import flatten_articles, is_article
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.errors import InputError
 
+TRANSLATION = "translation"  # The column of hub datasets of translations.
 Rows = Iterator[tuple[str, dict]]
 RowsAndBlanks = Iterator[tuple[str, dict | None]]
 
@@ -87,6 +89,10 @@ def open_table(source: Path | datasets.Dataset | list[dict], name: str = "row") 
     Raises:
         InputError: the file is none of these, or its first row cannot be read.
     """
+    return _with_languages(_open(source, name))
+
+
+def _open(source: Path | datasets.Dataset | list[dict], name: str) -> Table:
     if isinstance(source, datasets.Dataset):
         return _open_dataset(source, name)
     if isinstance(source, list):
@@ -98,6 +104,26 @@ def open_table(source: Path | datasets.Dataset | list[dict], name: str = "row") 
     if format == "txt":
         return _open_text(source)
     return _open_json(source) if format == "jsonl" else _open_csv(source)
+
+
+def _with_languages(table: Table) -> Table:
+    """The table with a column for every language of its column `translation`, if it has that."""
+    if TRANSLATION not in table.columns:
+        return table
+    _, first = next(table.rows(), ("", {}))
+    if not isinstance(first.get(TRANSLATION), dict):
+        return table
+
+    def spread(row: dict) -> dict:
+        texts = row.get(TRANSLATION)
+        others = {name: cell for name, cell in row.items() if name != TRANSLATION}
+        return others | (texts if isinstance(texts, dict) else {})
+
+    def rows(_: list[str]) -> RowsAndBlanks:
+        read = table.rows_and_blanks()
+        return ((place, None if row is None else spread(row)) for place, row in read)
+
+    return Table(table.where, list(spread(first)), table.has_text_cells, table._features, rows)
 
 
 def _open_dataset(dataset: datasets.Dataset, name: str) -> Table:

@@ -305,7 +305,7 @@ _ANSWERS = {
     ),
     "not needed: the split test is scored; for another one --test_file": ("test_split_name"),
     "not needed: the first process prepares the data, and the others wait": "preprocessing_only",
-    "is for translation, which is not there; see docs/tasks.md": (
+    "is for tokenizers that must be told the language, which are not there; see docs/tasks.md": (
         "forced_bos_token source_lang target_lang"
     ),
     "is in the model's generation_config.json; --language and --whisper_task set the prompt": (

@@ -201,7 +201,7 @@ class Classification(TokenizerTask):
                 lines.append(("", f"{without:,} rows have no label: neither trained nor scored"))
             lines.append(unknown_line(rows.num_unknown, len(rows.input_ids)))
         first = json.dumps(next(iter(self.rows.splits.values()))[0], ensure_ascii=False)[:200]
-        lines += [("columns", str(self.rows.columns)), ("first row", first)]
+        lines += [("columns", self.rows.columns_line), ("first row", first)]
         return [*lines, ("labels", ", ".join(self.labels)[:200] or "a number")]
 
     def card(self) -> CardFacts:

@@ -209,7 +209,7 @@ class LanguageModelling(TokenizerTask):
             lines.append(unknown_line(facts["unknown"], len(rows.input_ids)))
         lines.append(("rows", self._describe_rows()))
         first = visible(next(iter(self.rows.splits.values()))[0]["text"] or "")
-        return [*lines, ("columns", str(self.rows.columns)), ("first text", first[:200])]
+        return [*lines, ("columns", self.rows.columns_line), ("first text", first[:200])]
 
     def _describe_rows(self) -> str:
         if self.texts_of(next(iter(self.examples))).text_of_row is not None:

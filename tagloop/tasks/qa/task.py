@@ -204,7 +204,7 @@ class QuestionAnswering(TokenizerTask):
         first = next(iter(self.rows.splits.values()))[0]
         texts = [] if first["answers"] is None else json.loads(first["answers"])["text"]
         shown = f"{first['question']} | {texts[0] if texts else 'no answer'} | {first['context']}"
-        return [*lines, ("columns", str(self.rows.columns)), ("first row", visible(shown[:200]))]
+        return [*lines, ("columns", self.rows.columns_line), ("first row", visible(shown[:200]))]
 
     def card(self) -> CardFacts:
         return describe_card(sizes_of(self), has_negatives=self.config.version_2_with_negative)

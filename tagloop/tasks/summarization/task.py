@@ -202,7 +202,7 @@ class Summarization(TokenizerTask):
             lines += [("generation", self._describe_generation())]
         first = next(iter(self.rows.splits.values()))[0]
         shown = f"{first['target'] or 'no summary'} | {first['source'] or 'no text'}"
-        return [*lines, ("columns", str(self.rows.columns)), ("first row", visible(shown[:200]))]
+        return [*lines, ("columns", self.rows.columns_line), ("first row", visible(shown[:200]))]
 
     def _describe_generation(self) -> str:
         beams = self.generation.get("num_beams", 1)

@@ -347,6 +347,20 @@ def test_check_data_names_empty_texts_long_summaries_and_leaks(tmp_path, capfd):
     assert train_loop.cli([TASK, f"--train_file={clean}", "--check_data"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        ([], "It rains . [Es regnet .]"),
+        (["--text_column_name=de", "--summary_column=en"], "Es regnet . [It rains .]"),
+    ],
+)
+def test_a_translation_is_a_pair(columns, shown, tmp_path, capfd):
+    row = {"translation": {"en": "It rains .", "de": "Es regnet ."}}
+    data = write_rows(tmp_path / "train.jsonl", [row])
+    train_loop.cli([TASK, f"--train_file={data}", "--check_data", "--show_examples=1", *columns])
+    assert shown in capfd.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_command_of_the_examples_runs(models, corpora, tmp_path):
     """With a model from scratch: the thresholds of the examples need pretrained weights."""
