@@ -195,11 +195,11 @@ def test_a_wheel_in_an_environment_of_its_own_does_all_of_it(tmp_path):
         ["train", "--help"],
         ["export", "--help"],
         ["predict", "--help"],
-        ["train", "--use_cpu"],
+        ["train", "--no_cuda"],
     ]
     told = run(program / "python", "-c", DRIVER, json.dumps(commands))
     assert [line for line in told.splitlines() if " ended with " in line] == [
-        f"{command[0]} ended with {2 if '--use_cpu' in command else 0}" for command in commands
+        f"{command[0]} ended with {2 if '--no_cuda' in command else 0}" for command in commands
     ]
     (launch_file,) = re.findall(r"--config_file (\S+)", told)
     assert launch_file == str(packages / "tagloop" / "scripts" / "accelerate_configs" / "cpu.yaml")

@@ -308,7 +308,7 @@ def test_sizes_that_do_not_go_together_are_one_line(told):
 def test_the_first_line_that_says_something_is_told():
     torch_says = "Error(s) in loading state_dict for X:\n\n\tsize mismatch for a.bias: 3, 4.\n\tb"
     assert first_line(RuntimeError(torch_says)) == "size mismatch for a.bias: 3, 4."
-    assert first_line(ValueError("")) == "nothing"
+    assert first_line(ValueError("")) == "ValueError"
     assert first_line(ValueError("Only this:")) == "Only this:"
 
 
