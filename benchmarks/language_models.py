@@ -10,7 +10,7 @@ updates in turn (measuring.py): tagloop; Trainer tuned for speed (bf16 where tha
 AdamW, rows grouped by length); the same without groups, which change what is learned; and the loop
 of run_clm_no_trainer.py and run_mlm_no_trainer.py. Texts are the documents of CoNLL-2003, or the
 built-in corpus with `--data sample`. Ragged rows are learned by tagloop with `--group_by_length`,
-too, to be compared with the Trainer that groups. On two cores it takes about a quarter of an hour.
+too, to be compared with the Trainer that groups. It takes about a quarter of an hour on two cores.
 """
 
 import argparse
