@@ -64,7 +64,7 @@ clean:
 .venv-lowest/ready: requirements-lowest.txt pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint requirements-lowest.txt \
-	    --editable ".[report,summarization,speech]" $(shell grep -E "^(pytest|tensorboard)" requirements-dev.txt)
+	    --editable ".[report,summarization,speech,lora]" $(shell grep -E "^(pytest|tensorboard)" requirements-dev.txt)
 	touch $@
 
 .venv/ready-bench: benchmarks/requirements.txt .venv/ready-dev
