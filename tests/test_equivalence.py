@@ -13,15 +13,14 @@ import train_loop
 # processes, per-device batch, accumulation
 CUTS_OF_16 = [(1, 16, 1), (1, 8, 2), (1, 1, 16), (2, 8, 1), (2, 4, 2), (2, 1, 8)]
 CUTS_OF_12 = [(1, 12, 1), (3, 4, 1), (3, 2, 2)]
+# A global batch in one cut and in another.
+PAIRS = [(whole, cut) for whole, *others in (CUTS_OF_16, CUTS_OF_12) for cut in others]
 NUM_SENTENCES = 50  # the last update is short: 2 of 16 or of 12, so a process of 3 has nothing
 
 
-# One task learns every cut in float32 and float64. The loop is the same for all, so each of the
-# others learns in one of them where its own losses could show a mistake: micro-batches of one
-# example, which may have no label; several processes with several micro-batches; a process without
-# an example.
-EVERY_CUT = "pos"
-SOME_CUTS = [(1, 16, 1), (1, 1, 16), (2, 4, 2), (1, 12, 1), (3, 2, 2)]
+# Every case learns every cut. One task learns them in float32 and float64; the loop is the same for
+# all, so each of the others learns in one of the two.
+IN_BOTH = "pos"
 IN_FLOAT64 = ("classification", "qa")
 # Further options, in float64.
 KNOBS = {
@@ -46,13 +45,8 @@ MODELS = {
 }
 
 
-def cuts_of(case: str) -> list[tuple[int, int, int]]:
-    """The cuts that a task learns, or a task with further options."""
-    return CUTS_OF_16 + CUTS_OF_12 if case == EVERY_CUT else SOME_CUTS
-
-
 def dtypes_of(case: str) -> list[str]:
-    if case == EVERY_CUT:
+    if case == IN_BOTH:
         return ["float32", "float64"]
     return ["float64" if case in KNOBS or case in IN_FLOAT64 else "float32"]
 
@@ -94,7 +88,7 @@ def folder(case, tmp_path_factory):
     for processes in (1, 2, 3):
         cuts = [
             [batch_size, accumulation, dtype]
-            for count, batch_size, accumulation in cuts_of(case)
+            for count, batch_size, accumulation in CUTS_OF_16 + CUTS_OF_12
             for dtype in dtypes_of(case)
             if count == processes
         ]
@@ -130,16 +124,6 @@ def load(folder, cut, dtype):
     return place, tensors[0]
 
 
-def pairs_of(case: str) -> list[tuple]:
-    """Two cuts of the same global batch, a whole one and another, that a case learns."""
-    return [
-        (whole, cut)
-        for whole, *others in (CUTS_OF_16, CUTS_OF_12)
-        for cut in others
-        if cut in cuts_of(case)
-    ]
-
-
 def relative_difference(actual: dict, expected: dict) -> float:
     assert actual.keys() == expected.keys()
     difference = sum((actual[name] - expected[name]).double().norm() ** 2 for name in expected)
@@ -149,7 +133,7 @@ def relative_difference(actual: dict, expected: dict) -> float:
 @pytest.mark.slow
 def test_gradients_and_weights_do_not_depend_on_the_cut(case, folder):
     bounds = {"float32": (1e-5, 1e-4), "float64": (1e-10, 1e-9)}
-    for whole, cut in pairs_of(case):
+    for whole, cut in PAIRS:
         for dtype in dtypes_of(case):
             first_update, whole_epoch = bounds[dtype]
             _, expected = load(folder, whole, dtype)
@@ -162,7 +146,7 @@ def test_gradients_and_weights_do_not_depend_on_the_cut(case, folder):
 
 @pytest.mark.slow
 def test_logged_losses_and_learning_rates_are_the_same(case, folder):
-    for whole, cut in pairs_of(case):
+    for whole, cut in PAIRS:
         for dtype in dtypes_of(case):
             place, _ = load(folder, whole, dtype)
             other, _ = load(folder, cut, dtype)
@@ -183,7 +167,7 @@ def test_every_update_learns_from_the_same_sentences(case, folder):
             for share in zip(*ranks, strict=True)
         ]
 
-    for whole, cut in pairs_of(case):
+    for whole, cut in PAIRS:
         labelled = stream(whole)
         seen = [tuple(row) for update in labelled for row in update]
         assert len(seen) == len(set(seen)), "each sentence once an epoch"
