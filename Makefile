@@ -15,7 +15,7 @@ test: .venv/ready-dev
 	$(PYTEST)
 
 test-fast: .venv/ready-dev
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not medium"
 
 # What reads data, trains, predicts and launches; the other rooms use no library of other people.
 LOWEST := $(addprefix tests/,batches data models outcome output processes report tasks training \

@@ -1,7 +1,7 @@
 """How good are the scores of each system, with the same encoder, splits, epochs and batch?
 
     python benchmarks/scores.py --peers_python .peers/bin/python   # hours; goes on where it stopped
-    python benchmarks/scores.py --corpora wnut17 --systems tagloop Trainer --seeds 2
+    python benchmarks/scores.py --corpora wnut17 --systems tagloop Trainer --seeds 2 --jobs 2
 
 Every system fine-tunes MiniLM on the training split, seed by seed, in a process of its own
 (taggers.py), and tags the validation and the test split. All of them have the learning rate 5e-5,
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,12 @@ from throughput import can_import, has_option
 from tagloop.pages.seed_tests import holm, permutation_p
 from tagloop.pages.statistics import compare
 
+LEGAL = "--decoding=legal"
+
 # Options of tagloop by the name of a system. Options are chosen on the validation split alone.
 TAGLOOP = {
     "tagloop": "",
-    "tagloop, legal tags": "--decoding=legal",
+    "tagloop, legal tags": LEGAL,
     "tagloop, warm-up": "--num_warmup_steps=0.1",
     "tagloop, fast head": "--head_learning_rate=1e-3",
     "tagloop, average": "--ema_decay=0.99",
@@ -93,6 +96,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--limit_eval", type=int, help="only the first N of the other splits")
     parser.add_argument("--encoder", default="minilm", choices=ENCODERS, help="see inputs.py")
     parser.add_argument("--peers_python", default=sys.executable, help="has flair and spaCy")
+    parser.add_argument("--jobs", type=int, default=1, help="so many runs at a time")
     parser.add_argument("--runs", type=Path, default=REPO / "runs/scores", help="for the runs")
     parser.add_argument("--suffix", default="", help="of the results' names")
     add_common_options(parser)
@@ -145,39 +149,56 @@ def run_missing(corpora: dict, systems: dict, options: argparse.Namespace) -> li
     Returns:
         The runs that failed; their outputs were shown.
     """
-    failed = []
+    # Legal decoding changes nothing in training: systems that differ in it alone share a training.
+    trainings: dict[tuple, list[str]] = {}
     for seed in range(1, options.seeds + 1):
-        for corpus, splits in corpora.items():
-            for name, system in systems.items():
-                file = run_file(corpus, system, seed, options)
-                if file.exists():
-                    continue
-                run = f"{corpus}, {name}, seed {seed}"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                if error := train_and_tag(
-                    file, splits, CORPORA[corpus].task, system, seed, options
-                ):
-                    progress(f"{run}: failed.\n{error}")
-                    failed.append(run)
-                else:
-                    progress(f"{run}: {read_run(file)['cpu_seconds'] / 60:.1f} CPU minutes")
-    return failed
+        for corpus in corpora:
+            for name in sorted(systems, key=lambda name: systems[name][1].endswith(LEGAL)):
+                loop, further = systems[name]
+                if not run_file(corpus, systems[name], seed, options).exists():
+                    training = corpus, seed, loop, further.removesuffix(LEGAL).strip()
+                    trainings.setdefault(training, []).append(name)
+
+    def run_one(training: tuple) -> str | None:
+        corpus, seed, *_ = training
+        names = trainings[training]
+        shown = f"{corpus}, {' and '.join(names)}, seed {seed}"
+        files = [run_file(corpus, systems[name], seed, options) for name in names]
+        error = train_and_tag(
+            files, corpora[corpus], CORPORA[corpus].task, systems[names[0]], seed, options
+        )
+        if error:
+            progress(f"{shown}: failed.\n{error}")
+            return shown
+        progress(f"{shown}: {read_run(files[0])['cpu_seconds'] / 60:.1f} CPU minutes")
+        return None
+
+    with ThreadPoolExecutor(options.jobs) as jobs:
+        return [failed for failed in jobs.map(run_one, trainings) if failed]
 
 
 def train_and_tag(
-    file: Path, splits: dict, task: str, system: tuple[str, str], seed: int, options
+    files: list[Path], splits: dict, task: str, system: tuple[str, str], seed: int, options
 ) -> str | None:
-    """One run in a process of its own; what it last said if it failed."""
+    """One run in a process of its own; what it last said if it failed.
+
+    Args:
+        files: for the run, and a second one for its tags with legal decoding if they are wanted.
+    """
     loop, further = system
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder, "inputs")
         write_inputs(inputs, options.encoder, splits, with_head=False)
         command = [
             python_of(loop, options), str(HERE / "taggers.py"), loop, f"--inputs={inputs}",
-            f"--output={file.resolve()}", f"--task={task}", f"--epochs={options.epochs}",
+            f"--output={files[0].resolve()}", f"--task={task}", f"--epochs={options.epochs}",
             f"--batch_size={options.batch_size}", f"--learning_rate={options.learning_rate}",
             f"--seed={seed}", f"--tagloop={further}",
         ]  # fmt: skip
+        if files[1:]:
+            command.append(f"--legal_output={files[1].resolve()}")
         environment = os.environ | {
             "HF_HUB_OFFLINE": "1",
             "HF_DATASETS_CACHE": f"{folder}/datasets",

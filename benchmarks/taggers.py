@@ -39,17 +39,23 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, default=5e-5)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--tagloop", default="", help="options of tagloop, separated by blanks")
+    parser.add_argument("--legal_output", type=Path,
+                        help="file for the tags of the same model by --decoding legal")  # fmt: skip
     options = parser.parse_args()
     num_sentences = len(read_sentences(options.inputs))
     options.max_steps = options.epochs * math.ceil(num_sentences / options.batch_size)
     options.compile = False
-    tags = SYSTEMS[options.system](options.inputs, options)
+    write_run(options.output, options.inputs, SYSTEMS[options.system](options.inputs, options))
+    if options.legal_output:
+        write_run(options.legal_output, options.inputs, tag_legally(options.inputs))
+
+
+def write_run(output: Path, inputs: Path, tags: dict[str, Tags]) -> None:
+    """The file of one run."""
     sentences = {
         split: [
             {"words": row["tokens"], "tags": predicted}
-            for row, predicted in zip(
-                read_sentences(options.inputs, split), tags[split], strict=True
-            )
+            for row, predicted in zip(read_sentences(inputs, split), tags[split], strict=True)
         ]
         for split in SPLITS
     }
@@ -58,12 +64,12 @@ def main() -> None:
         "versions": versions(),
         "predictions": sentences,
     }
-    unfinished = options.output.with_suffix(".unfinished")
+    unfinished = output.with_suffix(".unfinished")
     with unfinished.open("w", encoding="utf-8") as file:
         json.dump(found, file, ensure_ascii=False)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.replace(options.output)
+    unfinished.replace(output)
 
 
 def versions() -> dict[str, str]:
@@ -75,7 +81,6 @@ def versions() -> dict[str, str]:
 def tag_with_tagloop(inputs: Path, options: argparse.Namespace) -> dict[str, Tags]:
     """train_loop.py, which scores the validation split after each epoch, then predict.py."""
     sys.path.insert(0, str(REPO))
-    import predict
     import train_loop
 
     # The labels that inputs.py wrote are for the loops that do not collect them from the data.
@@ -83,16 +88,31 @@ def tag_with_tagloop(inputs: Path, options: argparse.Namespace) -> dict[str, Tag
     config = json.loads(file.read_text(encoding="utf-8"))
     without = {key: config[key] for key in config if key not in ("id2label", "label2id")}
     file.write_text(json.dumps(without), encoding="utf-8")
-    folder = inputs / "run"
     train_loop.main([
         f"--train_file={inputs}/train.jsonl", f"--validation_file={inputs}/validation.jsonl",
         "--text_column_name=tokens", "--label_column_name=ner_tags", f"--task_name={options.task}",
-        f"--model_name_or_path={inputs}/model", f"--output_dir={folder}", "--no_report",
+        f"--model_name_or_path={inputs}/model", f"--output_dir={inputs}/run", "--no_report",
         f"--per_device_train_batch_size={options.batch_size}", f"--seed={options.seed}",
         f"--num_train_epochs={options.epochs}", f"--learning_rate={options.learning_rate}",
         *shlex.split(options.tagloop),
     ])  # fmt: skip
-    tags = {}
+    return predict_with_tagloop(inputs)
+
+
+def tag_legally(inputs: Path) -> dict[str, Tags]:
+    """The tags of the finished run with --decoding legal, which changes nothing in training."""
+    file = inputs / "run/config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["tagloop"]["decoding"] = "legal"
+    file.write_text(json.dumps(config), encoding="utf-8")
+    return predict_with_tagloop(inputs)
+
+
+def predict_with_tagloop(inputs: Path) -> dict[str, Tags]:
+    """What predict.py finds with the model of the run."""
+    import predict
+
+    folder, tags = inputs / "run", {}
     for split in SPLITS:
         output = inputs / f"{split}-tagged.jsonl"
         predict.main([str(folder), f"--file={inputs}/{split}.jsonl", f"--output={output}"])

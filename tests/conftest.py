@@ -23,15 +23,20 @@ LONG = (
     "test_kill", "test_run_folder", "test_train_loop",
 )  # fmt: skip
 
+# Fixtures that train a model, which takes seconds.
+TRAINED = {"finished", "trained"}
+
 
 @pytest.hookimpl(tryfirst=True)  # before pytest reads `-m`
 def pytest_collection_modifyitems(items):
-    """Mark what can use the corpora; a test that asks for them only as it runs marks itself."""
+    """Mark what can use the corpora or trains; other tests mark themselves."""
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
     for item in items:
         if "corpora" in item.fixturenames:
             item.add_marker("corpora")
+        if TRAINED.intersection(item.fixturenames):
+            item.add_marker("medium")
 
 
 @pytest.fixture(scope="session")

@@ -183,6 +183,7 @@ def test_more_processes_than_gpus(tmp_path, capfd, monkeypatch):
     )  # fmt: skip
 
 
+@pytest.mark.medium
 def test_nothing_to_validate_on_is_said_before_training(model, tmp_path, capfd):
     file = tmp_path / "train.conll"
     file.write_text(GOOD)
@@ -192,6 +193,7 @@ def test_nothing_to_validate_on_is_said_before_training(model, tmp_path, capfd):
     assert "--validation_fraction 0.1" in said.partition("\nupdate ")[0]
 
 
+@pytest.mark.medium
 def test_ctrl_c_while_libraries_are_imported():
     code = "from tagloop.options.command_line import check_command_line as check; check(); raise {}"
     for error, lines in (("KeyboardInterrupt", 1), ("ZeroDivisionError", 3)):
@@ -292,6 +294,7 @@ def test_read_only_output_folder(tmp_path, capfd):
     refuse(capfd, [*SMALL, f"--output_dir={locked}"], locked, "Permission denied")
 
 
+@pytest.mark.medium
 def test_a_label_only_in_validation_is_a_warning(model, tmp_path, capfd):
     train, dev = tmp_path / "train.conll", tmp_path / "dev.conll"
     train.write_text("Bonn B-LOC\nis O\n\nEU B-ORG\n")
@@ -319,6 +322,7 @@ def test_what_there_is_not(options, fragments, tmp_path, capfd):
     refuse(capfd, [*SMALL, *options, f"--output_dir={tmp_path / 'out'}"], *fragments)
 
 
+@pytest.mark.medium
 def test_a_split_without_words(model, tmp_path, capfd):
     train, dev = tmp_path / "train.jsonl", tmp_path / "dev.jsonl"
     train.write_text('{"tokens": ["Bonn"], "ner_tags": ["B-LOC"]}\n')

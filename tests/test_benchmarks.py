@@ -88,7 +88,10 @@ def test_scores_go_on_where_they_stopped(tmp_path):
     runs = tmp_path / "runs"
     command = [sys.executable, REPO / "benchmarks/scores.py", "--runs", runs, "--results", tmp_path]
     command += shlex.split("--corpora sample --encoder tiny --systems tagloop run_ner_no_trainer")
-    command += shlex.split("--seeds 1 --epochs 1 --limit_train 20 --limit_eval 10 --threads 1")
+    command += ["tagloop, legal tags"]  # tags of the same model
+    command += shlex.split(
+        "--jobs 2 --seeds 1 --epochs 1 --limit_train 20 --limit_eval 10 --threads 1"
+    )
 
     def scores() -> dict:
         done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
@@ -96,10 +99,13 @@ def test_scores_go_on_where_they_stopped(tmp_path):
         return read_json(tmp_path / "scores.json")["measured"]["sample"]
 
     found = scores()
-    assert found.keys() == {"tagloop", "run_ner_no_trainer"}
-    tagloop, run_ner = sorted(
-        runs.rglob("seed_1.json"), key=lambda file: "tagloop" not in str(file)
-    )
+    assert found.keys() == {"tagloop", "run_ner_no_trainer", "tagloop, legal tags"}
+    files = {file.parent.name: file for file in runs.rglob("seed_1.json")}
+    tagloop, run_ner = files["tagloop"], files["run_ner"]
+    for sentence in read_json(files["tagloop_--decoding=legal"])["predictions"]["test"]:
+        tags = sentence["tags"]
+        for before, tag in zip(["O", *tags], tags, strict=False):
+            assert not tag.startswith("I-") or before[1:] == tag[1:]
     gold = [row["ner_tags"] for row in build_sample_corpus()["test"][:10]]
     run = read_json(tagloop)
     for sentence, tags in zip(run["predictions"]["test"], gold, strict=True):

@@ -73,6 +73,7 @@ def imports_of(path) -> set[str]:
     return (found & names) - {"tagloop"}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_run_one_way(path):
     for imported in imports_of(path):
@@ -125,6 +126,7 @@ print(*{{"matplotlib"}} & sys.modules.keys(), end="")  # optional: imported only
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_rooms_and_functions_stay_small(path):
     limits = {

@@ -88,6 +88,7 @@ def test_the_page_has_every_flag_of_run_ner_no_trainer():
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.medium
 def test_flags_and_defaults_of_run_ner_no_trainer(name):
     """Whole, with hyphens, joined by `=`, and every abbreviation that fits one option alone."""
     there, here, differs = FLAGS[name]

@@ -67,6 +67,7 @@ def naive(model, tokenizer, tokens, tags, *, max_length: int, stride: int, every
     return predictions, sum(losses) / len(losses)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 @pytest.mark.parametrize(("max_length", "every"), [(60, False), (60, True), (14, False)])
 def test_any_batch_size_predicts_what_a_naive_loop_does(accelerator, model_type, max_length, every):

@@ -39,7 +39,7 @@ def write_conll(path, rows, tagged=True):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def small_run(tmp_path_factory):
     """One small run on the sample: its folder and what main() returned."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     results = run(folder)
@@ -47,8 +47,8 @@ def trained(tmp_path_factory):
     return folder, results
 
 
-def test_a_run_leaves_exactly_these_files(trained):
-    folder, results = trained
+def test_a_run_leaves_exactly_these_files(small_run):
+    folder, results = small_run
     assert {path.name for path in folder.iterdir()} == FILES
     assert read_json(folder / "all_results.json") == results
     for name in ("train_loss", "eval_loss", "eval_f1", "eval_precision", "eval_recall",
@@ -60,13 +60,13 @@ def test_a_run_leaves_exactly_these_files(trained):
     assert read_json(folder / "run.json")["finished"] is True
 
 
-def test_training_learns(trained):
-    losses = [line["loss"] for line in read_metrics(trained[0]) if "loss" in line]
+def test_training_learns(small_run):
+    losses = [line["loss"] for line in read_metrics(small_run[0]) if "loss" in line]
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_predictions_have_one_tag_per_word(trained):
-    folder, _ = trained
+def test_predictions_have_one_tag_per_word(small_run):
+    folder, _ = small_run
     sentences = build_sample_corpus()["test"][:26]
     lines = (folder / "predictions.txt").read_text().split("\n")[:-1]
     assert [len(line.split(" ")) for line in lines] == [len(row["tokens"]) for row in sentences]
@@ -76,16 +76,17 @@ def test_predictions_have_one_tag_per_word(trained):
         assert block.split("\n") == [" ".join(columns) for columns in expected]
 
 
-def test_the_pipeline_of_transformers_loads_the_model(trained):
-    folder, _ = trained
+def test_the_pipeline_of_transformers_loads_the_model(small_run):
+    folder, _ = small_run
     tag = pipeline("token-classification", model=str(folder), tokenizer=str(folder))
     entities = tag("Carla works in Paris .")
     labels = set(read_json(folder / "config.json")["label2id"])
     assert {entity["entity"] for entity in entities} <= labels
 
 
-def test_evaluation_alone_gives_the_same_scores(trained, tmp_path):
-    folder, results = trained
+@pytest.mark.medium
+def test_evaluation_alone_gives_the_same_scores(small_run, tmp_path):
+    folder, results = small_run
     corpus = build_sample_corpus()
     file = write_conll(tmp_path / "dev.conll", corpus["validation"][:25])
     again = train_loop.main(
@@ -96,8 +97,9 @@ def test_evaluation_alone_gives_the_same_scores(trained, tmp_path):
     assert not (tmp_path / "eval" / "model.safetensors").exists()
 
 
-def test_words_without_tags_get_the_same_predictions(trained, tmp_path):
-    folder, _ = trained
+@pytest.mark.medium
+def test_words_without_tags_get_the_same_predictions(small_run, tmp_path):
+    folder, _ = small_run
     rows = build_sample_corpus()["test"][:26]
     file = write_conll(tmp_path / "raw.txt", rows, tagged=False)
     train_loop.main(
@@ -110,8 +112,8 @@ def test_words_without_tags_get_the_same_predictions(trained, tmp_path):
     assert len(first.split(" ")) == 2
 
 
-def test_scoring_does_not_touch_the_trained_run(trained, tmp_path):
-    folder, results = trained
+def test_scoring_does_not_touch_the_trained_run(small_run, tmp_path):
+    folder, results = small_run
     before = [(folder / name).read_bytes() for name in ("run.json", "model.safetensors")]
     again = train_loop.main(
         ["--do_eval", "--max_eval_samples=25", f"--model_name_or_path={folder}",
@@ -122,8 +124,8 @@ def test_scoring_does_not_touch_the_trained_run(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(trained, tmp_path):
-    folder, _ = trained
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(small_run, tmp_path):
+    folder, _ = small_run
     run(tmp_path / "again")
     run(tmp_path / "other", "--seed=7")
     for name in ("model.safetensors", "metrics.jsonl", "predictions.conll", "eval_results.json"):
@@ -169,6 +171,7 @@ def test_the_best_model_is_the_one_that_is_saved(tmp_path):
     assert again["eval_loss"] == min(losses)
 
 
+@pytest.mark.medium
 def test_early_stopping_stops_after_that_many_evaluations_without_gain(tmp_path):
     folder = tmp_path / "run"
     run(folder, "--early_stopping_patience=2", "--metric_for_best_model=loss", "--eval_steps=1",
@@ -188,6 +191,7 @@ def test_pos_and_chunk_and_entity_scores(tmp_path):
     assert {"eval_f1", "eval_NP_f1", "eval_NP_number"} <= chunk.keys()
 
 
+@pytest.mark.medium
 def test_a_token_is_written_nowhere(tmp_path, capfd, monkeypatch):
     canary, other = "hf_canary0123456789", "hf_environment0123456789"
     monkeypatch.setenv("HF_TOKEN", other)
@@ -203,8 +207,8 @@ def test_a_token_is_written_nowhere(tmp_path, capfd, monkeypatch):
 
 
 @pytest.mark.slow
-def test_gradient_checkpointing_learns_the_same(trained, tmp_path):
-    folder, _ = trained
+def test_gradient_checkpointing_learns_the_same(small_run, tmp_path):
+    folder, _ = small_run
     run(tmp_path / "run", "--gradient_checkpointing")
     expected = load_file(folder / "model.safetensors")
     actual = load_file(tmp_path / "run" / "model.safetensors")
@@ -227,8 +231,8 @@ def test_so_do_other_tasks(task, tmp_path):
         torch.testing.assert_close(weights[1][name], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_sentence_longer_than_the_model_is_predicted_whole(trained, tmp_path):
-    folder, _ = trained
+def test_a_sentence_longer_than_the_model_is_predicted_whole(small_run, tmp_path):
+    folder, _ = small_run
     rows = build_sample_corpus()["test"]
     words = [word for row in rows[:60] for word in row["tokens"]]
     file = tmp_path / "long.jsonl"
@@ -242,11 +246,11 @@ def test_a_sentence_longer_than_the_model_is_predicted_whole(trained, tmp_path):
     assert len(predicted) == len(words)
 
 
-def test_conlleval_agrees(trained, tmp_path):
+def test_conlleval_agrees(small_run, tmp_path):
     script = os.environ.get("CONLLEVAL")
     if not script:
         pytest.skip("set CONLLEVAL to the official conlleval script")
-    folder, results = trained
+    folder, results = small_run
     output = subprocess.run(
         ["perl", script],
         stdin=(folder / "predictions.conll").open(),
@@ -305,8 +309,10 @@ def test_the_examples_own_tests_pass(corpora, tmp_path, arguments):
     ],
     ids=["wnut17", "ud_partut"],
 )  # fmt: skip
-def test_every_word_of_real_corpora_has_one_prediction(corpora, trained, tmp_path, files, options):
-    model = trained[0]
+def test_every_word_of_real_corpora_has_one_prediction(
+    corpora, small_run, tmp_path, files, options
+):
+    model = small_run[0]
     train, test = (corpora / file for file in files)
     folder = tmp_path / "run"
     train_loop.main(
@@ -322,8 +328,8 @@ def test_every_word_of_real_corpora_has_one_prediction(corpora, trained, tmp_pat
     assert len((folder / "predictions.txt").read_text().split()) == counted
 
 
-def test_the_saved_model_gives_the_logits_of_the_run(trained):
-    folder, results = trained
+def test_the_saved_model_gives_the_logits_of_the_run(small_run):
+    folder, results = small_run
     model = AutoModelForTokenClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = build_sample_corpus()["validation"][:25]
@@ -339,21 +345,22 @@ def test_the_saved_model_gives_the_logits_of_the_run(trained):
 
 
 @pytest.mark.slow
-def test_a_run_that_ends_on_updates_without_labels_ends_well(trained, tmp_path):
+def test_a_run_that_ends_on_updates_without_labels_ends_well(small_run, tmp_path):
     """The plan puts one row into each update; all but the last rows have no tag."""
     rows = [{"tokens": ["a", "b"], "tags": [None, None]}] * 3 + [{"tokens": ["c"], "tags": ["O"]}]
     file = tmp_path / "train.json"
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     for number in (1, 2, 3):  # wherever the row with a tag comes
         results = train_loop.main(
-            [f"--train_file={file}", f"--model_name_or_path={trained[0]}",
+            [f"--train_file={file}", f"--model_name_or_path={small_run[0]}",
              "--per_device_train_batch_size=1", f"--max_train_steps={number}",
              f"--output_dir={tmp_path / str(number)}"]
         )  # fmt: skip
         assert results["train_loss"] >= 0
 
 
-def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(trained, tmp_path):
+@pytest.mark.medium
+def test_an_update_that_fp16_overflowed_does_not_move_the_schedule(small_run, tmp_path):
     """A scale so large that gradients overflow for a while: those updates change nothing."""
     config = train_loop.parse_config([*SMALL, f"--output_dir={tmp_path}"])
     accelerator = train_loop.build_accelerator(mixed_precision=None, log_with=None)

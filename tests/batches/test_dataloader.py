@@ -96,6 +96,7 @@ def test_no_thread_is_left_when_the_loop_leaves_early():
     assert threading.active_count() == before
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("reason", ["error", "early stopping"])
 def test_no_thread_is_left_when_a_run_leaves_early(tmp_path, monkeypatch, reason):
     options = ["--eval_steps=1", "--early_stopping_patience=1", f"--output_dir={tmp_path}"]

@@ -156,6 +156,7 @@ SLIDING = {
 }  # fmt: skip
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("model_type", "attention", "options"),
     [(each, attention, {}) for each in PACKED for attention in ("sdpa", "eager")]

@@ -81,6 +81,7 @@ def test_an_update_learns_the_same_from_few_shapes(tmp_path, capsys):
     assert share[0] > share[1]
 
 
+@pytest.mark.medium
 def test_padded_rows_are_refused_with_the_remedy(tmp_path, capfd):
     for options in (["--task_name=classification"], ["--no_packing"]):
         assert (

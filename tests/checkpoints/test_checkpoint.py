@@ -204,6 +204,7 @@ CHANGED = {  # another valid value for every option
 
 
 @pytest.mark.parametrize("name", Config.__dataclass_fields__)
+@pytest.mark.medium
 def test_every_option_may_change_on_resume_or_is_refused_by_name(finished, name):
     saved = checkpoint.verify(finished / "step_4")["identity"]
     config = settle(parse_config([*TWO, "--output_dir=elsewhere"]), None)
@@ -239,6 +240,7 @@ def test_an_option_of_another_task_does_not_matter_on_resume(finished, old):
         identity.check_same_run(own, asked, where=finished)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "options",
     [
@@ -383,6 +385,7 @@ def test_a_disk_that_is_really_full_is_one_message(tmp_path):
     assert not list((tmp_path / "run").glob("tmp-*"))
 
 
+@pytest.mark.medium
 def test_pruning_never_takes_what_was_just_saved(run_copy):
     """The newest is damaged, so `auto` falls back, and only one may be kept."""
     (run_copy / "step_6" / "manifest.json").write_text("{")

@@ -242,6 +242,7 @@ def frozen(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+@pytest.mark.medium
 def test_a_checkpoint_of_version_1_still_loads(frozen):
     """Made by the first version (see its README); later versions read it or say why not."""
     folder, arguments = frozen

@@ -234,6 +234,7 @@ def sentences(count, words=8, first=0):
     )
 
 
+@pytest.mark.medium
 def test_short_sentences_that_are_alike_are_no_leak_and_long_ones_are(tmp_path, capfd):
     short = ": O\n\n6-2 O\n6-2 O\n\n"
     files = write(

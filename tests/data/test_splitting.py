@@ -62,6 +62,7 @@ def test_every_visible_character_is_in_one_word_and_none_is_cut(way):
         assert {at for offset in offsets for at in offset} <= visible, text
 
 
+@pytest.mark.medium
 def test_words_of_conll2003_come_back_from_their_text(corpora):
     """Words that the rules write differently are few: mostly lists of scores and cut-off names."""
     total = same = 0

@@ -69,6 +69,7 @@ def test_weights_are_those_of_torch():
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.medium
 def test_all_options_combine_as_the_formula_says(gamma, smoothing, weights):
     logits, labels = targets()
     loss = ClassLoss(smoothing, gamma, weights)
@@ -141,6 +142,7 @@ def test_weights_that_leave_nothing_to_learn_are_refused(tmp_path):
         build_class_loss(options, LABELS, lambda: np.array([5, 0, 2, 0]))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("options", "message"),
     [

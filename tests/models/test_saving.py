@@ -155,6 +155,7 @@ def test_a_table_with_waiting_rows_is_written_whole(original_names, tmp_path):
     assert files_of(tmp_path / "found") == files_of(tmp_path / "expected")
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can forget a peak of memory")
 def test_writing_a_large_table_is_no_peak_of_memory(tmp_path):
     """The table takes 384 MiB. A process that puts the table together would need that again."""

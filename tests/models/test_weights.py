@@ -88,6 +88,7 @@ PRETRAINED = [
 
 @pytest.mark.parametrize(("model_type", "auto_class"), PRETRAINED)
 @pytest.mark.parametrize("head", [TOKEN, SEQUENCE])
+@pytest.mark.medium
 def test_a_pretrained_checkpoint_gives_all_but_the_head(tmp_path, model_type, auto_class, head):
     config = tiny.model_config(model_type, ["LABEL_0", "LABEL_1"])
     torch.manual_seed(3)

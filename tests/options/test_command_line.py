@@ -182,6 +182,7 @@ def test_what_json_means(tmp_path, text, name, expected):
     assert getattr(parse_config(["--config", str(path), *DATA]), name) == expected
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
@@ -672,6 +673,7 @@ def run(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
+@pytest.mark.medium
 def test_help_and_bad_options_answer_before_the_slow_imports(no_slow_imports):
     told = run("train_loop.py", "--help", environment=no_slow_imports)
     assert (told.returncode, told.stderr) == (0, "")
@@ -708,6 +710,7 @@ def find_problems(config):
 '''
 
 
+@pytest.mark.medium
 def test_a_third_task_is_a_folder_and_a_line_of_the_table(tmp_path, no_slow_imports):
     """Choices, help, bounds, refusals and sample defaults follow without another edit."""
     copy = tmp_path / "copy"

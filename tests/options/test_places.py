@@ -170,6 +170,7 @@ def test_an_adapter_is_called_one(tmp_path, capfd):
     assert "merge" in said
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -187,6 +188,7 @@ def test_an_adapter_is_called_one(tmp_path, capfd):
         (["--config={}/no.yaml"], "No such file or directory"),
     ],
 )
+@pytest.mark.medium
 def test_places_are_checked_before_the_slow_imports(argv, says, tmp_path):
     """By an interpreter in which importing torch ends the program."""
     (tmp_path / "data").write_text("a B-X\n", encoding="utf-8")

@@ -123,6 +123,7 @@ def test_only_options_that_tell_of_the_model_are_published(tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("text", [b"---\nlicense: mit\n---\nMine\n", b"\xff\xfe"])
 def test_a_card_of_somebody_else_stays(tmp_path, text, capfd):
     card = tmp_path / "README.md"
@@ -174,6 +175,7 @@ def test_tags_that_mean_something_to_markdown_or_yaml(trained, tmp_path):
     assert "aggregation_strategy" not in card.text, "it would join neighbours of the same tag"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["a\n\n# b\n", "| `c` |", "```\n# b", "it's\r# b", "\u2028# b"])
 def test_names_of_files_and_folders_stay_in_their_places(tmp_path, name):
     data = tmp_path / f"{name}.conll"

@@ -58,6 +58,7 @@ def test_many_labels_are_a_few_and_a_number(tmp_path, capsys):
     assert len(line) < 200
 
 
+@pytest.mark.medium
 def test_no_name_of_the_data_controls_the_terminal(tmp_path, capfd):
     run(tmp_path / "sample", "--max_train_steps=1")
     file = tmp_path / "a\x1b[2Jb.jsonl"
@@ -109,6 +110,7 @@ def test_early_stopping_and_the_best_model_say_which_updates(tmp_path, capsys, k
         assert f"the model is that of update {last}; the best was after {best}" in said
 
 
+@pytest.mark.medium
 def test_runs_without_these_options_do_not_speak_of_them(tmp_path, capsys):
     results = run(tmp_path / "run", "--max_train_steps=2")
     assert not {"train_best_step", "train_stopped_early_at"} & results.keys()

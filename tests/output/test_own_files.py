@@ -112,6 +112,7 @@ def test_an_evaluation_adds_nothing_to_the_run_of_another_model(finished, run_co
     assert not left & {"run.json", "model.safetensors", "step_4"}, "the run was overwritten"
 
 
+@pytest.mark.medium
 def test_an_evaluation_of_the_runs_own_model_joins_its_results(run_copy):
     train_loop.main(["--do_eval", f"--model_name_or_path={run_copy}", f"--output_dir={run_copy}"])
     assert {"train_loss", "eval_f1"} <= read_json(run_copy / "all_results.json").keys()
@@ -173,6 +174,7 @@ def test_an_evaluation_that_could_not_write_can_be_started_again(finished, tmp_p
     assert train_loop.cli(arguments) == 0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["tmp-model", "tmp-step_3", "tmp-42-predictions.txt"])
 def test_what_a_killed_run_left_is_cleared(run_copy, name):
     left = run_copy / name
@@ -211,6 +213,7 @@ def test_a_run_does_not_overwrite_its_tokenizer_or_configuration(run_copy, optio
     assert everything(run_copy) == before
 
 
+@pytest.mark.medium
 def test_a_resumed_run_keeps_the_checkpoints_that_the_user_asked_for(run_copy):
     shutil.rmtree(run_copy / "step_4")
     record = read_json(run_copy / "run.json") | {"finished": False}
@@ -235,6 +238,7 @@ def test_nothing_is_written_through_a_link(tmp_path, name, option, capfd):
     assert (folder / name).is_symlink()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["tmp-run.json", "tmp-metrics.jsonl", "tmp-model", "tmp-step_2"])
 def test_no_temporary_name_leads_out_of_the_folder(tmp_path, name):
     folder, mine = tmp_path / "run", tmp_path / "mine"
@@ -246,6 +250,7 @@ def test_no_temporary_name_leads_out_of_the_folder(tmp_path, name):
     assert mine.read_text() == "precious" if mine.is_file() else not list(mine.iterdir())
 
 
+@pytest.mark.medium
 def test_a_dangling_link_of_an_interrupted_write_is_cleared(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -303,6 +308,7 @@ def test_a_folder_that_is_lost_in_mid_run_is_named(tmp_path, monkeypatch, step, 
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("script", ["train_loop.py", "export.py", "predict.py", "report.py"])
 def test_a_deleted_working_directory_is_named(tmp_path, script):
     command = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} {REPO / script} x"

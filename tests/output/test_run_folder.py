@@ -99,6 +99,7 @@ def test_a_folder_in_use_is_refused_and_says_by_whom(occupied, option, capfd):
     assert [path.name for path in occupied.iterdir()] == ["run.lock"]
 
 
+@pytest.mark.medium
 def test_the_lock_leaves_nothing_behind_and_a_dead_one_does_not_count(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -336,6 +337,7 @@ def test_the_remedy_for_a_loss_that_is_not_finite_works(tmp_path, monkeypatch, c
     assert all(torch.allclose(learned[name], new[name], atol=1e-6) for name in new)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("what", ["--do_eval", "--do_predict", "--do_train"])
 def test_a_model_that_is_not_finite_is_refused(run_copy, tmp_path, what, capfd):
     weights = load_file(run_copy / "model.safetensors")
@@ -520,6 +522,7 @@ def test_a_row_that_waits_outside_of_the_model_is_never_published_as_nan(run_cop
     assert not (run_copy / "model.safetensors").exists()
 
 
+@pytest.mark.medium
 def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(run_copy, capfd):
     unfinish(run_copy)
     path = run_copy / "step_4" / "model.safetensors"

@@ -16,6 +16,7 @@ def numbers_of(svg: str) -> list[float]:
     return [float(text) for text in texts if re.fullmatch(r"-?\d+\.\d+", text)]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("values", [[0.99, 1.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
 def test_axes_of_scores_end_at_zero_and_one(values):
     dots = charts.dots(["a", "b"], [("F1", np.array(values))], [(0.9, 1.0)] * 2, "score")

@@ -73,6 +73,7 @@ def test_groups_are_compared_by_the_means_over_their_seeds():
     assert same.value == pytest.approx(0)
 
 
+@pytest.mark.medium
 def test_seeds_of_the_same_experiment_are_rarely_told_apart():
     """p is at most 0.1 in a tenth of the cases where nothing differs, counted out or drawn."""
     rng = np.random.default_rng(0)

@@ -234,6 +234,7 @@ def test_what_cannot_be_had_is_left_out_and_said(run, tmp_path):
 ODD = [None, True, -1, 1.5, "x", [1], {"x": 1}, 10**400]
 
 
+@pytest.mark.medium
 def test_every_place_of_the_files_of_a_run_may_hold_anything(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     damaged = 0
@@ -257,6 +258,7 @@ def test_every_place_of_the_files_of_a_run_may_hold_anything(run, tmp_path):
     assert damaged > 100
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("odd", ["x", True, [1], {"x": 1}, 10**400, float("nan")])
 def test_a_line_of_metrics_may_hold_anything(run, tmp_path, odd):
     copy = shutil.copytree(run, tmp_path / "copy")
@@ -812,6 +814,7 @@ def test_an_interval_holds_the_true_score_about_as_often_as_it_says():
     assert 88 <= hits <= 100
 
 
+@pytest.mark.medium
 def test_chance_is_rarely_taken_for_a_difference():
     """Two systems of the same quality: p is about uniform. A real difference: p is small."""
     rng, small = np.random.default_rng(1), 0

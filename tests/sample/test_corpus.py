@@ -58,6 +58,7 @@ def list_entities(sentences: list[dict]) -> set[str]:
     }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_another_process_builds_the_same_corpus(corpus, hash_seed):
     printed = subprocess.run(

@@ -73,6 +73,7 @@ def assert_same_bits(found, expected):
 
 
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
+@pytest.mark.medium
 def test_losses_and_gradients_have_the_bits_of_autocast(accelerator, model_type):
     model = tiny.build_model(tiny.model_config(model_type, **ARCHITECTURES[model_type]))
     model = accelerator.prepare_model(model).train()

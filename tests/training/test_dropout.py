@@ -269,6 +269,7 @@ CUTS = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("model_type", ["bert", "qwen2"])
 def test_gradients_do_not_depend_on_the_cut(model_type, attention):
@@ -448,6 +449,7 @@ def disagreement(model_type: str, options: dict):
     return find_disagreement(tiny(model_type, **options), batches[0], batches[1:])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model_type", AGREE)
 def test_architectures_that_agree(model_type):
     found = disagreement(model_type, AGREE[model_type])
@@ -463,6 +465,7 @@ def test_architectures_that_look_across_padding(model_type):
     assert found.depends_on_cut
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model_type", ONLY_DROPOUT_DIFFERS)
 def test_architectures_whose_dropout_depends_on_the_cut(model_type):
     found = disagreement(model_type, ONLY_DROPOUT_DIFFERS[model_type])

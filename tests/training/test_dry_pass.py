@@ -126,6 +126,7 @@ def gradient(model, examples, *, num_processes, batch_size, equal_lengths):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model_type", ["fnet", "convbert", "yoso"])
 def test_with_equal_lengths_no_cut_changes_the_gradient(model_type):
     model, examples = build_looking(model_type), windows()
@@ -142,6 +143,7 @@ def test_with_equal_lengths_no_cut_changes_the_gradient(model_type):
     assert far_apart(equal_lengths=False) > 1e-3
 
 
+@pytest.mark.medium
 def test_with_equal_lengths_the_evaluation_batch_does_not_matter():
     model = build_looking("fnet")
     task = Tagging(Config(), None, None, None, {"test": windows(40)}, "f1")
@@ -210,6 +212,7 @@ def biogpt(rate):
     )  # fmt: skip
 
 
+@pytest.mark.medium
 def test_layers_that_are_skipped_are_the_same_for_every_cut():
     model, examples = biogpt(0.5), windows()
     found = dry_pass(model, [examples], dropout=True, backward=True)

@@ -119,6 +119,7 @@ def windows():
     return tiny.build_windows(tiny.tokenizer_like("word_piece"), tokens, tags, LABELS)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("model_type", ["bert", "modernbert", "deberta-v2", "xlnet", "biogpt"])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_models_have_the_gradients_that_they_had(model_type, autocast):

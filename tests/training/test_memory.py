@@ -96,6 +96,7 @@ def test_what_the_message_says_helps(tmp_path, capfd):
         assert train_loop.cli([*run, "--overwrite_output_dir", *options]) == 0
 
 
+@pytest.mark.medium
 def test_memory_that_ends_after_a_checkpoint(tmp_path, capfd):
     folder = tmp_path / "run"
     run = [*TWO, "--checkpointing_steps=2", f"--output_dir={folder}"]

@@ -128,6 +128,7 @@ def table_of(model) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
+@pytest.mark.medium
 def test_training_is_the_same_to_the_bit(model_type):
     whole = Training(build(model_type), decay=0.0).run(3)
     compact = Training(build(model_type), [np.array(SHOWN)], decay=0.0).run(3)
@@ -285,6 +286,7 @@ def test_an_id_that_has_no_row_is_an_error(wrong):
         model(**batch)
 
 
+@pytest.mark.medium
 def test_a_compiled_lookup_is_one_graph():
     table = nn.Embedding(40, 4)
     ids = torch.tensor([[30, 31, 30]])
@@ -324,6 +326,7 @@ KINDS = {
 
 @pytest.mark.parametrize("before", KINDS)
 @pytest.mark.parametrize("after", KINDS)
+@pytest.mark.medium
 def test_a_run_goes_on_from_any_table_with_any(before, after):
     expected = Training(build()).run(5).save()
     saved = Training(build(), KINDS[before]).run(2).save()
@@ -341,6 +344,7 @@ def test_a_run_goes_on_from_any_table_with_any(before, after):
     assert found["step"] == 5
 
 
+@pytest.mark.medium
 def test_an_interrupted_run_ends_with_the_same_bits():
     expected = Training(build(), KINDS["compact"], decay=0.3).run(9).save()
     saved = Training(build(), KINDS["compact"], decay=0.3).run(2).save()
@@ -380,6 +384,7 @@ def test_a_process_without_the_waiting_rows_loads_and_does_not_write():
         spare.vocabulary.whole(spare.model.state_dict())
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the files in memory")
 def test_the_file_of_the_weights_does_not_stay_in_memory(tmp_path):
     """It would stay as a whole, with the rows that the model no longer holds."""

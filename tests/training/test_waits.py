@@ -88,6 +88,7 @@ def test_reading_a_value_is_refused(read):
         read(values)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("task", ["ner", "classification"])
 @pytest.mark.parametrize(
     "options",

@@ -209,6 +209,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.medium
 def test_every_format_gives_the_same_rows(name, tmp_path):
     corpus = load("train", **FORMATS[name](tmp_path, ROWS))
     assert get_rows(corpus.splits["train"]) == ROWS
@@ -218,6 +219,7 @@ def test_every_format_gives_the_same_rows(name, tmp_path):
     assert corpus.fingerprints == plain.fingerprints
 
 
+@pytest.mark.medium
 def test_fingerprint_sees_every_difference(tmp_path):
     tokens, tags = ROWS[0]
     variants = [
@@ -271,6 +273,7 @@ def test_documents_are_counted(tmp_path):
     assert get_rows(corpus.splits["train"]) == [mark, ROWS[0], mark, ROWS[1]]
 
 
+@pytest.mark.medium
 def test_what_marks_documents_is_found(tmp_path):
     def documents(name, content, **given):
         split = load("train", train_file=write(tmp_path / name, content), **given)
@@ -304,6 +307,7 @@ def test_documents_are_part_of_the_fingerprint_where_context_is_seen(tmp_path):
         assert len({corpus.fingerprints["train"] for corpus in corpora}) == number
 
 
+@pytest.mark.medium
 def test_task_chooses_the_column(tmp_path):
     four = write(tmp_path / "four.conll", "EU NNP B-NP B-ORG\nsaid VBD B-VP O\n")
     three = write(tmp_path / "three.conll", "EU NNP B-NP\nsaid VBD B-VP\n")
@@ -358,6 +362,7 @@ def test_predict_needs_no_tags_and_keeps_those_there(tmp_path):
     assert (untagged.scheme, untagged.labels) == (None, [])
 
 
+@pytest.mark.medium
 def test_files_override_and_add_to_the_dataset(tmp_path):
     dataset = to_dataset(to_dicts(ROWS))
     datasets.DatasetDict({"train": dataset, "dev": dataset, "test": dataset}).save_to_disk(
@@ -706,6 +711,7 @@ def test_dataset_faults_name_split_and_row(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.medium
 def test_splits_have_the_names_that_the_user_gives(tmp_path):
     rows = to_dicts(ROWS)
     parts = {"train": rows[:1], "extra": rows[1:2], "dev": rows[2:3], "test": rows[3:]}
@@ -874,6 +880,7 @@ def test_conll2003(corpora):
     assert load(task_name="chunk", **files).splits["train"][0]["tags"][:2] == ["B-NP", "B-VP"]
 
 
+@pytest.mark.medium
 def test_wnut17(corpora):
     corpus = load(
         train_file=corpora / "wnut17" / "wnut17train.conll",
@@ -886,6 +893,7 @@ def test_wnut17(corpora):
     assert (corpus.scheme, len(corpus.labels)) == ("IOB2", 13)
 
 
+@pytest.mark.medium
 def test_partut(corpora):
     files = {
         f"{split}_file": corpora / "ud_partut" / f"en_partut-ud-{name}.conllu"

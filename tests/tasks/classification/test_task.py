@@ -76,6 +76,7 @@ def test_pairs_are_found_by_glues_names_in_every_format(names, encoder, tmp_path
     assert len(weights) == 1, "the same rows are the same run, whatever holds them"
 
 
+@pytest.mark.medium
 def test_named_columns_and_integer_labels(encoder, tmp_path):
     rows = [(one, two, int(label == "good") * 3) for one, two, label in ROWS]
     file = write_csv(tmp_path / "a.csv", ["headline", "body", "stars"], rows)
@@ -84,6 +85,7 @@ def test_named_columns_and_integer_labels(encoder, tmp_path):
     assert read_json(tmp_path / "run" / "config.json")["label2id"] == {"0": 0, "3": 1}
 
 
+@pytest.mark.medium
 def test_class_labels_keep_their_names_and_order(encoder, tmp_path):
     features = datasets.Features(
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "maybe", "a"])}
@@ -96,6 +98,7 @@ def test_class_labels_keep_their_names_and_order(encoder, tmp_path):
     assert labels == {"no": 0, "maybe": 1, "a": 2}
 
 
+@pytest.mark.medium
 def test_real_numbers_are_a_regression(encoder, tmp_path):
     rows = [(row[0], 0.5 * number - 1) for number, row in enumerate(ROWS)]
     file = write_csv(tmp_path / "a.csv", ["text", "label"], rows)
@@ -109,6 +112,7 @@ def test_real_numbers_are_a_regression(encoder, tmp_path):
     assert -1 <= results["test_pearson"] <= 1
 
 
+@pytest.mark.medium
 def test_scores_are_those_of_the_written_predictions(encoder, tmp_path):
     file = write_csv(tmp_path / "a.csv", ["sentence1", "sentence2", "label"], ROWS)
     files = (f"--train_file={file}", f"--validation_file={file}", f"--test_file={file}")
@@ -121,6 +125,7 @@ def test_scores_are_those_of_the_written_predictions(encoder, tmp_path):
     assert results["test_macro_f1"] == pytest.approx(f1_score(gold, predicted, average="macro"))
 
 
+@pytest.mark.medium
 def test_rows_without_a_label_are_predicted_but_not_scored(encoder, tmp_path):
     train = write_csv(tmp_path / "train.csv", ["text", "label"], [row[::2] for row in ROWS])
     test = write_csv(tmp_path / "test.csv", ["text", "label"], [("who", ""), ("Good", "good")])
@@ -148,6 +153,7 @@ def test_minus_one_is_no_label_of_named_classes_and_a_class_elsewhere(encoder, t
     assert labels == {"-1": 0, "0": 1, "1": 2}
 
 
+@pytest.mark.medium
 def test_a_missing_second_text_does_not_hide_the_others(encoder, tmp_path):
     """Two files that differ in second texts only, and the first row has none."""
     weights = set()
@@ -163,6 +169,7 @@ def test_a_missing_second_text_does_not_hide_the_others(encoder, tmp_path):
     assert len(weights) == 2
 
 
+@pytest.mark.medium
 def test_texts_without_labels_can_be_predicted(encoder, tmp_path):
     train = write_csv(tmp_path / "train.csv", ["text", "label"], [row[::2] for row in ROWS])
     new = write_csv(tmp_path / "new.csv", ["text"], [("Good",), ("never seen",), ("",)])
@@ -248,6 +255,7 @@ def test_the_header_says_how_much_is_unknown_to_the_tokenizer(tmp_path, capfd):
     ],
     ids=["no column", "empty", "minus one", "placeholders"],
 )
+@pytest.mark.medium
 def test_a_trained_model_is_applied_to_rows_without_labels(header, rows, classifier, tmp_path):
     new = write_csv(tmp_path / "new.csv", header, rows)
     apply(classifier, tmp_path / "out", "--do_predict", f"--predict_file={new}")
@@ -256,6 +264,7 @@ def test_a_trained_model_is_applied_to_rows_without_labels(header, rows, classif
     assert set(found) <= {"bad", "good"}
 
 
+@pytest.mark.medium
 def test_a_model_whose_classes_are_only_numbered_is_applied_and_scored(classifier, tmp_path):
     """As many models of the hub are: LABEL_0 is the class 0 of the data."""
     model = tmp_path / "model"
@@ -274,6 +283,7 @@ def test_a_model_whose_classes_are_only_numbered_is_applied_and_scored(classifie
     assert set(predictions_of(tmp_path / "bare")) <= set(names)
 
 
+@pytest.mark.medium
 def test_a_class_that_the_model_never_saw_counts_as_missed(classifier, tmp_path, capfd):
     rows = [(text, label) for text, _, label in ROWS] + [("So so", "middling")] * 4
     file = write_csv(tmp_path / "a.csv", ["text", "label"], rows)
@@ -288,6 +298,7 @@ def test_a_class_that_the_model_never_saw_counts_as_missed(classifier, tmp_path,
     assert "not trained on middling" in capfd.readouterr().out
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("split", ["test", "predict", "validation"])
 def test_minus_one_outside_the_training_data_is_no_class(split, encoder, tmp_path):
     rows = [(text, int(label == "good")) for text, _, label in ROWS]
@@ -314,6 +325,7 @@ def test_what_is_predicted_does_not_shape_what_is_learned(encoder, tmp_path):
     assert len(weights) == 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("nothing", ["nan", "NaN", "<NA>", "None", ""])
 def test_classes_that_are_numbers_may_be_missing_as_pandas_writes_it(nothing, encoder, tmp_path):
     rows = [(text, int(label == "good")) for text, _, label in ROWS] + [("And", nothing)]
@@ -324,6 +336,7 @@ def test_classes_that_are_numbers_may_be_missing_as_pandas_writes_it(nothing, en
     assert results["eval_accuracy"] * 12 == pytest.approx(round(results["eval_accuracy"] * 12))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("nothing", ["nan", "-nan", "NA"])
 def test_a_number_that_is_missing_is_neither_learned_nor_scored(nothing, encoder, tmp_path, capfd):
     rows = [(row[0], 0.5 * number - 1) for number, row in enumerate(ROWS)]
@@ -348,6 +361,7 @@ def test_an_infinite_label_is_named(label, mode, encoder, tmp_path, capfd):
     assert "Traceback" not in said.err
 
 
+@pytest.mark.medium
 def test_a_regression_is_applied_to_rows_without_numbers(encoder, tmp_path, capfd):
     rows = [(row[0], 0.5 * number) for number, row in enumerate(ROWS)]
     train = write_csv(tmp_path / "train.csv", ["text", "label"], rows)

@@ -94,6 +94,7 @@ def test_every_row_of_a_long_line_has_special_tokens_of_its_own():
     assert [*chain(bodies)] == [*chain(row[1:-1] for row in whole)]
 
 
+@pytest.mark.medium
 def test_processes_change_no_byte(monkeypatch):
     module = "tagloop.tasks.language_modelling.encoding"
     monkeypatch.setattr(f"{module}.WORTH_PROCESSES", 0)

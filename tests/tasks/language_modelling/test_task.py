@@ -97,6 +97,7 @@ CASES = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("case", CASES)
 def test_the_losses_of_20_updates_are_those_of_transformers(case, models, tmp_path):
     """The same model, batches and schedule; transformers' collator pads and makes the labels."""
@@ -367,6 +368,7 @@ def test_a_tokenizer_without_a_mask_token_and_texts_without_words_are_refused(mo
             train_loop.main(arguments(tmp_path, models / model, blank, f"--task_name={task}"))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("task", "name", "head"),
     [
@@ -417,6 +419,7 @@ def test_spans_need_an_encoder_decoder_and_a_tokenizer_with_an_end(models, tmp_p
         train_loop.main([*given, *endless])
 
 
+@pytest.mark.medium
 def test_the_first_rows_validate_without_a_validation_file(models, tmp_path, capfd):
     data = tmp_path / "train.txt"
     data.write_text("".join(f"{text}\n\n" for text in TEXTS))

@@ -51,6 +51,7 @@ def test_windows_are_those_of_the_tokenizer_itself():
     assert np.diff(windows.row_offsets).tolist() == counted.tolist()
 
 
+@pytest.mark.medium
 def test_an_answer_is_labelled_wherever_it_stands_whole():
     """In each window that has all of it, even as its first or its last sub-token; nowhere else."""
     context = " ".join(WORDS * 3)

@@ -493,6 +493,7 @@ def test_check_data_names_what_is_wrong(encoder, tmp_path, capfd):
         assert fragment in out, out
 
 
+@pytest.mark.medium
 def test_check_data_finds_no_fault_in_the_sample(capfd):
     assert train_loop.cli(["--task_name=qa", "--check_data", "--show_examples=2"]) == 0
     out = capfd.readouterr().out

@@ -65,6 +65,7 @@ def arguments(folder, model, data, *options, output="run"):
     ]  # fmt: skip
 
 
+@pytest.mark.medium
 def test_the_losses_of_20_updates_are_those_of_transformers(models, tmp_path):
     """The same model, batches and schedule; transformers' collator pads and shifts."""
     data = write_rows(tmp_path / "train.jsonl", PAIRS)
@@ -304,6 +305,7 @@ def test_a_model_that_cannot_be_saved_or_started_is_refused_before_the_training(
         train_loop.main(arguments(tmp_path, models / "t5", blank))
 
 
+@pytest.mark.medium
 def test_without_the_package_a_run_ends_at_its_start_with_the_remedy(models, tmp_path, monkeypatch):
     data = write_rows(tmp_path / "train.jsonl", PAIRS[:9])
     given = arguments(tmp_path, models / "t5", data, f"--validation_file={data}")

@@ -35,6 +35,7 @@ def test_worked_examples():
     assert failed == 0
 
 
+@pytest.mark.medium
 def test_every_word_is_owned_once_within_budget_and_with_most_context():
     rng = random.Random(7)
     num_cut = num_shared = 0

@@ -60,6 +60,7 @@ def test_labels_of_which_none_may_stand_everywhere_are_refused():
         build_legal(["B-PER", "E-PER"], "runs/x")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("scheme", ["IOBES", "BILOU", "BMES"])
 def test_models_of_other_schemes_are_applied_legally(scheme, tmp_path):
     model = build_model(model_config("bert", LABELS[scheme]))

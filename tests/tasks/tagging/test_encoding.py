@@ -74,6 +74,7 @@ def expected(folder, columns, tokenizer, **how) -> tuple[dict[str, bytes], dict[
 @pytest.mark.parametrize("name", TOKENIZERS)
 @pytest.mark.parametrize("every", [False, True])
 @pytest.mark.parametrize(("budget", "stride"), [(1000, 250), (30, 7), (9, 0), (8, 4), (1, 0)])
+@pytest.mark.medium
 def test_files_are_those_of_the_slow_way(tmp_path, monkeypatch, name, every, budget, stride):
     monkeypatch.setattr(arrays, "BATCH", 17)
     tokenizer, columns = tokenizer_of(name), corpus(budget, 150, longest=30)
@@ -90,6 +91,7 @@ def test_files_are_those_of_the_slow_way(tmp_path, monkeypatch, name, every, bud
 @pytest.mark.parametrize(
     ("budget", "stride", "most"), [(1000, 250, 40), (60, 7, 5), (30, 7, 29), (9, 2, 3), (1, 0, 1)]
 )
+@pytest.mark.medium
 def test_context_is_that_of_the_slow_way(tmp_path, monkeypatch, name, budget, stride, most):
     """Neighbours come from beyond the batch that is encoded, and from the same document alone."""
     monkeypatch.setattr(arrays, "BATCH", 17)
@@ -119,6 +121,7 @@ def test_sentences_without_words(tmp_path, tokens):
     assert len(np.load(tmp_path / "fast" / "sentence_offsets.npy")) == len(tokens) + 1
 
 
+@pytest.mark.medium
 def test_chosen_rows_and_real_sentences(corpora, tmp_path):
     lines = (corpora / "wnut17" / "wnut17train.conll").read_text(encoding="utf-8").split("\n")
     tokens, tags = [[]], [[]]

@@ -261,6 +261,7 @@ def test_an_unknown_task_is_an_error(scorer):
         scorer.compute(predictions=[["O"]], references=[["O"]], task="NER")
 
 
+@pytest.mark.medium
 def test_a_corpus_scored_twice_gives_the_same(scorer):
     rng = random.Random(3)
     shapes = [rng.randint(1, 20) for _ in range(1200)]  # more than evaluate's writer batch
