@@ -4,6 +4,8 @@ Spans are those that seqeval finds in the tags, which are the spans of the conll
 predicted span is right if a gold span has the same first word, last word and type.
 """
 
+from collections import Counter
+
 import numpy as np
 from seqeval.metrics.sequence_labeling import get_entities
 
@@ -42,6 +44,22 @@ def count_words(gold: list[list[str]], predicted: list[list[str | None]]) -> np.
         right = sum(tag == wanted for tag, wanted in zip(other, one, strict=True))
         counts.append((right, len(one), len(one)))
     return np.array(counts, dtype=np.int64).reshape(-1, 3)
+
+
+def recall_by_type(gold: list[list[str]], predicted: list[list[str | None]]) -> dict[str, float]:
+    """The share of the gold spans of every type that were found, the most frequent type first.
+
+    >>> recall_by_type([["B-PER", "B-LOC", "B-PER"]], [["B-PER", "O", "B-LOC"]])
+    {'PER': 0.5, 'LOC': 0.0}
+    """
+    found: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    for one, other in zip(gold, predicted, strict=True):
+        require_same_length(one, other)
+        right = set(get_entities(one))
+        wanted.update(kind for kind, *_ in right)
+        found.update(kind for kind, *_ in right & set(get_entities([tag or "O" for tag in other])))
+    return {kind: found[kind] / number for kind, number in wanted.most_common()}
 
 
 def require_same_length(gold: list, predicted: list) -> None:

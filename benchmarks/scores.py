@@ -27,7 +27,7 @@ import numpy as np
 from corpora import CORPORA, SPLITS, load_corpus
 from inputs import ENCODERS, SAMPLE, write_inputs
 from measuring import HERE, REPO, add_common_options, progress, table, write_results
-from scorer import count_spans, count_words, f1_of
+from scorer import count_spans, count_words, f1_of, recall_by_type
 from throughput import can_import, has_option
 
 from tagloop.pages.seed_tests import holm, permutation_p
@@ -229,18 +229,21 @@ def score(corpus: str, splits: dict, systems: dict, options: argparse.Namespace)
         runs = [read_run(file) for file in files if file.exists()]
         if not runs:
             continue
-        counts[name], f1, lost = {}, {}, {}
+        counts[name], f1, lost, recall = {}, {}, {}, {}
         for split in SCORED:
             gold = splits[split]
             tags = [tags_of(run, split, gold) for run in runs]
             labels = [row["ner_tags"] for row in gold]
             counted = [count(labels, predicted) for predicted in tags]
+            if CORPORA[corpus].task == "ner":
+                recall[split] = [recall_by_type(labels, predicted) for predicted in tags]
             counts[name][split] = np.stack(counted, axis=1)
             f1[split] = [f1_of(one) for one in counted]
             lost[split] = [sum(tag is None for row in each for tag in row) for each in tags]
         figures[name] = {
             "options": system[1],
             "f1": f1,
+            "recall_by_type": recall,
             "words_lost": lost,
             "cpu_minutes": [run["cpu_seconds"] / 60 for run in runs],
             "versions": runs[0]["versions"],
@@ -306,9 +309,27 @@ def describe(figures: dict[str, dict]) -> str:
             ]
             differences.append([cell.replace("%", "") for cell in row])
     compared = [f"minus {first}", "validation", "test", "p over sentences", "p over seeds"]
-    return "\n\n".join(
-        [table(header, scores), *([table(compared, differences)] if differences else [])]
-    )
+    tables = [table(header, scores)]
+    if differences:
+        tables.append(table(compared, differences))
+    recalls = {name: each["recall_by_type"].get("test") for name, each in figures.items()}
+    if all(recalls.values()):  # of spans only
+        tables.append(describe_recall(recalls))
+    return "\n\n".join(tables)
+
+
+def describe_recall(recalls: dict[str, list[dict[str, float]]]) -> str:
+    """The recall of every type on the test split, mean over seeds.
+
+    Args:
+        recalls: of every system, seed by seed.
+    """
+    types = list(next(iter(recalls.values()))[0])
+    rows = [
+        [name, *(f"{100 * statistics.mean(seed[kind] for seed in seeds):.1f}" for kind in types)]
+        for name, seeds in recalls.items()
+    ]
+    return table(["test: recall of", *types], rows)
 
 
 def mean_and_deviation(values: list[float]) -> str:
