@@ -328,8 +328,13 @@ def test_every_word_of_real_corpora_has_one_prediction(
     assert len((folder / "predictions.txt").read_text().split()) == counted
 
 
-def test_the_saved_model_gives_the_logits_of_the_run(small_run):
-    folder, results = small_run
+def test_the_saved_model_gives_the_logits_of_the_run(small_run, tmp_path):
+    folder, _ = small_run
+    file = write_conll(tmp_path / "dev.conll", build_sample_corpus()["validation"][:25])
+    results = train_loop.main(
+        ["--do_eval", f"--validation_file={file}", f"--model_name_or_path={folder}",
+         "--decoding=best", f"--output_dir={tmp_path / 'eval'}"]
+    )  # fmt: skip
     model = AutoModelForTokenClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = build_sample_corpus()["validation"][:25]

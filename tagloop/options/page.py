@@ -64,7 +64,7 @@ def options_page() -> str:
         *_sample_defaults(),
         "",
         "Default: a value, or in words what the run does if the option is not given. The defaults",
-        f"of {' and '.join(f'`--{name}`' for name in SETTLED)} are decided in",
+        f"of {', '.join(f'`--{name}`' for name in SETTLED)} are decided in",
         "`tagloop/options/settle.py`, because a resumed run goes on as it began.",
         "Resume: yes where a resumed run may be given another value.",
     ]

@@ -1,4 +1,4 @@
-"""The values of the settled options, packing and group_by_length, if nobody gave them.
+"""The values of the settled options (packing, group_by_length, decoding), if nobody gave them.
 
 A fresh run takes the defaults that stand in _fresh_values; a resumed run goes on as it began. It
 also goes on to save checkpoints. With another optimizer than AdamW the vocabulary is full.
@@ -30,6 +30,11 @@ def settle(config: Config, earlier_options: dict | None) -> Config:
     return dataclasses.replace(config, **values | given)
 
 
-def _fresh_values(config: Config) -> dict[str, bool]:
-    """The defaults of a fresh run; `unset` of these options in config.py says the same in words."""
-    return {"packing": not config.pad_to_max_length, "group_by_length": False}
+def _fresh_values(config: Config) -> dict[str, bool | str | None]:
+    """The defaults of a fresh run; `unset` of these options says the same in words."""
+    learns_spans = config.do_train and config.task_name in FIELDS["decoding"].metadata["tasks"]
+    return {
+        "packing": not config.pad_to_max_length,
+        "group_by_length": False,
+        "decoding": "legal" if learns_spans else None,
+    }

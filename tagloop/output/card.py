@@ -165,10 +165,12 @@ def _usage(facts: CardFacts, name: str) -> list[str]:
 
 def _training(run: Run, environment: dict) -> list[str]:
     """Lines about the training: updates, device, options that are not the defaults, versions."""
-    given, defaults = [], settle(Config(), None)
+    config = run.config
+    defaults = settle(Config(task_name=config.task_name, do_train=config.do_train), None)
+    given = []
     for name in PUBLISHED:
-        value, marks = getattr(run.config, name), FIELDS[name].metadata
-        if value == getattr(defaults, name):
+        value, marks = getattr(config, name), FIELDS[name].metadata
+        if value is None or value == getattr(defaults, name):
             continue
         if value and (marks["is_path"] or (marks["is_hub_name"] and not _on_hub(value))):
             value = real_path(Path(value)).name

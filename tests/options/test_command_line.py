@@ -596,13 +596,16 @@ def test_a_task_brings_its_defaults_of_the_sample(task):
 @pytest.mark.parametrize("padded", [False, True])
 def test_settled_options_have_a_value_and_the_help_says_which(padded):
     config = settle(parse_config([*DATA, f"--pad_to_max_length={padded}"]), None)
-    assert SETTLED == ("packing", "group_by_length")
+    assert {*SETTLED} == {"packing", "group_by_length", "decoding"}
     assert (config.packing, config.group_by_length) == (not padded, False)
+    assert config.decoding == "legal"
     told = {name: FIELDS[name].metadata["unset"] for name in SETTLED}
     assert told["packing"].startswith("true, but false with --pad_to_max_length;")
     assert told["group_by_length"].startswith("false;")
+    assert told["decoding"].startswith("legal for a training;")
     unsettled = settle(Config(), {"packing": False, "group_by_length": True})
     assert (unsettled.packing, unsettled.group_by_length) == (False, True)
+    assert unsettled.decoding is None  # An older run, which had the best labels, goes on with them.
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ SENTENCES_AT_ONCE = 1024  # In each step a sentence needs num_labels x num_label
 def choose_decoding(config: Config, earlier: object) -> str:
     """One of DECODINGS: as --decoding says, else as the model was trained, else "best".
 
+    A new training has a value in `config.decoding`, which settle.py decides if nobody gave one.
+
     Args:
         earlier: what the run that made the model recorded in its config.json; None: no such run.
     """
@@ -120,6 +122,6 @@ def build_legal(labels: Sequence[str], place: str) -> Tensor:
     if not (legal[-1, :-1] & legal.diagonal()[:-1] & legal[:-1, -1]).any():
         raise InputError(
             f"{place}: --decoding legal needs a label that may stand at every word, such as O; the "
-            f"labels of this model are {', '.join(labels[:9])}"
+            f"labels of this model are {', '.join(labels[:9])}; give --decoding best"
         )
     return legal

@@ -77,7 +77,9 @@ class Options(MisalignedOption, ClassLossOptions):
         "best: every word gets its likeliest label; legal: every sentence its likeliest labels "
         "without an I- that continues nothing (Viterbi 1967). New text is tagged in the same way.",
         about="training",
-        unset="as the model was trained, else best",
+        unset="legal for a training; a resumed run goes on as it began; else as the model was "
+        "trained, or best",
+        settled=True,  # the default is decided in settle.py
         tasks=("ner", "chunk"),
     )
 

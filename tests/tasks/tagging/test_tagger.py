@@ -62,7 +62,13 @@ def test_a_long_text_is_tagged_in_the_windows_of_training(trained, tagger, tmp_p
     assert load_tagger(other)([words])[0].tags != own, "the windows make no difference here"
 
 
-def test_entities_are_those_of_the_pipeline(trained, tagger):
+def test_entities_are_those_of_the_pipeline(trained, tmp_path):
+    """The pipeline takes the likeliest label of every word."""
+    folder = shutil.copytree(trained, tmp_path / "best")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["tagloop"]["decoding"] = "best"
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tagger = load_tagger(folder)
     pipeline = transformers.pipeline(
         "token-classification", str(trained), aggregation_strategy="first", device="cpu"
     )
@@ -159,7 +165,9 @@ def test_a_folder_without_tokenizer_files_is_refused(trained, tmp_path):
 
 def test_the_way_of_splitting_is_recorded_and_can_be_overridden(trained):
     saved = json.loads((trained / "config.json").read_text(encoding="utf-8"))
-    recorded = {"task": "ner", "words": "punctuation", "max_length": 20, "stride": 6}
+    recorded = {
+        "task": "ner", "words": "punctuation", "max_length": 20, "stride": 6, "decoding": "legal",
+    }  # fmt: skip
     assert saved["tagloop"] == recorded
     assert load_tagger(trained)(["won."])[0].tokens == ["won", "."]
     assert load_tagger(trained, words="blanks")(["won."])[0].tokens == ["won."]
