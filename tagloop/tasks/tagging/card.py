@@ -14,18 +14,29 @@ METRICS = {"accuracy": "accuracy"} | {
 
 
 def describe_card(
-    task_name: str, labels: list[str], sizes: dict[str, str], context: str | None = None
+    task_name: str,
+    labels: list[str],
+    sizes: dict[str, str],
+    context: str | None = None,
+    *,
+    is_legal: bool = False,
 ) -> CardFacts:
     """The facts about a tagger that was trained with `--task_name task_name`.
 
     Args:
         sizes: for every split its numbers of sentences, words and windows, in words.
         context: what a window sees around its sentence, in words; None: nothing.
+        is_legal: True with --decoding legal.
     """
     # For pos the strategy would join neighbouring words with the same tag.
     strategy = "" if task_name == "pos" else ', aggregation_strategy="first"'
     notes = ["Spans as conlleval reads them; strict: a span begins with B-."]
     notes = [] if task_name == "pos" else notes
+    if is_legal:
+        notes.append(
+            "The labels of a sentence follow each other legally (`--decoding legal`); `pipeline` "
+            "takes the likeliest label of each word, so its scores differ a little."
+        )
     if context is not None:
         notes.append(f"Trained with {context}, which tagloop gives and `pipeline` does not.")
     return CardFacts(

@@ -178,7 +178,8 @@ class Tagging(TokenizerTask):
 
     def card(self) -> CardFacts:
         context = context_text(self.config) if self.config.context_tokens else None
-        return describe_card(self.config.task_name, self.labels, sizes_of(self), context)
+        sizes, is_legal = sizes_of(self), self.legal is not None
+        return describe_card(self.config.task_name, self.labels, sizes, context, is_legal=is_legal)
 
     def _tags(self, split: str, label_ids: np.ndarray) -> list[list[str | None]]:
         offsets = self.examples[split].sentence_offsets
