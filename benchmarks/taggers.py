@@ -39,15 +39,15 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, default=5e-5)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--tagloop", default="", help="options of tagloop, separated by blanks")
-    parser.add_argument("--legal_output", type=Path,
-                        help="file for the tags of the same model by --decoding legal")  # fmt: skip
+    parser.add_argument("--best_output", type=Path,
+                        help="file for the tags of the same model by --decoding best")  # fmt: skip
     options = parser.parse_args()
     num_sentences = len(read_sentences(options.inputs))
     options.max_steps = options.epochs * math.ceil(num_sentences / options.batch_size)
     options.compile = False
     write_run(options.output, options.inputs, SYSTEMS[options.system](options.inputs, options))
-    if options.legal_output:
-        write_run(options.legal_output, options.inputs, tag_legally(options.inputs))
+    if options.best_output:
+        write_run(options.best_output, options.inputs, tag_with_likeliest(options.inputs))
 
 
 def write_run(output: Path, inputs: Path, tags: dict[str, Tags]) -> None:
@@ -99,11 +99,11 @@ def tag_with_tagloop(inputs: Path, options: argparse.Namespace) -> dict[str, Tag
     return predict_with_tagloop(inputs)
 
 
-def tag_legally(inputs: Path) -> dict[str, Tags]:
-    """The tags of the finished run with --decoding legal, which changes nothing in training."""
+def tag_with_likeliest(inputs: Path) -> dict[str, Tags]:
+    """The tags of the finished run with --decoding best, which changes nothing in training."""
     file = inputs / "run/config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
-    config["tagloop"]["decoding"] = "legal"
+    config["tagloop"]["decoding"] = "best"
     file.write_text(json.dumps(config), encoding="utf-8")
     return predict_with_tagloop(inputs)
 
