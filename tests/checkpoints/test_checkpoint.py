@@ -176,7 +176,7 @@ CHANGED = {  # another valid value for every option
     "label_all_tokens": True, "validation_fraction": 0.5, "max_train_samples": 60,
     "max_eval_samples": 20, "max_predict_samples": 5, "max_length": 64, "stride": 3,
     "context_tokens": 8, "document_column_name": "x", "unmarked_split": "document",
-    "decoding": "legal", "pad_to_max_length": True, "preprocessing_num_workers": 2,
+    "decoding": "best", "pad_to_max_length": True, "preprocessing_num_workers": 2,
     "model_name_or_path": "x", "config_name": "x",
     "tokenizer_name": "x", "model_type": "bert", "ignore_mismatched_sizes": True,
     "allow_partial_weights": True, "dropout": "per_process", "full_vocabulary": True,
