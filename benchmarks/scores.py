@@ -2,6 +2,7 @@
 
     python benchmarks/scores.py --peers_python .peers/bin/python   # hours; goes on where it stopped
     python benchmarks/scores.py --corpora wnut17 --systems tagloop Trainer --seeds 2 --jobs 2
+    python benchmarks/scores.py --corpora wnut17 --systems tagloop --options="--ema_decay=0.9"
 
 Every system fine-tunes MiniLM on the training split, seed by seed, in a process of its own
 (taggers.py), and tags the validation and the test split. All of them have the learning rate 5e-5,
@@ -69,7 +70,7 @@ def main() -> None:
             corpora[name] = limit(load_corpus(name), options)
         except FileNotFoundError as error:
             sys.exit(f"--corpora {name}: {error}")
-    failed = run_missing(corpora, systems, options)
+    failed = [] if options.score_only else run_missing(corpora, systems, options)
     measured, sections = {}, []
     for name, splits in corpora.items():
         measured[name] = score(name, splits, systems, options)
@@ -89,6 +90,14 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=real, metavar="CORPUS",
                         help=f"of {', '.join(CORPORA)} (default: {' '.join(real)})")  # fmt: skip
     parser.add_argument("--systems", nargs="+", help="only these; the first is compared with all")
+    parser.add_argument(
+        "--options",
+        action="append",
+        default=[],
+        metavar="OPTIONS",
+        help="tagloop with these options is a system, too; may be given again",
+    )
+    parser.add_argument("--score_only", action="store_true", help="the runs that are there")
     parser.add_argument("--seeds", type=int, default=5, help="how many: 1, 2, ...")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=16)
@@ -108,10 +117,12 @@ def choose_systems(options: argparse.Namespace) -> dict[str, tuple[str, str]]:
     """The name in taggers.py and the options of every system that can run here."""
     known = {name: ("tagloop", further) for name, further in TAGLOOP.items()}
     known |= {name: (loop, "") for name, loop in PEERS.items()}
+    own = {f"tagloop {further}": ("tagloop", further) for further in options.options}
+    known |= own
     if unknown := set(options.systems or ()) - known.keys():
         sys.exit(f"--systems: {', '.join(sorted(unknown))}: not one of {', '.join(known)}")
     chosen = {}
-    for name in options.systems or known:
+    for name in [*options.systems, *own] if options.systems else known:
         loop, further = known[name]
         python = python_of(loop, options)
         if loop in MODULES and not can_import(python, MODULES[loop]):
