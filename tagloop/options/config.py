@@ -6,7 +6,7 @@ Command line, --config files, --help, docs/options.md, checks, the refusal of op
 task, the model card and the comparison on resume follow from the field and its marks (marks.py).
 
 The default of an option stands in its field. It is decided elsewhere only for the options marked
-`settled` (packing, group_by_length): in settle.py, as a resumed run keeps its earlier value.
+`settled` (packing, group_by_length, decoding): in settle.py, as a resumed run keeps its value.
 
 Names, spellings and defaults follow transformers' `run_ner_no_trainer.py`; docs/migrating.md lists
 the few deliberate differences. Hardware and precision belong to accelerate_configs/.
