@@ -618,7 +618,8 @@ def test_both_tables_of_errors_count_the_same(run, tmp_path):
     for name, precision, _, _, gold, predicted in scores:
         assert sum(cells[name].values()) == int(gold)
         right = cells[name][name]
-        assert f"{right / max(int(predicted), 1):.4f}" == precision, "the diagonal is what is scored"
+        precise = f"{right / max(int(predicted), 1):.4f}"
+        assert precise == precision, "the diagonal is what is scored"
     assert sum(cells[name]["other words"] for name in types) == kinds["boundary"]
     assert sum(cells[name].get("–", 0) for name in types) == kinds["missed"]
     assert sum(cells.get("–", {}).values()) == kinds["spurious"]
