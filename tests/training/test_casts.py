@@ -190,6 +190,7 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "options",
     [
