@@ -97,7 +97,9 @@ def train(model: Path, data: Path, arguments: list[str], threads: int) -> dict[s
         command = [
             sys.executable, "train_loop.py", "--do_train", "--do_eval", "--do_predict",
             *(f"--{split}_file={data / file}" for split, file in files.items()),
-            f"--model_name_or_path={model}", f"--output_dir={folder}/run", *arguments,
+            f"--model_name_or_path={model}", f"--output_dir={folder}/run",
+            "--decoding=best",  # as the recorded runs; the levers change the training alone
+            *arguments,
         ]  # fmt: skip
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(

@@ -95,9 +95,9 @@ def parse_options() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="OPTIONS",
-        help="tagloop with these options is a system, too; may be given again",
+        help="tagloop with these options is one more system; can be repeated",
     )
-    parser.add_argument("--score_only", action="store_true", help="the runs that are there")
+    parser.add_argument("--score_only", action="store_true", help="train nothing; score old runs")
     parser.add_argument("--seeds", type=int, default=5, help="how many: 1, 2, ...")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=16)
@@ -105,7 +105,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--limit_train", type=int, help="only the first N training sentences")
     parser.add_argument("--limit_eval", type=int, help="only the first N of the other splits")
     parser.add_argument("--encoder", default="minilm", choices=ENCODERS, help="see inputs.py")
-    parser.add_argument("--peers_python", default=sys.executable, help="has flair and spaCy")
+    # Runs start in folders of their own, where a relative path would lead elsewhere.
+    parser.add_argument("--peers_python", type=os.path.abspath, default=sys.executable,
+                        help="path of an interpreter that has flair and spaCy")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="so many runs at a time")
     parser.add_argument("--runs", type=Path, default=REPO / "runs/scores", help="for the runs")
     parser.add_argument("--suffix", default="", help="of the results' names")

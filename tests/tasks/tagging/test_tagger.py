@@ -163,6 +163,11 @@ def test_a_folder_without_tokenizer_files_is_refused(trained, tmp_path):
         load_tagger(folder)
 
 
+def test_the_card_says_that_the_pipeline_decodes_in_another_way(trained):
+    card = (trained / "README.md").read_text(encoding="utf-8")
+    assert "(`--decoding legal`); `pipeline` takes the likeliest label of each word" in card
+
+
 def test_the_way_of_splitting_is_recorded_and_can_be_overridden(trained):
     saved = json.loads((trained / "config.json").read_text(encoding="utf-8"))
     recorded = {
