@@ -10,6 +10,7 @@ from launches import REPO, SMALL
 
 import report
 import train_loop
+from tagloop.tasks import TASKS, task_module
 
 SECRET = "Zanzibarwitz"
 ROWS = "\n".join(f"{SECRET}{n} B-MISC\nslept O\nin O\nOslo B-ORG\n" for n in range(20))
@@ -32,6 +33,13 @@ def holds_secret(path) -> bool:
         with np.load(path) as members:
             return any(SECRET.encode() in values.tobytes() for values in members.values())
     return SECRET.encode() in path.read_bytes()
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_the_page_names_the_files_of_predictions(task_name):
+    known = quoting_files()
+    for name in task_module(task_name, "task").PREDICTION_FILES:
+        assert any(fnmatch(name, pattern) for pattern in known), name
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ RENAMED = {
     "overwrite_cache": "not needed: prepared data is found by its content",
     "greater_is_better": "not needed: every task knows it of its scores",
     "ddp_find_unused_parameters": "not needed: a dry pass finds them",
-    "eval_accumulation_steps": "not needed: evaluation keeps 2 bytes a word",
+    "eval_accumulation_steps": "not needed: evaluation keeps a few bytes for a word",
     "average_tokens_across_devices": "not needed: it is always so",
     "dataloader_drop_last": "not needed: a short last batch counts its own labels",
     "disable_tqdm": "not needed: quiet where there is no terminal",
