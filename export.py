@@ -77,16 +77,16 @@ def config_of(folder: Path, validation_file: str | None, export_format: str) -> 
         raise InputError(f"{folder / 'run.json'}: is damaged: option {error}") from None
     if options is None and validation_file is None:
         raise InputError(f"{folder}: holds no run.json that names its data; give --validation_file")
-    about_data = options_about("data")
-    data = {name: value for name, value in (options or {}).items() if name in about_data}
+    data = {n: value for n, value in (options or {}).items() if n in options_about("data")}
     data |= {"test_file": None, "predict_file": None}  # need not be read
     if validation_file is not None:
-        data |= {"validation_file": validation_file, "validation_fraction": None}
-        data |= {"dataset_name": None, "max_eval_samples": None}
-    if data.get("validation_fraction") is None:
+        data |= {"validation_file": validation_file, "dataset_name": None, "max_eval_samples": None}
+        data |= {"validation_fraction": None}
+    has_file = data.get("validation_file")
+    is_part = data.get("validation_fraction") or data.get("validation_split_percentage")
+    if has_file or not is_part:
         data["train_file"] = None
-    has_none = options and options["train_file"] and not data.get("validation_file")
-    if has_none and not data.get("validation_fraction"):
+    if options and options["train_file"] and not has_file and not is_part:
         raise InputError(f"{folder}: was trained without validation data; give --validation_file")
     config = Config(**data, model_name_or_path=str(folder), do_eval=True)
     if export_format not in task_module(config.task_name, "options").EXPORT_FORMATS:

@@ -205,8 +205,10 @@ class Run:
             saved: True if a checkpoint was written after the last update.
         """
         if not saved:
+            best = self.state.best_checkpoint
+            kept = f"only {best}, the best so far, was saved" if best else "nothing was saved"
             return Interrupted(
-                f"stopped by Ctrl-C after update {self.state.step}; nothing was saved, as "
+                f"stopped by Ctrl-C after update {self.state.step}; {kept}, as "
                 "--checkpointing_steps was not given"
             )
         return Preempted(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from importlib.util import find_spec
 
 import pytest
@@ -12,7 +13,7 @@ from tiny import as_legal
 import export
 import predict
 from tagloop.data.words.schemes import illegal_transitions
-from tagloop.errors import RunStopped
+from tagloop.errors import InputError, RunStopped
 from tagloop.tasks.tagging.tagger import load_tagger
 
 PAGE = REPO / "docs" / "export.md"
@@ -109,6 +110,19 @@ def test_an_export_replaces_no_file_of_the_user(trained, tmp_path, name, capfd):
     first = name.split("/")[0]
     assert f"holds {first}, which no export wrote" in capfd.readouterr().err
     assert mine.read_text() == "precious"
+
+
+def test_the_first_rows_of_the_training_file_are_validation_data_again(trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    record = read_json(copy / "run.json")
+    record["options"] |= {"train_file": "a.conll", "validation_split_percentage": 20}
+    (copy / "run.json").write_text(json.dumps(record))
+    config = export.config_of(copy, None, "onnx")
+    assert (config.train_file, config.validation_split_percentage) == ("a.conll", 20)
+    record["options"] |= {"validation_split_percentage": None}
+    (copy / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="without validation data"):
+        export.config_of(copy, None, "onnx")
 
 
 def test_what_cannot_be_exported_is_named(trained, tmp_path, capfd):

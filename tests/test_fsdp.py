@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -67,6 +68,19 @@ def test_averages_adapters_and_rates_by_group_are_sharded_too(tmp_path):
     shard(*knobs, f"--output_dir={copy}", AUTO)
     expected = (tmp_path / "fsdp" / "model.safetensors").read_bytes()
     assert (copy / "model.safetensors").read_bytes() == expected
+
+
+def test_merged_adapters_are_saved_where_whole_weights_stay_after_a_forward_pass(tmp_path):
+    """The last evaluation leaves whole weights, which are copies."""
+    kept = tmp_path / "fsdp2.yaml"
+    text = Path(FSDP2).read_text(encoding="utf-8")
+    line = "fsdp_reshard_after_forward: true"
+    assert line in text
+    kept.write_text(text.replace(line, line.replace("true", "false")), encoding="utf-8")
+    options = ["--lora_rank=4", "--learning_rate=0.05", "--load_best_model_at_end=false"]
+    finish(start_shards(*options, f"--output_dir={tmp_path / 'kept'}", config_file=str(kept)))
+    shard(*options, f"--output_dir={tmp_path / 'fsdp'}")
+    assert_same_run(tmp_path / "kept", tmp_path / "fsdp")
 
 
 def unfinish(folder, copy, keep):

@@ -207,6 +207,14 @@ def test_a_token_is_written_nowhere(tmp_path, capfd, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_variable_of_accelerate_changes_no_gradient(small_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    folder, _ = small_run
+    run(tmp_path / "run")
+    assert read_metrics(tmp_path / "run") == read_metrics(folder)
+
+
+@pytest.mark.slow
 def test_gradient_checkpointing_learns_the_same(small_run, tmp_path):
     folder, _ = small_run
     run(tmp_path / "run", "--gradient_checkpointing")

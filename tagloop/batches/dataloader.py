@@ -4,6 +4,7 @@ By default a thread prepares an update while the one before is computed.
 """
 
 import dataclasses
+import signal
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from tagloop.batches.examples import Examples
 from tagloop.batches.packing import MicroBatch, Packing, build_micro_batch
 from tagloop.batches.plan import deal_update
+from tagloop.processes.stop_signal import StopSignal
 
 
 @dataclass(frozen=True)
@@ -212,4 +214,15 @@ def build_dataloader(
         pin_memory=accelerator.device.type == "cuda",
         # Without a generator of its own, the loader would draw from the global generator.
         generator=torch.Generator(),
+        worker_init_fn=_leave_signals,
     )
+
+
+def _leave_signals(_worker: int) -> None:
+    """Let a worker ignore the signals that stop a run: the process that it works for answers them.
+
+    A launcher sends them to the whole process group. A worker that dies of one would end that
+    process with an error, before it has saved a checkpoint.
+    """
+    for number in StopSignal.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -221,13 +221,21 @@ def prune(
     for folder in old:
         if folder.name in needed:
             continue
-        # The folder gets another name first, so that a half-deleted folder is no checkpoint.
-        to_delete = folder.with_name(f"tmp-pruned-{folder.name}")
         try:
-            folder.rename(to_delete)
-            shutil.rmtree(to_delete)
+            delete(folder)
         except OSError as error:
             say(f"{folder}: could not be pruned: {error.strerror}")
+
+
+def delete(checkpoint: Path) -> None:
+    """Delete a checkpoint. If this is interrupted, what is left is no checkpoint.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    to_delete = checkpoint.with_name(f"tmp-pruned-{checkpoint.name}")
+    checkpoint.rename(to_delete)
+    shutil.rmtree(to_delete)
 
 
 def _digest(manifest: dict) -> str:

@@ -62,7 +62,8 @@ def _memory_remedy(run: Run) -> str:
             cut = f"{cut} --resume_from_checkpoint auto, which goes on after {saved[-1].name}"
         else:
             cut += f" --gradient_accumulation_steps {batch // size}"
-            cut += " or --auto_micro_batch"
+            if not (config.auto_micro_batch or run.accelerator.is_fsdp2):
+                cut += " or --auto_micro_batch"
         cut = f"give {cut} and learns the same; else "
     return (
         f"{cut}give --gradient_checkpointing or a smaller --max_length; if it was in an "

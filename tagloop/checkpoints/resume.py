@@ -110,19 +110,23 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
     if config.resume_from_checkpoint is None:
         return None
     is_auto = config.resume_from_checkpoint == "auto"
-    candidate = find_checkpoint(config.resume_from_checkpoint, folder, say)
+    record = problem = None
     try:
         record = read_run_record(folder)
     except ValueError as error:
-        if candidate is None:
-            raise InputError(
-                f"{folder / RUN_RECORD}: is damaged ({error}); put it back, or delete it"
-            ) from None
-        record = None
+        problem = error
+    finished = is_auto and record is not None and record.finished
+    damage = _find_model_damage(folder, record) if finished else None
+    candidate = None  # The checkpoints of a finished run are not needed, and may be damaged.
+    if damage or not finished:
+        candidate = find_checkpoint(config.resume_from_checkpoint, folder, say)
+    if candidate is None and problem:
+        raise InputError(
+            f"{folder / RUN_RECORD}: is damaged ({problem}); put it back, or delete it"
+        )
     if candidate is None and record is None:
         return None
-    finished = is_auto and record is not None and record.finished
-    if finished and (damage := _find_model_damage(folder, record)):
+    if damage:
         if candidate is None:
             raise InputError(
                 f"{folder}: this run is finished, but {damage}, and no checkpoint is left; train "
@@ -133,13 +137,15 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
     if candidate is None:
         begun = Facts(0, TrainState(), record.global_batch_size, record.identity)
     checkpoint, facts = candidate or (None, begun)
-    if checkpoint and not is_auto:
-        _check_place(folder, checkpoint, facts.step)
     best = facts.state.best_checkpoint
+    if checkpoint and not is_auto:
+        _check_place(folder, checkpoint, facts, record)
     needs_best = config.load_best_model_at_end and best and not finished
     if checkpoint and needs_best and (damage := _find_best_damage(folder / best)):
+        source = checkpoint.parent / best
+        remedy = "put it back" if is_at_home(checkpoint, folder) else f"copy {source} there"
         raise InputError(
-            f"{folder / best}: the best checkpoint so far {damage}; put it back, or resume "
+            f"{folder / best}: the best checkpoint so far {damage}; {remedy}, or resume "
             "from a checkpoint before it"
         )
     return EarlierRun(
@@ -243,27 +249,43 @@ def holds_run(folder: Path) -> bool:
     return (folder / RUN_RECORD).exists() or bool(checkpoint_folders(folder))
 
 
-def _check_place(folder: Path, checkpoint: Path, step: int) -> None:
+def _check_place(folder: Path, checkpoint: Path, facts: Facts, record: RunRecord | None) -> None:
     """Refuse to resume from a checkpoint if the output folder has another run, or later steps.
 
     Args:
         folder: the output folder.
-        step: the step of the checkpoint.
+        facts: those of the checkpoint.
+        record: that of the run in the folder.
 
     Raises:
         InputError: the folder has a run of its own, or later checkpoints of the same run.
     """
-    if not is_at_home(checkpoint, folder) and holds_run(folder):
-        raise InputError(
-            f"--output_dir {folder}: holds a run of its own; resume that one with "
-            "--resume_from_checkpoint auto, or name a new folder"
-        )
+    if not is_at_home(checkpoint, folder):
+        # The best checkpoint was brought along. Without any other, a run of this identity was
+        # begun here with the same command, and stopped before it saved anything.
+        others = [p for p in checkpoint_folders(folder) if p.name != facts.state.best_checkpoint]
+        is_begun = record and not record.finished and _is_one_run(record, facts, folder)
+        if others or (record and not is_begun):
+            raise InputError(
+                f"--output_dir {folder}: holds a run of its own; resume that one with "
+                "--resume_from_checkpoint auto, or name a new folder"
+            )
+    step = facts.step
     later = [path.name for path in checkpoint_folders(folder) if step < step_of(path) < math.inf]
     if later:
         raise InputError(
             f"--resume_from_checkpoint {checkpoint}: {', '.join(later)} came after it; move them "
             "away, or resume with auto"
         )
+
+
+def _is_one_run(record: RunRecord, facts: Facts, folder: Path) -> bool:
+    """True if the run of a record could go on from a checkpoint."""
+    try:
+        check_same_run(record.identity, facts.identity, where=folder)
+    except InputError:
+        return False
+    return True
 
 
 def restore(run: Run, earlier: EarlierRun) -> None:

@@ -230,13 +230,15 @@ def _load_weights(run: Run, folder: Path, file: str) -> Facts:
     """Load one of the two files with weights; returns the facts of the checkpoint."""
     model = run.accelerator.unwrap_model(run.model)
     own, tied = plain_names(model.state_dict()), getattr(model, "all_tied_weights_keys", {})
+    # transformers saves neither tied weights nor those that the model computes again.
+    missing = {*tied, *(getattr(model, "_keys_to_ignore_on_save", None) or ())}
 
     def read() -> tuple[Facts, dict[str, torch.Tensor]]:
         facts = parse_facts(read_json(folder / MANIFEST))
         averaged = facts.average_shrink if file == WEIGHTS else None
         shrink = facts.vocabulary_shrink if averaged is None else averaged
         weights = run.vocabulary.compact(_load_files(folder, file), shrink)
-        _require(own.keys() - set(tied) <= weights.keys() <= own.keys(), "other weights")
+        _require(own.keys() - missing <= weights.keys() <= own.keys(), "other weights")
         _require_shapes(weights, own)
         return facts, weights
 
@@ -291,7 +293,9 @@ def _require_moments(state: dict[str, dict[str, torch.Tensor]], run: Run, step: 
     for name, moments in state.items():
         _require(set(moments) == {"step", "exp_avg", "exp_avg_sq"}, f"other moments of {name}")
         _require(moments["step"].numel() == 1, "a step of another shape")
-        _require(float(moments["step"]) in range(1, step + 1), f"another step of {name}")
+        # With fp16 all updates so far may have been skipped.
+        first = 0 if run.accelerator.scaler else 1
+        _require(float(moments["step"]) in range(first, step + 1), f"another step of {name}")
         for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
             # A fused kernel would read past the end of a moment of another shape.
             _require_shapes({name: moment}, parameters)
@@ -385,6 +389,10 @@ def _readable(read: Callable[[], Any], path: Path) -> Any:
     """Call `read` and return its result; any error becomes an InputError of one line."""
     try:
         return read()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename or path}: is not there; all machines must share the output folder"
+        ) from None
     except Exception as error:  # The file has the right digest, but its content may be anything.
         raise InputError(
             f"{path}: cannot be loaded: {first_line(error)}; move this checkpoint away, and resume "

@@ -138,7 +138,7 @@ def _detect_columns(path: Path, by_ending: Format | None, tagged: bool) -> Forma
     if suffix == ".tsv":  # sentences of columns are separated by blank lines, rows of lists are not
         counted = words and re.match(r"[01]\t", words[0])  # a number in place of a header
         return NAMED["conll"] if counted or any(map(is_blank, lines[:-1])) else NAMED["tsv"]
-    if words and re.match(r"(1|1-[0-9]+|0\.1)\t", words[0]) and words[0].count("\t") == 9:
+    if is_conllu(lines):
         return NAMED["conllu"]
     if by_ending is None:
         words = [line for line in words if not line.startswith(DOCUMENT_START)]
@@ -148,6 +148,13 @@ def _detect_columns(path: Path, by_ending: Format | None, tagged: bool) -> Forma
         if (width == 1 or lines_of_width < 0.9 * len(words)) and (tagged or _is_binary(words)):
             raise unknown
     return NAMED["conll"]
+
+
+def is_conllu(lines: list[str]) -> bool:
+    """Whether the first word of a file's first lines stands on a line of CoNLL-U."""
+    words = [line for line in lines if not is_blank(line) and not line.startswith("#")]
+    is_first = words and re.match(r"(1|1-[0-9]+|0\.1)\t", words[0])
+    return bool(is_first) and words[0].count("\t") == 9
 
 
 def _is_binary(lines: list[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import datasets
 
-from tagloop.data.storage.store import build_once
+from tagloop.data.storage.store import build_once, content_digest
 from tagloop.errors import InputError
 from tagloop.wording import shown
 
@@ -34,7 +34,7 @@ def file_of_rows(rows: RowsInMemory, split: str) -> Path:
     """
     name = f"{split}_data"
     if isinstance(rows, datasets.Dataset):
-        digest, write = rows._fingerprint, rows.to_parquet
+        digest, write = content_digest(rows), rows.to_parquet
         file_name = f"{split}.parquet"
     elif isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
         content = "".join(_line(row, f"{name}[{number}]") for number, row in enumerate(rows))

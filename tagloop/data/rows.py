@@ -4,6 +4,7 @@ rows = load_rows(config, choose, build_sample)
 rows.splits["train"][0]  # {"text": "It rained .", "label": "weather"}
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -93,9 +94,13 @@ def same_number(cell: str | None, names: Iterable[str]) -> str | None:
 
 
 def number_of(cell: str | None) -> float | None:
-    """The number that a cell is, which may be infinite or NaN; None for words and for no cell."""
+    """The number that a cell is, which may be infinite or NaN; None for words and for no cell.
+
+    >>> number_of("01.0"), number_of("1_1")  # Python alone takes the second one for 11.
+    (1.0, None)
+    """
     try:
-        return float(cell or "")
+        return None if "_" in (cell or "") else float(cell or "")
     except ValueError:
         return None
 
@@ -275,4 +280,13 @@ def cell_text(row: dict, column: str | None, place: str) -> str | None:
         )
     if isinstance(value, float) and math.isnan(value):  # pandas writes an empty cell so.
         return None
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes | bytearray):  # Parquet may hold texts without saying so.
+        with contextlib.suppress(UnicodeDecodeError):
+            return value.decode("utf-8")
+        raise InputError(f"{place}: column {column!r} holds bytes that are no text in UTF-8")
+    try:
+        return json.dumps(value)
+    except TypeError:  # a decimal number, a date
+        return str(value)

@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 
 from tagloop.data.annotations.brat import brat_files, is_brat
+from tagloop.data.storage.store import content_digest
 from tagloop.errors import InputError
 from tagloop.files import sha256_of
 from tagloop.hub_access import offline_without_network
@@ -202,5 +203,5 @@ def source_key(source: Any) -> list[str]:
         files = brat_files(source) if is_brat(source) else [source]
         return [*map(sha256_of, files), source.suffix.lower()]
     if isinstance(source, datasets.Dataset):
-        return ["dataset", source._fingerprint]
+        return ["dataset", content_digest(source)]
     return ["sample"]

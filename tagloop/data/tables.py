@@ -148,7 +148,7 @@ def _open_parquet(path: Path) -> Table:
 
     try:
         features = datasets.Features.from_arrow_schema(pq.read_schema(path))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # a type that datasets does not know
         raise refused(error) from error
     return Table(str(path), list(features), False, features, rows)
 

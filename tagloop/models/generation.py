@@ -99,6 +99,8 @@ def generate_ids(
     # The length of the generation_config would contradict max_new_tokens.
     chosen.max_length = None
     chosen.update(max_new_tokens=max_new_tokens, do_sample=False, use_cache=True)
+    # One text for each example, as a tensor; other ways to search are not offered.
+    chosen.update(num_return_sequences=1, return_dict_in_generate=False, penalty_alpha=None)
     chosen.update(num_beams=num_beams or chosen.num_beams or 1, pad_token_id=pad_token_id)
     if chosen.num_beams == 1:
         chosen.early_stopping = chosen.length_penalty = None

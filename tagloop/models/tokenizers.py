@@ -242,7 +242,10 @@ def probe_template(tokenizer: PreTrainedTokenizerFast) -> Template:
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerFast) -> str:
-    """The sha256, as hex digits, of all settings that decide the ids of a fast tokenizer."""
+    """The sha256, as hex digits, of all settings that decide the ids of a fast tokenizer.
+
+    Whether it cuts off the beginning or the end of a long text (`truncation_side`) is not in it.
+    """
     # The tokenizer remembers truncation and padding of the last call; they must not count.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from tagloop.errors import InputError
+from tagloop.processes.sharding import reshard
 
 SHOWN = 3  # the number of names in a message
 
@@ -129,6 +130,7 @@ def find_non_finite(model: nn.Module, optimizer: Optimizer | None = None) -> str
 
     A process checks only its own part of a sharded parameter.
     """
+    reshard(model)  # The optimizer knows the parts, and not whole weights that are left.
     for name, parameter in model.named_parameters():
         moments = optimizer.state.get(parameter, {}) if optimizer else {}
         for tensor in (parameter, *filter(torch.is_tensor, moments.values())):

@@ -16,6 +16,8 @@ from tagloop.options.reading.values import show_value
 from tagloop.tasks import task_module
 from tagloop.wording import count
 
+POLYNOMIAL_END = 1e-7  # transformers' polynomial schedule falls to this rate.
+
 PROCESSES_PER_CORE = 4
 FEW_PROCESSES = 16  # So many processes are no harm to any machine.
 
@@ -101,6 +103,11 @@ def _joint_problems(config: Config) -> Iterator[str]:
     yield from _model_problems(config, asked)
     yield from _folder_problems(config, asked)
     yield from protocol.find_problems(config)
+    if config.lr_scheduler_type == "polynomial" and config.learning_rate <= POLYNOMIAL_END:
+        yield (
+            f"--lr_scheduler_type polynomial: falls to {POLYNOMIAL_END:g}; give a higher "
+            "--learning_rate"
+        )
     if config.show_examples is not None and not config.check_data:
         yield "--show_examples: needs --check_data"
     if config.train_on_validation:  # Then nothing is evaluated.
@@ -119,6 +126,9 @@ def _data_problems(config: Config, only_files: bool) -> Iterator[str]:
     """What the data options say against each other or the --do_ options."""
     if config.validation_fraction is not None and config.validation_file is not None:
         yield "--validation_fraction with --validation_file: give one of them"
+    for name in ("dataset_config_name", "dataset_revision"):
+        if getattr(config, name) and config.uses_sample_corpus:
+            yield f"--{name}: needs --dataset_name, the dataset that it is of"
     if (config.validation_split_percentage or 0) >= 100:
         yield "--validation_split_percentage: must be below 100, or nothing is left to learn"
     for name, files in (
@@ -127,6 +137,7 @@ def _data_problems(config: Config, only_files: bool) -> Iterator[str]:
         ("do_predict", ["test_file", "predict_file"]),
     ):
         has_rows = any(getattr(config, f) for f in files)
+        has_rows = has_rows or (name == "do_predict" and config.folds)  # the part that is left out
         has_rows = has_rows or (name == "do_eval" and _holds_out_first_rows(config))
         if only_files and getattr(config, name) and not has_rows:
             yield f"--{name} needs --{' or --'.join(files)}"

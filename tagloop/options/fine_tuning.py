@@ -1,5 +1,6 @@
 """The options that say which weights of a model learn, and how; all tasks take them."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -96,7 +97,7 @@ def find_optimizer_problem(name: str) -> str | None:
     if not (mark and all(part.isidentifier() for part in (*module.split("."), attribute))):
         return "must be AdamW, or an import path such as torch.optim:NAdam"
     package = module.split(".")[0]
-    if find_spec(package) is None:
+    if package not in sys.modules and find_spec(package) is None:
         return f"there is no package {package}; install it, or put its folder into PYTHONPATH"
     return None
 

@@ -80,7 +80,12 @@ def find_problems(config: Any) -> Iterator[str]:
 def _seed_problems(config: Any) -> Iterator[str]:
     """What is wrong with the list of seeds."""
     texts = [text.strip() for text in config.seeds.split(",")]
-    wrong = [text for text in texts if not text.isdecimal() or int(text) > LARGEST_SEED]
+    digits = len(str(LARGEST_SEED))  # Python refuses to read thousands of them.
+    wrong = [
+        text
+        for text in texts
+        if not text.isdecimal() or len(text) > digits or int(text) > LARGEST_SEED
+    ]
     if wrong:
         yield f"--seeds {config.seeds}: must be whole numbers with commas between them, as 1,2,3"
     elif len({*map(int, texts)}) < len(texts):

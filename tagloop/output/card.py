@@ -114,7 +114,10 @@ def _source(config: Config, split: str) -> str:
     file = getattr(config, f"{split}_file", None)
     if file is None and split == "validation" and config.validation_fraction:
         return f"{config.validation_fraction:g} of {_source(config, 'train')}"
-    if file is None and split == "validation" and config.train_file:
+    if file is None and split == "test" and config.fold:
+        return f"part {config.fold} of {config.folds} of {_source(config, 'train')}"
+    first_rows = config.validation_split_percentage and config.train_file
+    if file is None and split == "validation" and first_rows:
         return f"the first {config.validation_split_percentage}% of {_source(config, 'train')}"
     if file or config.dataset_name:
         name = file or config.dataset_name

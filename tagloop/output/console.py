@@ -99,8 +99,9 @@ def print_footer(run: Run) -> None:
 def _costs(run: Run) -> list[tuple[str, str]]:
     """Entries for the speed, the memory and the folder of a run."""
     lines = []
-    if run.config.do_train:
-        unit, measured = run.task.examples["train"].unit, run.scores["train"].values
+    measured = run.scores["train"].values if run.config.do_train else {}
+    if "runtime" in measured:
+        unit = run.task.examples["train"].unit
         speed = (
             f"{measured[f'{unit}_per_second']:,.0f} {unit}/s, "
             f"{measured['padding_share']:.1%} padding, "

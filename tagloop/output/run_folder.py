@@ -10,14 +10,13 @@ README.md                          the model card
 import contextlib
 import itertools
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
 
-from tagloop.checkpoints.checkpoint import checkpoint_folders, is_ours, prune
+from tagloop.checkpoints.checkpoint import checkpoint_folders, delete, is_ours, prune
 from tagloop.checkpoints.resume import RUN_RECORD, EarlierRun, holds_run, is_at_home
 from tagloop.checkpoints.save import how_many
 from tagloop.checkpoints.share import WholeWeights
@@ -135,7 +134,7 @@ def _clear(run: Run) -> None:
     """Delete the files of the run that is overwritten, and no others."""
     for folder in checkpoint_folders(run.folder):
         if is_ours(folder):
-            shutil.rmtree(folder)
+            delete(folder)
         else:
             run.say(f"{folder}: is left; it has no manifest of a checkpoint")
     if is_own_card(run.folder / CARD):
@@ -229,7 +228,7 @@ def finish(
         write_json(run.folder / RUN_RECORD, record | outcome)
         if not run.config.checkpointing_steps:  # The best model or a signal needed checkpoints.
             for folder in filter(is_ours, checkpoint_folders(run.folder)):
-                shutil.rmtree(folder)
+                delete(folder)
     return Results(everything, run.folder, by_type)
 
 

@@ -64,14 +64,16 @@ class Meter:
 
         Returns:
             `runtime` in seconds, `UNIT_per_second` of all processes, and `padding_share`: the share
-            of padding cells in this process.
+            of padding cells in this process. Nothing if no update was taken.
         """
         self.bar.close()
         if self.profile:
             self.profile.close()
+        if not self.cells:  # The run was resumed after its last update.
+            return {}
         seconds = self._seconds()
         return {
             "runtime": round(seconds, 3),
             f"{self.unit}_per_second": round(self.units / seconds, 1),
-            "padding_share": round(1 - self.sub_tokens / max(self.cells, 1), 4),
+            "padding_share": round(1 - self.sub_tokens / self.cells, 4),
         }

@@ -117,12 +117,17 @@ def _line(axes: "Axes", one: Series, number: int) -> None:
     if one.means:
         x, y = [0, *x], [y[0], *y]
     axes.plot(
-        x, y, color=colour, label=one.name, linewidth=1.6,
+        x, y, color=colour, label=_label(one.name), linewidth=1.6,
         drawstyle="steps-pre" if one.means else "default",
         linestyle=STYLES[number // len(SERIES) % len(STYLES)],
         marker=MARKERS[number % len(MARKERS)] if dots else None, markersize=4,
         clip_on=not dots,  # A dot on the edge must stay whole.
     )  # fmt: skip
+
+
+def _label(name: str) -> str:
+    """A name for the legend, from which matplotlib leaves out what begins with _."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def _within(axes: "Axes", name: str, values: Sequence[float]) -> None:
@@ -152,7 +157,8 @@ def dots(
         axes.hlines(rows, low, high, color=SERIES[0], linewidth=4, alpha=0.3)
     for number, (name, values) in enumerate(series):
         axes.plot(
-            values, rows, linestyle="none", marker=MARKERS[number % len(MARKERS)], label=name,
+            values, rows, linestyle="none", marker=MARKERS[number % len(MARKERS)],
+            label=_label(name),
             color=SERIES[number % len(SERIES)], markersize=6 if number == 0 else 4.5,
             zorder=3 - number / len(series), clip_on=False,
         )  # fmt: skip

@@ -99,6 +99,3 @@ def seed_update(seed: int, step: int, process_index: int) -> None:
     """
     entropy = np.random.SeedSequence((seed, step, process_index))
     torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
-
-
-Result = TypeVar("Result")

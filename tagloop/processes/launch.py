@@ -7,12 +7,13 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 
 import datasets
 import torch
 import transformers
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DistributedType, ProjectConfiguration
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, ProjectConfiguration
 
 from tagloop.errors import InputError, OutOfMemory, Preempted, RunStopped
 from tagloop.options.scripts import launch_file
@@ -51,6 +52,10 @@ def die_with_launcher() -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGUSR1)
 
 
+# Processes wait for what the main process does alone: writing to a slow disk, scoring.
+PATIENCE = timedelta(hours=2)
+
+
 def build_accelerator(
     mixed_precision: str | None, log_with: list[str] | None, *, use_cpu: bool = False
 ) -> Accelerator:
@@ -75,13 +80,18 @@ def build_accelerator(
             # Without `cpu=`, each process on a machine without GPUs would work as if it were alone.
             cpu=use_cpu or not torch.accelerator.is_available(),
             mixed_precision=mixed_precision,
-            gradient_accumulation_steps=1,  # The loop accumulates gradients itself: train_step.
+            # The loop accumulates gradients itself: train_step. A number alone would give way to
+            # the variable ACCELERATE_GRADIENT_ACCUMULATION_STEPS, and divide the gradients by it.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             log_with=log_with or None,
             # TensorBoard needs a folder now; output/trackers.py replaces it by the output folder.
             project_config=ProjectConfiguration(project_dir="."),
             kwargs_handlers=[
                 # The buffers of encoders are constants, so no forward pass has to send them.
-                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+                DistributedDataParallelKwargs(
+                    broadcast_buffers=False, gradient_as_bucket_view=True
+                ),
+                InitProcessGroupKwargs(timeout=PATIENCE),
             ],
         )
     except ValueError as error:  # For example: fp16 without a GPU.
@@ -239,4 +249,9 @@ def check_launch(accelerator: Accelerator) -> None:
         raise InputError(
             "the launch file asks for FSDP, which accelerate does not use without GPUs; start with "
             f"{launch_file('cpu_2proc.yaml')}"
+        )
+    if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise InputError(
+            "the launch file asks for the first version of FSDP; give fsdp_version: 2, as in "
+            f"{launch_file('fsdp2.yaml')}"
         )

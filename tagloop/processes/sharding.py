@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import distributed, nn
+from torch.distributed.fsdp import FSDPModule
 
 from tagloop.errors import InputError
 
@@ -61,6 +62,17 @@ def sharding_by_layer(accelerator: Accelerator, model: nn.Module) -> Iterator[No
     yield
     for name in hidden:
         delattr(model, name)
+
+
+def reshard(model: nn.Module) -> None:
+    """Let every process hold its own part of the weights only; without FSDP2 nothing happens.
+
+    After a forward pass FSDP2 may keep whole weights, always those of the root. They are copies: a
+    change of them would be lost, and a change of the parts would not show in them.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def build_thread_group(accelerator: Accelerator) -> distributed.ProcessGroup | None:

@@ -24,7 +24,7 @@ from tagloop.pages.statistics import (
     scores_of,
 )
 from tagloop.report.curves import series_of
-from tagloop.report.groups import group_tests
+from tagloop.report.groups import group_tests, p_text
 
 MOST_ITEMS, MOST_TYPES = 25, 40
 
@@ -197,20 +197,13 @@ def _difference_cells(difference: Difference, measure: Measure, item: str) -> tu
 
     A reader would take an interval without width for certainty.
     """
-    if difference.low == difference.high:
+    if difference.low == difference.high == 0:
         alike = "counts" if measure.num_trials else "numbers"
         return f"none: the same {alike} in every {item}", "–"
+    if difference.low == difference.high:  # as if one run has all right and the other has nothing
+        return f"{difference.value:+{measure.shape}}", p_text(difference.p_value)
     low, high = (f"{end:+{measure.interval_shape}}" for end in (difference.low, difference.high))
     return f"{difference.value:+{measure.shape}} ({low} to {high})", p_text(difference.p_value)
-
-
-def p_text(value: float) -> str:
-    """A p-value with the digits that 10,000 rounds of randomisation support.
-
-    >>> p_text(0.04321), p_text(0.0001)
-    ('0.043', '< 0.001')
-    """
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _seeds(runs: Sequence[ComparedRun]) -> Section:
@@ -232,8 +225,8 @@ def _seeds(runs: Sequence[ComparedRun]) -> Section:
 def _all_but_the_seed(outcome: Outcome) -> str | None:
     """The properties that runs of one experiment share, as JSON; None if run.json is missing.
 
-    An option that a resume may change does not count by itself. Of these options the data and the
-    batch size change the result, so the data and the global batch size count.
+    An option that a resume may change does not count by itself. Of these options the data, the
+    class weights and the batch size change the result, so what the run made of them counts.
     """
     options, identity = outcome.options, outcome.record.get("identity", {})
     if not options:
@@ -243,10 +236,11 @@ def _all_but_the_seed(outcome: Outcome) -> str | None:
         for name, value in options.items()
         if name != "seed" and not (name in FIELDS and FIELDS[name].metadata["may_change"])
     }
-    data = identity.get("data")
-    # With --validation_fraction the seed chooses the validation rows, so fingerprints differ.
-    if options.get("validation_fraction") or data is None:
-        data = [options.get("train_file"), options.get("validation_file")]
+    data = [identity.get("data"), identity.get("class_weights")]
+    # With --validation_fraction the seed chooses the validation rows, so fingerprints differ, and
+    # so do the weights of --class_weights balanced.
+    if options.get("validation_fraction") or data[0] is None:
+        data = [options.get(name) for name in ("train_file", "validation_file", "class_weights")]
     made_with = [outcome.record.get("global_batch_size"), identity.get("precision")]
     return json.dumps([kept, data, made_with], sort_keys=True)
 

@@ -20,10 +20,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from tagloop.processes.sharding import reshard
 from tagloop.training.vocabulary import Vocabulary
 
 COMPILED = "_orig_mod."  # torch.compile adds this to names of parameters.
@@ -99,10 +99,7 @@ class WeightAverage:
     @torch.no_grad()
     def _exchange(self) -> None:
         """Exchange the values of weights and averages, to the bit and in place."""
-        # The root of FSDP2 keeps whole weights after a forward pass; they would be out of date.
-        for module in self.model.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+        reshard(self.model)
         for average, parameter in zip(_local(self.averages), _local(self.parameters), strict=True):
             before = parameter.clone()
             parameter.copy_(average)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from tagloop.errors import InputError
+from tagloop.processes.sharding import reshard
 from tagloop.training.depth import find_depths
 from tagloop.wording import first_line
 
@@ -77,6 +78,7 @@ def merge_adapters(model: nn.Module) -> None:
     """Add what the matrices learned to the projections beside them, and take the matrices out."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    reshard(model)
     for name, layer in list(model.named_modules()):
         if isinstance(layer, BaseTunerLayer):
             layer.merge()

@@ -411,6 +411,12 @@ def test_a_resume_does_not_overwrite_another_run(finished, run_copy, tmp_path):
     with pytest.raises(InputError, match="something else than a run"):
         go_on(model)
     go_on(tmp_path / "new", where=str(finished / "step_4"))
+    # The same command goes on after a kill before the first checkpoint in the new folder.
+    for path in (tmp_path / "new").glob("step_*"):
+        shutil.rmtree(path)
+    record = read_json(tmp_path / "new" / "run.json") | {"finished": False}
+    (tmp_path / "new" / "run.json").write_text(json.dumps(record))
+    go_on(tmp_path / "new", where=str(finished / "step_4"))
     expected = (finished / "model.safetensors").read_bytes()
     assert (tmp_path / "new" / "model.safetensors").read_bytes() == expected
 
@@ -423,9 +429,17 @@ def test_a_lost_best_checkpoint_is_found_before_training(tmp_path):
         "--learning_rate=0.05", "--lr_scheduler_type=constant", f"--output_dir={folder}",
     ]  # fmt: skip
     train_loop.main(options)
+    expected = (folder / "model.safetensors").read_bytes()
     (folder / "run.json").unlink()
     best = read_json(folder / "step_6" / "manifest.json")["state"]["best_checkpoint"]
     assert best != "step_6"
+    new = tmp_path / "new"  # A run may go on in another folder, which the best is brought to.
+    moved = [*options[:-1], f"--output_dir={new}", f"--resume_from_checkpoint={folder / 'step_6'}"]
+    with pytest.raises(InputError, match=f"copy {folder / best} there"):
+        train_loop.main(moved)
+    shutil.copytree(folder / best, new / best)
+    train_loop.main(moved)
+    assert (new / "model.safetensors").read_bytes() == expected
     (folder / best / "model.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match=f"{best}: the best checkpoint"):
         train_loop.main([*options, "--resume_from_checkpoint=auto"])

@@ -143,6 +143,9 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path, capfd):
     assert "finished" in capfd.readouterr().out
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns)
                       for path in folder.rglob("*") if path.is_file()}  # fmt: skip
+    for checkpoint_folder in checkpoint.checkpoint_folders(folder):  # They are not needed any more.
+        (checkpoint_folder / "manifest.json").unlink()
+    assert train_loop.main([*arguments, "--resume_from_checkpoint=auto"]) == results
 
 
 @pytest.mark.slow

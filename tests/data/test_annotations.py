@@ -358,3 +358,22 @@ def test_a_thousand_records_come_back_as_they_were(target, records, tmp_path):
     corpus = load("train", train_file=tmp_path / name)
     assert corpus.warnings == []
     assert get_rows(corpus.splits["train"]) == [(r.tokens, r.tags) for r in records]
+
+
+@pytest.mark.parametrize("target", ["jsonl", "doccano", "prodigy"])
+@pytest.mark.parametrize("old", ["tokenized_text", "ents"])
+def test_rows_that_are_tagged_again_hold_the_new_spans_alone(target, old, tmp_path):
+    if old == "ents":
+        source, content = {"text": "Ann won", "ents": [[4, 7, "X"]]}, "Ann won"
+    else:
+        source = {"tokenized_text": ["Ann", "won"], "ner": [[1, 1, "X"]]}
+        content = source["tokenized_text"]
+    entity = Entity(start=0, end=3, label="PER", text="Ann", score=0.5)
+    tagged = Tagged("Ann won", ["Ann", "won"], ["B-PER", "O"], [0.5, 0.5], [entity])
+    with (tmp_path / "a.jsonl").open("w", encoding="utf-8") as file:
+        writer = Writer(file, target)
+        writer.write(Document("jsonl", content, source | {"id": 7}), tagged, kind=KINDS["ner"])
+        writer.close()
+    assert json.loads((tmp_path / "a.jsonl").read_text())["id"] == 7
+    corpus = load("train", train_file=tmp_path / "a.jsonl")
+    assert get_rows(corpus.splits["train"]) == [(["Ann", "won"], ["B-PER", "O"])]

@@ -5,12 +5,20 @@ import io
 import json
 import os
 import random
+import shutil
+from decimal import Decimal
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from loading import get_fault, get_rows, load, write
 
 from tagloop.data.lines import likely_encoding
+from tagloop.data.memory import file_of_rows
+from tagloop.data.rows import load_rows
 from tagloop.data.storage.store import build_once
+from tagloop.options.config import Config
 
 ANN = (["Ann", "won"], ["B-PER", "O"])
 
@@ -400,3 +408,101 @@ def test_a_folder_that_this_machine_knows_is_not_read_again(tmp_path, monkeypatc
     monkeypatch.undo()
     monkeypatch.setenv("TAGLOOP_CACHE", str(tmp_path))
     assert build_once("test", {}, None) == folder
+
+
+def test_a_dataset_that_was_made_anew_is_read_anew(tmp_path):
+    """Its fingerprint follows from the function that made it, and not from what that has read."""
+    tags, folder = tmp_path / "tags.json", tmp_path / "saved"
+    base = datasets.Dataset.from_list([{"tokens": ["Ann", "won"]}])
+
+    def with_tags(row):
+        return {"ner_tags": json.loads(tags.read_text())}
+
+    found, files = [], []
+    for tag in ("B-PER", "B-ORG"):
+        tags.write_text(json.dumps([tag, "O"]))
+        made = base.map(with_tags, load_from_cache_file=False)
+        made.save_to_disk(folder / tag)
+        shutil.rmtree(folder / "used", ignore_errors=True)
+        shutil.copytree(folder / tag, folder / "used")
+        corpus = load("train", dataset_name=str(folder / "used"))
+        found += corpus.splits["train"]["tags"]
+        files.append(file_of_rows(made, "train"))
+    assert found == [["B-PER", "O"], ["B-ORG", "O"]]
+    assert files[0] != files[1]
+
+
+def test_a_no_break_space_does_not_part_the_words_of_a_table(tmp_path):
+    rows = [("Sentence #", "Word", "Tag"), ("1", "10\u00a0000", "O"), ("1", "Ann", "B-PER")]
+    rows += [("2", "Bo", "B-PER"), ("2", "won", "O")]
+    corpus = read(tmp_path, "a.csv", to_csv(rows))
+    assert get_rows(corpus.splits["train"]) == [
+        (["10\u00a0000", "Ann"], ["O", "B-PER"]),
+        (["Bo", "won"], ["B-PER", "O"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tags", "expected"),
+    [
+        ("Oslo, ,, Bergen, .", "B-LOC, O, B-LOC, O", ["Oslo", ",", "Bergen", "."]),
+        ("Ann, won, ,", "B-PER, O, O", ["Ann", "won", ","]),
+        ("Ann, won", "B-PER, O", ["Ann", "won"]),
+    ],
+)
+def test_a_comma_between_words_that_commas_part_is_a_word(tokens, tags, expected, tmp_path):
+    corpus = read(tmp_path, "a.csv", to_csv([("tokens", "ner_tags"), (tokens, tags)]))
+    assert corpus.splits["train"]["tokens"][0] == expected
+
+
+def test_of_equal_spans_of_brat_the_first_is_kept(tmp_path):
+    (tmp_path / "brat").mkdir()
+    write(tmp_path / "brat" / "a.txt", "Ann won\n")
+    write(tmp_path / "brat" / "a.ann", "T1\tPER 0 3\tAnn\nT2\tORG 0 3\tAnn\n")
+    corpus = load("train", train_file=tmp_path / "brat")
+    assert corpus.splits["train"]["tags"][0] == ["B-PER", "O"]
+
+
+def test_an_empty_list_in_a_cell_says_that_nothing_is_marked(tmp_path):
+    rows = [("text", "label"), ("Ann won", '[[0, 3, "PER"]]'), ("so it is", "[]")]
+    corpus = read(tmp_path, "a.csv", to_csv(rows), label_column_name="label")
+    assert corpus.splits["train"]["tags"][1] == ["O"] * 3
+    assert not [warning for warning in corpus.warnings if "without a list" in warning]
+
+
+@pytest.mark.parametrize("key", ["document_id", "meeting"])
+@pytest.mark.parametrize("kind", ["doccano", "gliner"])
+def test_documents_of_annotated_rows_are_told_by_their_column(key, kind, tmp_path):
+    row = {"text": "Ann won", "label": [[0, 3, "PER"]]}
+    if kind == "gliner":
+        row = {"tokenized_text": ["Ann", "won"], "ner": [[0, 0, "PER"]]}
+    lines = [json.dumps(row | {key: name}) for name in ("a", "a", "b")]
+    given = {} if key == "document_id" else {"document_column_name": key}
+    corpus = read(tmp_path, "a.jsonl", "\n".join(lines), context_tokens=1, **given)
+    assert corpus.splits["train"]["document"][:] == [0, 0, 1]
+    assert corpus.documents["train"] == "a column"
+
+
+def test_words_to_tag_may_have_tags_of_another_kind(tmp_path):
+    train = write(tmp_path / "a.conll", "Ann B-PER\nwon O\n")
+    words = write(tmp_path / "b.conll", "Ann NNP\nwon VBD\n")
+    corpus = load("predict", train_file=train, predict_file=words)
+    assert get_rows(corpus.splits["predict"]) == [(["Ann", "won"], [None, None])]
+
+
+def test_types_of_parquet_that_are_no_texts_are_read_or_refused(tmp_path):
+    table = {"text": pa.array([b"so it is", b"Ann won"]), "label": pa.array([Decimal("1"), None])}
+    pq.write_table(pa.table(table), tmp_path / "a.parquet")
+    rows = load_rows(
+        Config(task_name="classification", train_file=str(tmp_path / "a.parquet")),
+        lambda *_: {"text": "text", "label": "label"},
+        dict,
+    ).splits["train"]
+    assert (rows["text"][:], rows["label"][:]) == (["so it is", "Ann won"], ["1", None])
+    odd = {"text": ["a"], "odd": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))}
+    pq.write_table(pa.table(odd), tmp_path / "odd.parquet")
+    assert "odd.parquet: not a readable parquet file" in refused_file(tmp_path / "odd.parquet")
+
+
+def refused_file(path) -> str:
+    return get_fault(train_file=path)

@@ -182,6 +182,12 @@ def test_columns_in_a_file_called_tsv_are_named(tmp_path):
         DocumentFiles(stack, progress=False).open_input(str(file), None, None)
 
 
+def test_conllu_under_another_name_is_tagged_as_conllu():
+    cells = [["1", "Il"], ["2-3", "del"], ["2", "de"], ["3", "le"]]
+    lines = ["\t".join(own + ["_"] * 8) for own in cells]
+    assert tagged_words("# newdoc\n" + "\n".join(lines) + "\n\n", "conll") == [["Il", "de", "le"]]
+
+
 @pytest.mark.parametrize(
     ("kind", "content"),
     [

@@ -152,8 +152,8 @@ def test_a_file_beats_the_samples_defaults(tmp_path):
         ("mixed_precision:", "mixed_precision", None),
         ("learning_rate: 5e-6", "learning_rate", 5e-6),  # a text
         ("seed: 010", "seed", 10),  # 8
-        ("dataset_revision: 1.10", "dataset_revision", "1.10"),  # 1.1
-        ("dataset_revision: 2024-01-02", "dataset_revision", "2024-01-02"),  # a date
+        ("label_column_name: 1.10", "label_column_name", "1.10"),  # 1.1
+        ("label_column_name: 2024-01-02", "label_column_name", "2024-01-02"),  # a date
         ("text_column_name: 0", "text_column_name", "0"),
         ("text_column_name: 'null'", "text_column_name", "null"),
         ("debug: yes", "debug", True),
@@ -173,7 +173,7 @@ def test_what_yaml_means(tmp_path, line, name, expected):
         ('{"mixed_precision": false}', "mixed_precision", "no"),
         ('{"learning_rate": 1e-3}', "learning_rate", 1e-3),
         ('{"group_by_length": false}', "group_by_length", False),
-        ('{"dataset_revision": 1.10}', "dataset_revision", "1.10"),
+        ('{"label_column_name": 1.10}', "label_column_name", "1.10"),
     ],
 )
 def test_what_json_means(tmp_path, text, name, expected):
@@ -204,6 +204,8 @@ def test_what_json_means(tmp_path, text, name, expected):
         ("a.yaml", "[" * 5000, "not valid YAML or JSON"),
         ("a.yaml", "seed: !!int x", "not valid YAML or JSON"),
         ("a.yaml", "seed: !!timestamp x", "not valid YAML or JSON"),
+        ("a.yaml", "debug: !!bool maybe", "not valid YAML or JSON"),
+        ("a.yaml", "max_steps: 1\nmax_train_steps: 2", "stands there twice, in two spellings"),
         (
             "a.yaml",
             "seed: 1\ndebug: true\nseed: 2",
@@ -476,6 +478,16 @@ def test_texts_are_texts(name):
         (["--resume_from_checkpoint", "auto"], "--resume_from_checkpoint needs --output_dir"),
         (["--max_length", "20", "--stride", "10"], "--stride 10: must be at most half"),
         ([*DATA, "--early_stopping_patience", "2"], "--early_stopping_patience needs"),
+        (["--dataset_config_name", "en_ewt"], "--dataset_config_name: needs --dataset_name"),
+        (["--seeds", "1" * 5000], "must be whole numbers with commas between them"),
+        (
+            ["--lr_scheduler_type", "polynomial", "--learning_rate", "1e-7"],
+            "--lr_scheduler_type polynomial: falls to 1e-07",
+        ),
+        (
+            [*DATA, "--task_name", "qa", "--null_score_diff_threshold", "5"],
+            "--null_score_diff_threshold: needs --version_2_with_negative",
+        ),
         ([*DATA, "--load_best_model_at_end"], "--load_best_model_at_end needs an evaluation"),
         ([*DATA, "--metric_for_best_model", "f1"], "--metric_for_best_model needs"),
         (["--do_train", "--load_best_model_at_end"], "and --do_eval"),
@@ -508,6 +520,8 @@ def test_refusals(argv, says):
         ["--task_name", "pos", "--metric_for_best_model", "macro_f1"],
         ["--output_dir", "o", "--resume_from_checkpoint", "auto"],
         ["--push_to_hub", "--do_train"],
+        [*DATA, "--folds", "3", "--output_dir", "o", "--do_train", "--do_predict"],
+        ["--optimizer", "__main__:Mine"],
     ],
 )
 def test_no_false_alarm(argv):

@@ -125,8 +125,12 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 1], ids=["no workers", "data loader workers"])
-def test_ctrl_c_under_a_launcher_of_several_processes_saves(tmp_path, workers):
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [(signal.SIGINT, 0), (signal.SIGINT, 1), (signal.SIGTERM, 1)],
+    ids=["no workers", "data loader workers", "SIGTERM, data loader workers"],
+)
+def test_a_signal_to_a_launcher_of_several_processes_saves(tmp_path, number, workers):
     """The terminal signals the launcher; it passes the signal on to every process it can find."""
     folder = tmp_path / "run"
     process = start(
@@ -134,7 +138,7 @@ def test_ctrl_c_under_a_launcher_of_several_processes_saves(tmp_path, workers):
         "--checkpointing_steps=1000000", f"--dataloader_num_workers={workers}", processes=2,
     )  # fmt: skip
     wait_for_updates(folder, 3, process, output=process.stdout.read)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     output = finish(process, check=False).stdout
     assert output.count("error: stopped by a signal after update") == 1, output
     assert "Traceback" not in output.split("torch/distributed/")[0]

@@ -340,6 +340,7 @@ def test_runs_that_differ_in_more_than_their_seed_have_no_mean(run, tmp_path):
         "batch": {"global_batch_size": 2 * first["global_batch_size"]},
         "precision": {"identity": identity | {"precision": "bf16"}},
         "data": {"identity": identity | {"data": {"train": "other"}}},
+        "weighted": {"identity": identity | {"class_weights": {"O": 0.5}}},
         # The seed chooses what is held out.
         "held1": {"options": fraction, "identity": identity | {"data": {"train": "1"}}},
         "held2": {"options": fraction, "identity": identity | {"data": {"train": "2"}}},
@@ -734,6 +735,18 @@ def test_runs_of_one_seed_are_no_group_and_no_difference_is_no_certainty(run, tm
     page = page_of(run, same, f"--output={tmp_path / 'c.html'}")
     _, rows = section_rows(page, ["run", "F1"])
     assert rows[1][2:] == ["none: the same counts in every sentence", "–"]
+    right = edit(run, tmp_path / "right", lambda word, gold, tag: gold)
+    nothing = edit(run, tmp_path / "nothing", lambda word, gold, tag: "O")
+    page = page_of(right, nothing, f"--output={tmp_path / 'c.html'}")
+    _, rows = section_rows(page, ["run", "F1"])
+    assert rows[1][2:] == ["-1.0000", "< 0.001"], "an interval without width is not shown"
+
+
+@pytest.mark.slow
+def test_names_that_begin_with_an_underscore_stand_in_the_legends(run, tmp_path):
+    folders = [shutil.copytree(run, tmp_path / name) for name in ("_a", "_b")]
+    page = page_of(*folders, f"--output={tmp_path / 'c.html'}")
+    assert {"_a", "_b"} <= {row[0] for row in page.rows}
 
 
 @pytest.mark.slow
@@ -785,6 +798,11 @@ def test_a_regression_has_its_scores_without_rows_that_have_no_number(no_dropout
     page = page_of(tmp_path / "run", other, f"--output={tmp_path / 'c.html'}")
     _, rows = section_rows(page, ["run", "mean squared error (lower is better)"])
     gold, predicted = read_classes(read_outcome(other)).numbers.T
+    constant = {"number": np.full_like(outputs["number"], 2.71)}
+    write_predictions_file(other, found.split, found.fingerprint, constant)
+    flat = page_of(other).sections["Scores"]
+    assert "Pearson's r 0.0000" in flat, "numbers that are all equal have no correlation"
+    write_predictions_file(other, found.split, found.fingerprint, outputs)
     assert rows[1][1].startswith(f"{np.square(gold - predicted).mean():.4g} (")
     _, rows = section_rows(page, ["run", "Pearson's r"])
     assert rows[0][1] == rows[1][1], "a factor changes no correlation"

@@ -110,7 +110,7 @@ def _bound_spans(path: Path, text: str) -> list[Span]:
 
 
 def _sentences(text: str, spans: list[Span], name: str, document: int) -> Iterator[Record]:
-    left = sorted(spans, key=lambda span: span.start, reverse=True)
+    left = sorted(spans, key=lambda span: span.start)[::-1]  # equal ones in the order of the file
     start, line = 0, 1
     while start < len(text):
         end = _end_of_line(text, start)

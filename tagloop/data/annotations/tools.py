@@ -14,6 +14,7 @@ from typing import Any
 from tagloop.data.annotations import label_studio
 from tagloop.data.annotations.spans import Record, marks_of, spans_of
 from tagloop.data.row import Choices, Found
+from tagloop.data.words.tags import DocumentCounter
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
 
@@ -116,10 +117,12 @@ def read_records(
         InputError: a row that is not what its tool writes.
     """
     left_out = several = bare = 0
+    documents = DocumentCounter(choices.document_column, found, ["text", choices.text_column])
     for place, row in rows:
         text = marked_text(place, row, choices.text_column)
+        number = documents.number_of(row["data"] if label_studio.has_data(row) else row)
         if not tagged:
-            yield Record(text, [], place)
+            yield Record(text, [], place, number)
             continue
         if row.get("answer") in SKIPPED:
             left_out += 1
@@ -139,7 +142,8 @@ def read_records(
             items = [] if items is None else items
             if not isinstance(items, list):
                 raise InputError(f"{place}: {column} holds {shown(items)}, not a list of spans")
-        yield Record(text, spans_of(text, marks_of(items, place, choices.names), place), place)
+        spans = spans_of(text, marks_of(items, place, choices.names), place)
+        yield Record(text, spans, place, number)
     if left_out:
         found.notes.append(
             f"{count(left_out, 'text')} left out: rejected, skipped or not annotated yet"

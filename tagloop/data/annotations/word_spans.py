@@ -18,6 +18,7 @@ from tagloop.data.annotations.alignment import (
 )
 from tagloop.data.annotations.spans import Span
 from tagloop.data.row import Choices, Found, Row
+from tagloop.data.words.tags import DocumentCounter
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
 
@@ -31,6 +32,22 @@ def has_word_spans(row: Any) -> bool:
     True
     """
     return isinstance(row, dict) and isinstance(row.get(WORDS), list)
+
+
+def without_word_spans(row: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a row; one of GLiNER's has its words as `tokens` there, and no spans.
+
+    >>> without_word_spans({"tokenized_text": ["Ann"], "ner": [[0, 0, "person"]], "id": 7})
+    {'tokens': ['Ann'], 'id': 7}
+    """
+    if not has_word_spans(row):
+        return dict(row)
+    others = {name: cell for name, cell in row.items() if name != WORDS and not _holds_lists(cell)}
+    return {"tokens": row[WORDS]} | others
+
+
+def _holds_lists(cell: Any) -> bool:
+    return isinstance(cell, list) and all(isinstance(item, list) for item in cell)
 
 
 def read_word_spans(
@@ -47,13 +64,15 @@ def read_word_spans(
     overlapping, kept_types = FirstFew(), set()
     renamed: dict[str, str] = {}
     types: Counter[str] = Counter()
+    documents = DocumentCounter(choices.document_column, found, [WORDS])
     for place, row in rows:
         words = row.get(WORDS)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise InputError(f"{place}: {WORDS} holds {shown(words)}, not a list of words")
         require_whole("".join(words), place)
+        number = documents.number_of(row)
         if not tagged:
-            yield Row(words, [None] * len(words), 0, place)
+            yield Row(words, [None] * len(words), number, place)
             continue
         if not choices.kind.has_spans:
             raise InputError(
@@ -76,7 +95,7 @@ def read_word_spans(
         for first, end, span in kept:
             kept_types.add(span.label)
             tags[first:end] = tags_of(span.label, end - first, renamed)
-        yield Row(words, tags, 0, place)
+        yield Row(words, tags, number, place)
     report_lost(found, overlapping, renamed, types, kept_types)
 
 
@@ -92,7 +111,7 @@ def _span_column(row: dict, names: Sequence[str], place: str) -> str | None:
     if named := [name for name in names if isinstance(row.get(name), list)]:
         return named[0]
     lists = {name: cell for name, cell in row.items() if name != WORDS and isinstance(cell, list)}
-    others = [n for n, cell in lists.items() if all(isinstance(i, list) for i in cell)]
+    others = [name for name, cell in lists.items() if _holds_lists(cell)]
     if len(others) > 1:
         raise InputError(
             f"{place}: which column holds the spans, {' or '.join(map(repr, others))}? give "

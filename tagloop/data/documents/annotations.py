@@ -2,11 +2,23 @@
 
 from typing import Any
 
+from tagloop.data.annotations.word_spans import without_word_spans
 from tagloop.data.documents.reading import Tagged
 
 # What a row of other data holds that a tool would take for its own; and what tasks hold.
-WORDS = {"text", "tokens", "words", "tags", "scores", "entities", "spans", "label", "labels"}
-WORDS |= {"relations"}  # between entities that are replaced
+WORDS = {
+    "text",
+    "tokens",
+    "words",
+    "tags",
+    "scores",
+    "entities",
+    "spans",
+    "ents",
+    "label",
+    "labels",
+}
+WORDS |= {"ents", "relations"}  # relations between entities that are replaced
 TASK = {"data", "annotations", "completions", "predictions"}
 
 
@@ -30,6 +42,7 @@ def to_row(tool: str, source: Any, tagged: Tagged) -> dict[str, Any]:
 
 def _others(row: dict) -> dict:
     """Prodigy's answer and hashes (_task_hash) are of the earlier spans."""
+    row = without_word_spans(row)
     names = [name for name in row if name not in WORDS | TASK | {"answer"} and name[:1] != "_"]
     return {name: row[name] for name in names}
 

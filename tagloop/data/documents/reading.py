@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
 from tagloop.data.annotations.tools import marked_text
-from tagloop.data.formats import NAMED
+from tagloop.data.formats import NAMED, is_conllu
 from tagloop.data.lines import (
     SNIFFED_BYTES,
     SNIFFED_LINES,
@@ -23,6 +23,7 @@ from tagloop.data.parsing import Lines, json_row, parse_csv, parse_json, parse_l
 from tagloop.data.row import DOCUMENT_MARK, DOCUMENT_START
 from tagloop.data.words.column_layout import layout_of_words
 from tagloop.data.words.tags import numbers_sentences
+from tagloop.data.words.word_rows import is_one_word
 from tagloop.errors import InputError
 from tagloop.wording import require_whole, shown
 
@@ -186,15 +187,16 @@ def _read_columns(
 ) -> Iterator[Document]:
     head = list(itertools.islice(lines, SNIFFED_LINES))
     first = [line.rstrip("\r\n") for _, line in head]
-    layout = layout_of_words(first, Path(name), column, conllu=kind == "conllu")
+    conllu = kind == "conllu" or is_conllu(first)
+    layout = layout_of_words(first, Path(name), column, conllu=conllu)
     words: list[str] = []
     source: list[tuple[str, str | None]] = []
-    mark = DOCUMENT_START if kind == "conll" else DOCUMENT_MARK
+    mark = DOCUMENT_MARK if conllu else DOCUMENT_START
     document = 0 if any(line.startswith(mark) for line in first) else None
     for number, line in itertools.chain(head, lines):
         bare = line.rstrip("\r\n")
         is_start = bare.startswith(mark)
-        if is_blank(bare) or (is_start and kind == "conll"):
+        if is_blank(bare) or (is_start and not conllu):
             source.append((line, "O" if is_start else None))
             if words:
                 yield Document(kind, words, source, document)
@@ -262,7 +264,7 @@ def _refuse_single_words(
     found = [row for _, row in first if row is not None]
     names = [_content_name(row, column) for row in found]
     cells = [row.get(key) for row, key in zip(found, names, strict=True)]
-    are_words = [isinstance(c, str) and len(c.split()) <= 1 and c[:1] != "[" for c in cells]
+    are_words = [isinstance(c, str) and is_one_word(c) and c[:1] != "[" for c in cells]
     if len(found) > 1 and all(are_words):
         others = [key for key in found[0] if key != names[0]]
         number = next(filter(numbers_sentences, others), None)

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from tagloop.data.annotations.word_spans import without_word_spans
 from tagloop.data.documents import annotations
 from tagloop.data.documents.reading import WORD, Document, NamedValues, Tagged
 from tagloop.data.formats import TOOLS
@@ -164,7 +165,9 @@ def format_document(
 
 def _tagged_row(document: Document, tagged: Tagged, with_scores: bool) -> dict[str, Any]:
     has_text = not isinstance(document.content, list)
-    row = dict(document.source) if isinstance(document.source, dict) else {"tokens": tagged.tokens}
+    row = {"tokens": tagged.tokens}
+    if isinstance(document.source, dict):
+        row = without_word_spans(document.source)
     if isinstance(document.content, str):
         row["tokens"] = tagged.tokens
     row["tags"] = tagged.tags

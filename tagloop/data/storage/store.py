@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 from filelock import FileLock
 
 from tagloop.errors import InputError
@@ -32,6 +33,9 @@ from tagloop.files import (
 )
 
 SEAL = "sizes.json"  # size and digest of every file
+
+
+ROWS_AT_ONCE = 256  # Rows of a dataset may be recordings.
 
 
 def cache_root() -> Path:
@@ -147,6 +151,21 @@ def _marks(folder: Path) -> dict[str, list[int]]:
             return {}
         marks[name] = [facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
     return marks
+
+
+def content_digest(rows: datasets.Dataset) -> str:
+    """The sha256, as hex digits, of the columns and the rows of a dataset.
+
+    The fingerprint of a dataset follows from how its rows were made: where a function of `map`
+    reads a file or draws at random, other rows have the same fingerprint.
+    """
+    digest = hashlib.sha256(repr(rows.features).encode())
+    for part in rows.with_format("arrow").iter(ROWS_AT_ONCE):
+        whole, sink = part.combine_chunks(), pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, whole.schema.remove_metadata()) as writer:
+            writer.write_table(whole.replace_schema_metadata(None))
+        digest.update(sink.getvalue())
+    return digest.hexdigest()
 
 
 def source_digest(builder: str) -> str:

@@ -115,8 +115,10 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
     for split, source in sources.items():
         found, sentences = readers.read_source(source, split, choices, [*before])
         before.append(found)
+        # Words to tag may have gold tags of another kind; nobody learns or scores them.
+        is_told = found.scheme or (split == "predict" and len(sources) > 1)
         rows[split], has_tags = _write_raw(
-            folder / f"{split}.raw", sentences, None if found.scheme else detector
+            folder / f"{split}.raw", sentences, None if is_told else detector
         )
         known[split], columns[split] = found.scheme, found.columns
         warnings += [f"{split}: {note}" for note in (*found.notes, *found.lost)]
@@ -128,7 +130,7 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
                 f"{where}: no word has a gold tag (all are {NO_GOLD_TAG}, null or _; "
                 f"{columns[split]}): nothing to learn; check --label_column_name and --task_name"
             )
-        any_tags |= has_tags and known[split] is None
+        any_tags |= has_tags and not is_told
     if detector is not None and any_tags:
         with _naming(columns):
             scheme = detector.result()
@@ -141,7 +143,9 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
         raw, counted = folder / f"{split}.raw", set()
         digest, of_documents = hashlib.sha256(), hashlib.sha256()
         of_split = (known[split] or scheme) if has_scheme else None
-        converted = _convert(stored_rows(raw), of_split, counted, digest, of_documents)
+        converted = _convert(
+            stored_rows(raw), of_split, counted, digest, of_documents, any_kind=split == "predict"
+        )
         with _naming({split: columns[split]}):
             write_rows(folder / f"{split}.arrow", converted, SCHEMA)
         raw.unlink()
@@ -219,18 +223,30 @@ class Variety:
 
 
 def _convert(
-    rows: Iterable[tuple], scheme: str | None, labels: set[str], digest: Any, of_documents: Any
+    rows: Iterable[tuple],
+    scheme: str | None,
+    labels: set[str],
+    digest: Any,
+    of_documents: Any,
+    *,
+    any_kind: bool,
 ) -> Iterator[tuple]:
     """Yield the rows with IOB2 tags; collect the labels and hash the rows on the way.
 
     Args:
+        any_kind: rows whose tags are of no scheme lose them, and are no error.
         digest, of_documents: hashes that words and tags, and the numbers of documents, go into.
     """
     encode = json.JSONEncoder(separators=(",", ":")).encode
     for row in itertools.starmap(Row, rows):
         tokens, tags, document = row.tokens, row.tags, row.document
         if scheme is not None:
-            tags = schemes.to_iob2(tags, scheme, place=row.place_of)
+            try:
+                tags = schemes.to_iob2(tags, scheme, place=row.place_of)
+            except InputError:
+                if not any_kind:
+                    raise
+                tags = [None] * len(tags)
         labels.update(tag for tag in tags if tag is not None)
         digest.update(encode([tokens, tags]).encode() + b"\n")
         of_documents.update(b"%d\n" % document)

@@ -85,9 +85,14 @@ def _parsed_rows(table: Table) -> Iterator[tuple[str, dict]]:
     if not table.has_text_cells:
         return table.rows()
     return (
-        (place, {name: parse_literal(cell) or cell for name, cell in row.items()})
+        (place, {name: _list_or_text(cell) for name, cell in row.items()})
         for place, row in table.rows()
     )
+
+
+def _list_or_text(cell: str) -> list | str:
+    found = parse_literal(cell)
+    return cell if found is None else found
 
 
 def _annotation_tool(table: Table, choices: Choices) -> str | None:

@@ -200,12 +200,15 @@ def _split_tags(cell: str, place: str, column: str, number: int) -> list:
 
 
 def _without_commas(tokens: list, tags: str) -> list:
-    """The words without the commas between them, where commas separate words and tags alike."""
-    ends = [str(token)[-1:] == "," for token in tokens]
-    between = len(tokens) > 1 and ends == [True] * (len(tokens) - 1) + [False]
-    return (
-        [t.rstrip(",") for t in tokens] if between and tags.count(",") == len(ends) - 1 else tokens
-    )
+    """The words without the commas between them, where commas separate words and tags alike.
+
+    A comma may be a word, too: ["Oslo,", ",,", "Bergen"] are three of them.
+    """
+    number = len(tokens) - 1
+    between = number > 0 and all(str(token)[-1:] == "," for token in tokens[:-1])
+    if not between or tags.count(",") != number:
+        return tokens
+    return [*(token.removesuffix(",") for token in tokens[:-1]), tokens[-1]]
 
 
 def _counts_sentences(column: str) -> bool:

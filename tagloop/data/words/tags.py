@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,29 @@ def names_documents(column: str) -> bool:
     (True, False)
     """
     return re.sub(r"[^a-z]", "", column.casefold()) in DOCUMENTS
+
+
+class DocumentCounter:
+    """Numbers the documents of rows whose columns may differ; a new one begins with a new key.
+
+    Args:
+        column: that names the document of a row; None: of each row the first with a usual name.
+        found: what was read; its `documents` say whether any row named one.
+        texts: the columns of the texts or words, which name no documents.
+    """
+
+    def __init__(self, column: str | None, found: Found, texts: Iterable[str | None]):
+        self.column, self.found, self.texts = column, found, {*texts}
+        self.number, self.before = -1, None
+
+    def number_of(self, row: Mapping[str, Any]) -> int:
+        """The number of the row's document, counted from 0."""
+        others = (name for name in row if name not in self.texts)
+        key = document_key(row, self.column or next(filter(names_documents, others), None))
+        if key is not None and key != self.before:
+            self.found.documents = "a column"
+            self.number, self.before = self.number + 1, key
+        return max(self.number, 0)
 
 
 def document_key(row: Mapping[str, Any], column: str | None) -> Any:

@@ -47,7 +47,16 @@ def is_one_word_a_row(table: Table, text: str, label: str | None) -> bool:
         return False
     if any(re.match(r"\[.*\]$", tag) for tag in tags):
         return False
-    return all(len(cell.split()) <= 1 for cell in (*words, *tags))
+    return all(map(is_one_word, (*words, *tags)))
+
+
+def is_one_word(cell: str) -> bool:
+    """True if no blank, tab or line break parts a cell; a no-break space belongs to a word.
+
+    >>> is_one_word("10\\u00a0000 "), is_one_word("Ann Lee")
+    (True, False)
+    """
+    return not re.search(r"[ \t\r\n]", cell.strip(" \t\r\n"))
 
 
 def refuse_ids(table: Table, text: str, *, tagged: bool) -> None:
@@ -63,7 +72,7 @@ def refuse_ids(table: Table, text: str, *, tagged: bool) -> None:
     if len(table.columns) < 2 + tagged or not all(isinstance(row.get(text), str) for row in rows):
         return
     cells = [row[text] for row in rows if row[text]]
-    if all(len(cell.split()) == 1 for cell in cells) and looks_like_ids([cells]):
+    if all(map(is_one_word, cells)) and looks_like_ids([cells]):
         columns = [(name, str(rows[0].get(name, ""))) for name in table.columns]
         raise InputError(
             f"{table.where}: column {text!r} looks like ids, not like words; the columns there: "

@@ -77,7 +77,8 @@ def _parse(text: str, path: str) -> object:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")
         kind = "a control character"
-    except (ValueError, RecursionError, AttributeError):  # 1,000 brackets, !!timestamp of no time
+    # 1,000 brackets, !!timestamp of no time, !!bool of neither
+    except (ValueError, RecursionError, AttributeError, KeyError):
         raise InputError(f"--config {path}: not valid YAML or JSON") from None
     raise InputError(f"--config {path}:{line}:{column}: not valid YAML or JSON: {kind}")
 

@@ -196,6 +196,8 @@ def texts_of(options: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
             continue
         if name is None:
             problems.append(unknown_option(option))
+        elif name in texts:
+            problems.append(f"{option}: --{name} stands there twice, in two spellings")
         elif isinstance(value, bool) and plain_type(FIELDS[name]) is str:
             problems.append(f"--{name}: must be text, not {str(value).lower()}")
         elif isinstance(value, str | int | float):

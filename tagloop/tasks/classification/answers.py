@@ -19,6 +19,8 @@ from tagloop.pages.statistics import Measure
 from tagloop.sample.corpus import build_sample_texts
 from tagloop.tasks.classification.columns import choose_columns
 
+ROUNDING = 1e-12  # Of a sum of squares; a spread below this share of it is a rounding error.
+
 
 @dataclass(kw_only=True)
 class RowAnswers(Answers):
@@ -96,11 +98,17 @@ def moments_of(numbers: np.ndarray) -> np.ndarray:
 
 
 def pearson_of(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Correlation and mean squared error, [...] each, from sums of moments, [..., 7]."""
+    """Correlation and mean squared error, [...] each, from sums of moments, [..., 7].
+
+    The correlation with numbers that are all equal is 0.
+    """
     number, x, y, xx, yy, xy, squares = np.moveaxis(sums, -1, 0)
-    spread = np.sqrt(np.maximum((xx - x * x / number) * (yy - y * y / number), 0))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nan_to_num((xy - x * y / number) / spread), squares / number
+        spreads = [own - total * total / number for own, total in ((xx, x), (yy, y))]
+        # What rounding leaves of the spread of equal numbers is no spread.
+        varies = (spreads[0] > ROUNDING * xx) & (spreads[1] > ROUNDING * yy)
+        value = (xy - x * y / number) / np.sqrt(spreads[0] * spreads[1])
+        return np.where(varies, np.clip(value, -1, 1), 0.0), squares / number
 
 
 def read_answers(outcome: Outcome) -> RowAnswers | None:

@@ -132,6 +132,7 @@ def encode_texts(
     key = {
         "rows": fingerprint,
         "tokenizer": [tokenizers.__version__, tokenizer_digest(tokenizer)],
+        "cuts_off": tokenizer.truncation_side,
         "code": source_digest("tagloop.tasks.classification.encoding"),
         "max_length": max_length,
     }

@@ -66,8 +66,10 @@ class Predictor:
         batch_size: int,
         mixed_precision: str,
         takes_pairs: bool,
+        learned_pairs: bool,
     ):
         self.takes_pairs = takes_pairs
+        self.learned_pairs = learned_pairs
         self.model, self.tokenizer = model, tokenizer
         self.max_length, self.batch_size = max_length, batch_size
         self.mixed_precision = mixed_precision
@@ -119,7 +121,9 @@ class Predictor:
                 raise InputError(
                     f"inputs[{number}] holds {shown(inputs[number])}; this model reads {wanted}"
                 )
-        has_pairs = any(second is not None for _, second in pairs)
+        # A row must not depend on its neighbours. Beside pairs, a text was learned with an empty
+        # second one.
+        has_pairs = self.learned_pairs or any(second is not None for _, second in pairs)
         encoder = TextEncoder(self.tokenizer, self.max_length, has_pairs)
         texts, seconds = zip(*pairs, strict=True)
         schema = pa.schema({"text": pa.string(), "pair": pa.string()})
@@ -196,4 +200,5 @@ def load_predictor(
         mixed_precision=mixed_precision,
         # Another program that trained a model left no record of its data.
         takes_pairs="text_column" not in record or record.get("pair_column") is not None,
+        learned_pairs=record.get("pair_column") is not None,
     )

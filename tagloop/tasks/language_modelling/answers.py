@@ -16,6 +16,9 @@ from tagloop.pages.statistics import Measure
 from tagloop.tasks.language_modelling.options import CAUSAL, SPANS
 from tagloop.tasks.language_modelling.texts import read_texts
 
+# The options that decide which sub-tokens are hidden.
+CHOOSING = ("mlm_probability", "mean_noise_span_length", "max_length", "line_by_line")
+
 OUTPUTS = ("loss", "right", "targets")
 EDGES = (1, 6, 11, 21, 51, 101, 501)  # of numbers of targets
 
@@ -30,7 +33,8 @@ class TextAnswers(Answers):
         baseline: perplexity of a model that knows only how often a sub-token is there, or None.
         prefix: what the names of the scores of these targets begin with: "text_" where sentinels
             and ends are left out, else "".
-        made_with: what must be equal in runs whose perplexities are compared: data and tokenizer.
+        made_with: what must be equal in runs whose perplexities are compared: data, tokenizer, and
+            what decides which sub-tokens are predicted.
     """
 
     item: str
@@ -125,6 +129,8 @@ def read_answers(outcome: Outcome) -> TextAnswers | None:
         if texts.fingerprints.get(split) != fingerprint or len(texts.splits[split]) < len(sums):
             outcome.note_other_data(split)
             return None
+    chosen_by = [getattr(config, name) for name in CHOOSING] if config.task_name != CAUSAL else []
+    tokenizer = outcome.record.get("identity", {}).get("tokenizer")
     answers = TextAnswers(
         split=split,
         sentences=[],
@@ -136,7 +142,7 @@ def read_answers(outcome: Outcome) -> TextAnswers | None:
         sums=sums[known],
         baseline=outcome.results.get(f"{'test' if split == 'test' else 'eval'}_unigram_perplexity"),
         prefix=prefix,
-        made_with=f"{fingerprint} {outcome.record.get('identity', {}).get('tokenizer')}",
+        made_with=f"{fingerprint} {tokenizer} {chosen_by}",
     )
     for number in known:
         text = texts.splits[split][number]["text"] if texts else ""

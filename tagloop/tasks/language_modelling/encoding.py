@@ -179,6 +179,7 @@ def encode_texts(
     key = {
         "rows": fingerprint,
         "tokenizer": [tokenizers.__version__, tokenizer_digest(tokenizer)],
+        "cuts_off": tokenizer.truncation_side,
         "code": source_digest("tagloop.tasks.language_modelling.encoding"),
         # Blocks, and texts without special tokens in each row, are cut below, from the same arrays.
         "encoder": [encoder.window, cutting.line_end, cutting.last_id, encoder.is_bare],

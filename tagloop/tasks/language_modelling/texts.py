@@ -43,10 +43,11 @@ def line_end(config: Config, split: str) -> str:
     """What follows every text of a split in a block: the end of a line of a text file, or nothing.
 
     Args:
-        split: one of the splits of the run; validation rows may be those of the training file.
+        split: one of the splits of the run; those without a file of their own are parts of the
+            training file.
     """
     file = getattr(config, f"{split}_file", None)
-    if file is None and split == "validation" and config.dataset_name is None:
+    if file is None and config.dataset_name is None:
         file = config.train_file
     is_text = file is not None and Path(file).suffix.lower() == ".txt"
     return "\n" if is_text and config.block_size and config.keep_linebreaks else ""

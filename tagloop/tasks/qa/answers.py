@@ -187,7 +187,7 @@ def _join(config: Config, rows: Rows, split: str, decoded: list[Decoded]) -> Que
         golds.append(gold["text"])
     decoded = [decoded[number] for number in known]
     found = [one.answer.text for one in decoded]
-    scores = scores_of_answers(golds, found, drop_empty=config.version_2_with_negative)
+    scores = scores_of_answers(golds, found, v2=config.version_2_with_negative)
     shares = [
         next((share for one, share in each.n_best() if one == each.answer), 0.0) for each in decoded
     ]

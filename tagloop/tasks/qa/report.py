@@ -67,7 +67,8 @@ def _group_blocks(
             continue
         value, (low, high) = _percent(answers.f1[members])
         exact = 100 * answers.exact[members].mean()
-        cells = (f"{exact:.2f}", f"{value:.2f} ({low:.1f}–{high:.1f})", f"{members.sum():,}")
+        shown = f"{value:.2f}" + (f" ({low:.1f}–{high:.1f})" if low < high else "")
+        cells = (f"{exact:.2f}", shown, f"{members.sum():,}")
         rows.append((name, *cells))
         names.append(name)
         values.append(value / 100)

@@ -27,14 +27,18 @@ def exact_of(gold: str, found: str) -> float:
     return float(normalize(gold) == normalize(found))
 
 
-def f1_of(gold: str, found: str) -> float:
+def f1_of(gold: str, found: str, *, none_is_right: bool) -> float:
     """The harmonic mean of the shares of words that two answers have in common, 0 to 1.
 
-    >>> f1_of("in 1066", "1066 AD")
+    Args:
+        none_is_right: the score of two answers without words is 1, as in the script of SQuAD 2.0;
+            else it is 0, as in that of SQuAD 1.1.
+
+    >>> f1_of("in 1066", "1066 AD", none_is_right=True)
     0.5
     """
     gold_words, words = normalize(gold).split(), normalize(found).split()
-    if not gold_words or not words:
+    if none_is_right and not (gold_words and words):
         return float(gold_words == words)
     same = sum((Counter(gold_words) & Counter(words)).values())
     if not same:
@@ -44,20 +48,21 @@ def f1_of(gold: str, found: str) -> float:
 
 
 def scores_of_answers(
-    golds: Sequence[Sequence[str]], found: Sequence[str], *, drop_empty: bool
+    golds: Sequence[Sequence[str]], found: Sequence[str], *, v2: bool
 ) -> dict[str, list[float]]:
     """`exact` and `f1` of every question, 0 to 1: the best over its gold answers, each by itself.
 
     Args:
         golds: the gold answers of every question; of a question without any the answer is "".
         found: the predicted answer of every question.
-        drop_empty: True leaves out gold answers without words, as the script of SQuAD 2.0 does.
+        v2: True scores as the script of SQuAD 2.0, which leaves out gold answers without words,
+            False as that of SQuAD 1.1.
     """
-    kept = [[text for text in gold if normalize(text) or not drop_empty] or [""] for gold in golds]
+    kept = [[text for text in gold if normalize(text) or not v2] or [""] for gold in golds]
     pairs = list(zip(kept, found, strict=True))
     return {
         "exact": [max(exact_of(one, text) for one in gold) for gold, text in pairs],
-        "f1": [max(f1_of(one, text) for one in gold) for gold, text in pairs],
+        "f1": [max(f1_of(one, text, none_is_right=v2) for one in gold) for gold, text in pairs],
     }
 
 
@@ -68,7 +73,7 @@ def scores_v1(golds: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str,
         golds: the gold answers of every question, at least one each.
         found: the predicted answer of every question.
     """
-    values = scores_of_answers(golds, found, drop_empty=False)
+    values = scores_of_answers(golds, found, v2=False)
     return {"exact_match": _percent(values["exact"]), "f1": _percent(values["f1"])}
 
 
@@ -90,7 +95,7 @@ def scores_v2(
         best: the best text of every question, whatever speaks for none.
         null_odds: how much more speaks for no answer than for `best`.
     """
-    values = scores_of_answers(golds, found, drop_empty=True)
+    values = scores_of_answers(golds, found, v2=True)
     groups = {"": list(range(len(golds)))}
     groups["HasAns_"] = [row for row, gold in enumerate(golds) if gold]
     groups["NoAns_"] = [row for row, gold in enumerate(golds) if not gold]
@@ -100,7 +105,7 @@ def scores_v2(
             result[f"{prefix}exact"] = _percent([values["exact"][row] for row in rows])
             result[f"{prefix}f1"] = _percent([values["f1"][row] for row in rows])
             result[f"{prefix}total"] = len(rows)
-    ungated = scores_of_answers(golds, best, drop_empty=True)
+    ungated = scores_of_answers(golds, best, v2=True)
     for name, each in ungated.items():
         score, threshold = find_best_threshold(golds, best, each, null_odds)
         result[f"best_{name}"] = 100.0 * score / len(golds)

@@ -150,7 +150,7 @@ class QuestionAnswering(TokenizerTask):
             values = scores_v1(golds, found)
             contexts = self.rows.splits[split]["context"]
             trivial = [contexts[row] or "" for row in known]
-        baseline = scores_of_answers(golds, trivial, drop_empty=True)["f1"]
+        baseline = scores_of_answers(golds, trivial, v2=self.config.version_2_with_negative)["f1"]
         return Scores(values | {"baseline_f1": 100.0 * sum(baseline) / len(baseline)}, {})
 
     def write(self, folder: Path, split: str, predictions: dict[str, np.ndarray]) -> None:

@@ -121,6 +121,16 @@ def prompt_length(tokenizer: PreTrainedTokenizerFast) -> int:
     return len(getattr(tokenizer, "prefix_tokens", [None]))
 
 
+def require_room(config: Config, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Raise InputError if --generation_max_length has no room behind the prompt."""
+    longest, prompt = config.generation_max_length, prompt_length(tokenizer)
+    if longest is not None and longest <= prompt:
+        raise InputError(
+            f"--generation_max_length {longest}: the prompt of a transcript has {prompt} "
+            "sub-tokens already; give more"
+        )
+
+
 def settle_prompt(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
     """Let the model generate behind the prompt of the tokenizer. It changes in place.
 

@@ -45,6 +45,7 @@ from tagloop.tasks.speech.prompts import (
     check_extractor,
     load_extractor,
     prompt_length,
+    require_room,
     set_prompt,
     settle_prompt,
     suppressed_ids,
@@ -323,6 +324,7 @@ def load_own_tokenizer(config: Config, rows: Rows) -> PreTrainedTokenizerFast:
     else:
         tokenizer = load_tokenizer(config, [], pre_split=False)
     set_prompt(config, tokenizer)
+    require_room(config, tokenizer)
     if tokenizer("a").input_ids[-1] != tokenizer.eos_token_id:
         raise InputError(
             f"tokenizer {tokenizer.name_or_path}: it puts no end-of-text token behind a text, so "

@@ -56,8 +56,10 @@ def choose_columns(config: Config, table: Table, split: str) -> dict[str, str | 
     source, target = usual or (*table.columns, None, None)[:2]
     source = config.text_column_name or source
     target = config.summary_column or target
-    if target == source:  # The user named the other column of the table.
-        target = next((name for name in table.columns if name != source), None)
+    if target == source:  # The user named one column, and the other one of two is meant.
+        others = [name for name in table.columns if name != source]
+        other = others[0] if len(others) == 1 and not all(names) else None
+        source, target = (other, target) if config.summary_column else (source, other)
     if split == "predict" and target not in there:
         target = None
     chosen = {"source": source, "target": target}

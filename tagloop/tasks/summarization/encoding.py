@@ -49,6 +49,7 @@ def encode_pairs(
     key = {
         "rows": fingerprint,
         "tokenizer": [tokenizers.__version__, tokenizer_digest(encoder.tokenizer)],
+        "cuts_off": encoder.tokenizer.truncation_side,
         "code": [
             source_digest("tagloop.tasks.summarization.encoding"),
             source_digest("tagloop.tasks.summarization.columns"),

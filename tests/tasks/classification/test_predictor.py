@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+import torch
 from launches import SMALL, launch
 
 import predict
@@ -141,6 +142,15 @@ def test_classes_of_a_low_score_are_left_out_and_doubtful_rows_come_first(traine
     )
     text = page.read_text(encoding="utf-8")
     assert f"text 1: {first[0]['predicted_label']} ({first[0]['score']:.2f})" in text
+
+
+@torch.no_grad()
+def test_a_text_among_pairs_is_predicted_as_if_it_were_alone(trained):
+    predictor = load_predictor(trained / "run")
+    for weight in predictor.model.parameters():
+        weight *= 5  # A model that has learned little answers nearly the same to everything.
+    alone, beside = predictor(["a film"]), predictor(["a film", ("a film", "and its end")])
+    assert alone[0] == beside[0] != beside[1]
 
 
 def test_a_model_of_single_texts_takes_no_pair(trained, tmp_path):

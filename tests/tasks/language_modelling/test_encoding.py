@@ -9,9 +9,11 @@ import torch
 from tiny import SPECIAL, tokenizer_like
 
 from tagloop.batches.examples import IGNORE_INDEX
+from tagloop.options.config import Config
 from tagloop.tasks.language_modelling.encoding import CausalRows, Cutting, encode_texts
 from tagloop.tasks.language_modelling.masking import MaskedRows
 from tagloop.tasks.language_modelling.task import special_ids_of
+from tagloop.tasks.language_modelling.texts import line_end
 
 TEXTS = ["john lives in berlin", "", "mary works in new york and mary works in berlin", "fox"] * 7
 SHAPE = {
@@ -81,6 +83,13 @@ def test_the_end_of_a_text_and_the_ends_of_lines_are_kept_where_they_are_asked_f
     arrays, _ = encoded(tokenizer, cutting, ["a fox", "", "so"])
     shown = "".join(tokenizer.convert_ids_to_tokens(arrays["input_ids"]))
     assert shown == "ĠaĠfoxĊĠĊĠsoĊ", "Ċ stands for the end of a line"
+
+
+def test_all_parts_of_a_text_file_keep_the_ends_of_its_lines():
+    """The part that --folds leaves out is scored on text like that of the others."""
+    config = Config(task_name="clm", train_file="book.txt", folds=3, fold=1, block_size=8)
+    ends = {split: line_end(config, split) for split in ("train", "validation", "test")}
+    assert ends == dict.fromkeys(ends, "\n")
 
 
 def test_every_row_of_a_long_line_has_special_tokens_of_its_own():

@@ -60,7 +60,13 @@ def test_scores_are_those_of_the_official_script():
     ],
 )
 def test_two_answers(gold, found, exact, f1):
-    assert (exact_of(gold, found), f1_of(gold, found)) == (exact, f1)
+    assert (exact_of(gold, found), f1_of(gold, found, none_is_right=True)) == (exact, f1)
+
+
+def test_answers_without_words_have_the_f1_of_the_script_of_their_version():
+    """evaluate-v1.1.py gives two answers without a word in common 0, evaluate-v2.0.py gives 1."""
+    assert scores_v1([["A"]], ["A"]) == {"exact_match": 100.0, "f1": 0.0}
+    assert scores_v2([[]], [""], ["x"], [1.0])["f1"] == 100.0
 
 
 def test_exact_and_f1_are_each_the_best_over_the_gold_answers():

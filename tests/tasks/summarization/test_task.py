@@ -16,6 +16,7 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     DataCollatorForSeq2Seq,
+    MarianConfig,
     T5Config,
     get_scheduler,
 )
@@ -24,9 +25,11 @@ import predict
 import train_loop
 from tagloop.errors import InputError
 from tagloop.options.command_line import parse_config
+from tagloop.options.config import Config
 from tagloop.outcome.predictions_file import read_predictions_file, write_predictions_file
 from tagloop.sample.bulletins import build_sample_bulletins
 from tagloop.sample.model import build_sample_tokenizer, end_with_sep
+from tagloop.tasks.summarization.columns import read_pairs
 from tagloop.tasks.summarization.predictor import load_predictor
 from tagloop.tasks.summarization.scores import is_blind, rouge_of
 from tagloop.training.losses import UnreadLosses
@@ -260,6 +263,68 @@ def test_a_checkpoint_with_settings_for_beams_is_scored_greedily(trained, tmp_pa
     assert results["test_gen_len"] == 11, "min_length of the checkpoint holds"
     saved = read_json(tmp_path / "run" / "generation_config.json")
     assert (saved["num_beams"], saved["max_length"], saved["min_length"]) == (1, 12, 40)
+
+
+def test_weights_that_transformers_does_not_save_are_no_loss(models, tmp_path):
+    """Marian computes its positions again, and its checkpoints lack them."""
+    tokenizer = AutoTokenizer.from_pretrained(models / "t5")
+    sizes = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    sizes |= {f"{part}_layers": 1 for part in ("encoder", "decoder")}
+    sizes |= {f"{part}_attention_heads": 2 for part in ("encoder", "decoder")}
+    MarianConfig(
+        vocab_size=len(tokenizer), decoder_vocab_size=len(tokenizer), pad_token_id=0,
+        eos_token_id=tokenizer.eos_token_id, decoder_start_token_id=0, forced_eos_token_id=None,
+        max_position_embeddings=64, **sizes,
+    ).save_pretrained(tmp_path / "model")  # fmt: skip
+    tokenizer.save_pretrained(tmp_path / "model")
+    data = write_rows(tmp_path / "train.jsonl", PAIRS[:24])
+    results = train_loop.main(
+        arguments(tmp_path, tmp_path / "model", data, f"--validation_file={data}",
+                  "--max_source_length=32", "--max_target_length=16", "--max_train_steps=2",
+                  "--eval_steps=1", "--load_best_model_at_end", "--no_predict_with_generate")
+    )  # fmt: skip
+    assert results["eval_loss"] > 0
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_checkpoint_that_returns_several_texts_gives_one_for_each_row(trained, tmp_path):
+    folder, _ = trained
+    written = []
+    for name, further in {"one": {}, "two": {"num_return_sequences": 2}}.items():
+        shutil.copytree(folder / "run", model := tmp_path / name)
+        path = model / "generation_config.json"
+        own = {"num_beams": 2, "return_dict_in_generate": bool(further)} | further
+        path.write_text(json.dumps(read_json(path) | own))
+        train_loop.main(
+            [TASK, f"--model_name_or_path={model}", "--do_predict", "--generation_max_length=12",
+             f"--test_file={folder / 'test.jsonl'}", f"--output_dir={tmp_path / 'run' / name}"]
+        )  # fmt: skip
+        written.append((tmp_path / "run" / name / "generated_predictions.txt").read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "expected"),
+    [
+        ("text summary", {"summary_column": "text"}, ("summary", "text")),
+        ("text summary", {"text_column_name": "summary"}, ("summary", "text")),
+        ("de en", {"summary_column": "de"}, ("en", "de")),
+        ("id text summary", {"summary_column": "text"}, None),  # Several may be the texts.
+        ("id text summary", {"text_column_name": "summary"}, None),
+        ("text summary", {"text_column_name": "text", "summary_column": "text"}, None),
+    ],
+)
+def test_a_column_that_is_named_is_taken(columns, options, expected, tmp_path):
+    rows = [{name: f"{name} 1" for name in columns.split()}] * 2
+    config = Config(
+        task_name="summarization", train_file=str(write_rows(tmp_path / "a.jsonl", rows)), **options
+    )
+    if expected is None:
+        with pytest.raises(InputError, match="give --text_column_name and --summary_column"):
+            read_pairs(config)
+    else:
+        row = read_pairs(config).splits["train"][0]
+        assert (row["source"], row["target"]) == tuple(f"{name} 1" for name in expected)
 
 
 BAD = {
