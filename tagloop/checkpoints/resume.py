@@ -265,7 +265,7 @@ def _check_place(folder: Path, checkpoint: Path, facts: Facts, record: RunRecord
         # begun here with the same command, and stopped before it saved anything.
         others = [p for p in checkpoint_folders(folder) if p.name != facts.state.best_checkpoint]
         is_begun = record and not record.finished and _is_one_run(record, facts, folder)
-        if others or (record and not is_begun):
+        if others or ((folder / RUN_RECORD).exists() and not is_begun):
             raise InputError(
                 f"--output_dir {folder}: holds a run of its own; resume that one with "
                 "--resume_from_checkpoint auto, or name a new folder"

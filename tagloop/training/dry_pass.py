@@ -109,6 +109,8 @@ def dry_pass(
         calls = _find_calls(model.train(), examples, ids[:1])
         skips_layers, draws = _find_draws(model, examples, ids)
         draws = draws or (not across and _disagree(model, examples, ids, calls=calls))
+    elif backward:
+        skips_layers, _ = _find_draws(model.train(), examples, ids)
     packs = pack_to_multiple_of and not across and splits[0].packable
     packing = None
     if packs:

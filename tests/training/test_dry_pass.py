@@ -233,6 +233,12 @@ def test_layers_that_are_skipped_are_the_same_for_every_cut():
     assert len(outputs) > 3, "in other updates other layers are skipped"
 
 
+@pytest.mark.parametrize("dropout", [True, False], ids=["per example", "per process"])
+def test_a_layer_that_is_seldom_skipped_is_found(dropout):
+    found = dry_pass(biogpt(0.01), [windows()], dropout=dropout, backward=True)
+    assert found.has_unused_parameters
+
+
 def test_a_rate_of_zero_skips_no_layer():
     found = dry_pass(biogpt(0.0), [windows()], dropout=True, backward=True)
     assert not found.has_unused_parameters

@@ -131,7 +131,7 @@ class Classification(TokenizerTask):
         losses: Tensor,
         split: str,
     ) -> dict[str, Tensor]:
-        """For every row `class`, int16, and `probability`, float32; or `number`, float32.
+        """For every row `class`, int32, and `probability`, float32; or `number`, float32.
 
         A run of --folds predicts `gold_probability`, float32, beside a class, too.
         """
@@ -140,7 +140,7 @@ class Classification(TokenizerTask):
             return {"number": logits.flatten()}
         shares = logits.softmax(-1)
         probability, best = shares.max(-1)
-        predicted = {"class": best.to(torch.int16), "probability": probability}
+        predicted = {"class": best.to(torch.int32), "probability": probability}
         if self.config.fold is not None:  # The report on --folds finds label errors by it.
             examples = self.examples[split]
             labels = examples.labels[batch.example_ids]
