@@ -1,17 +1,8 @@
 """files.py and records.py: what is read from a folder that somebody else may have filled."""
 
-import doctest
 import os
 
-from tagloop import files, records
 from tagloop.files import read_json
-
-
-def test_worked_examples():
-    for module in (files, records):
-        failed, tried = doctest.testmod(module)
-        assert tried
-        assert failed == 0
 
 
 def test_a_pipe_is_no_file_to_read(tmp_path):

@@ -1,6 +1,5 @@
 """packing.py: rows that hold several examples give what rows of their own give."""
 
-import doctest
 import itertools
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from launches import SMALL, read_json, read_metrics
 
 import train_loop
-from tagloop.batches import packing
 from tagloop.batches.packing import Packing, build_micro_batch, pack_rows
 from tagloop.batches.plan import deal_update
 from tagloop.models.class_loss import CROSS_ENTROPY
@@ -69,12 +67,6 @@ def packed_rows(lengths, how):
         rows[row].append(example)
         ends[row] += lengths[example]
     return rows, columns
-
-
-def test_the_docstring():
-    failed, tried = doctest.testmod(packing)
-    assert tried
-    assert failed == 0
 
 
 @pytest.mark.parametrize("multiple", [1, 8])

@@ -1,6 +1,5 @@
 """plan.py: the plan of an epoch, how updates are dealt, how evaluation is cut."""
 
-import doctest
 import itertools
 import os
 import subprocess
@@ -51,12 +50,6 @@ def deal(window_ids, lengths, num_processes, per_device) -> list[list[np.ndarray
         )
         for process in range(num_processes)
     ]
-
-
-def test_worked_examples():
-    failed, tried = doctest.testmod(plan_module)
-    assert tried >= 3
-    assert failed == 0
 
 
 @pytest.mark.parametrize("group", [True, False])

@@ -484,10 +484,6 @@ def test_texts_are_texts(name):
             ["--lr_scheduler_type", "polynomial", "--learning_rate", "1e-7"],
             "--lr_scheduler_type polynomial: falls to 1e-07",
         ),
-        (
-            [*DATA, "--task_name", "qa", "--null_score_diff_threshold", "5"],
-            "--null_score_diff_threshold: needs --version_2_with_negative",
-        ),
         ([*DATA, "--load_best_model_at_end"], "--load_best_model_at_end needs an evaluation"),
         ([*DATA, "--metric_for_best_model", "f1"], "--metric_for_best_model needs"),
         (["--do_train", "--load_best_model_at_end"], "and --do_eval"),

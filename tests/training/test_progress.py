@@ -1,7 +1,6 @@
 """progress.py: what is due when, and what a run remembers."""
 
 import dataclasses
-import doctest
 import json
 import math
 
@@ -9,18 +8,11 @@ import pytest
 
 from tagloop.options.command_line import parse_config
 from tagloop.tasks.task import Metric, Scores
-from tagloop.training import progress
 from tagloop.training.progress import Timetable, TrainState, build_timetable, upgrade_state
 
 
 def steps_due(table: Timetable, what: str) -> list[int]:
     return [step for step in range(1, table.num_updates + 1) if getattr(table.due(step), what)]
-
-
-def test_worked_examples():
-    failed, tried = doctest.testmod(progress)
-    assert tried >= 2
-    assert failed == 0
 
 
 @pytest.mark.parametrize(

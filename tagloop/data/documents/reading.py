@@ -22,8 +22,8 @@ from tagloop.data.lines import (
 from tagloop.data.parsing import Lines, json_row, parse_csv, parse_json, parse_list, uses_quotes
 from tagloop.data.row import DOCUMENT_MARK, DOCUMENT_START
 from tagloop.data.words.column_layout import layout_of_words
+from tagloop.data.words.ids import is_one_word
 from tagloop.data.words.tags import numbers_sentences
-from tagloop.data.words.word_rows import is_one_word
 from tagloop.errors import InputError
 from tagloop.wording import require_whole, shown
 

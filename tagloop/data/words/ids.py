@@ -41,3 +41,12 @@ def columns_with_examples(columns: Sequence[tuple[object, str]]) -> str:
     "0 ('1-1'), 1 ('Ann')"
     """
     return ", ".join(f"{name} ({cell[:30]!r})" for name, cell in columns)
+
+
+def is_one_word(cell: str) -> bool:
+    """True if no blank, tab or line break parts a cell; a no-break space belongs to a word.
+
+    >>> is_one_word("10\\u00a0000 "), is_one_word("Ann Lee")
+    (True, False)
+    """
+    return not re.search(r"[ \t\r\n]", cell.strip(" \t\r\n"))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tagloop.data.lines import SNIFFED_LINES
 from tagloop.data.tables import Table
-from tagloop.data.words.ids import columns_with_examples, looks_like_ids
+from tagloop.data.words.ids import columns_with_examples, is_one_word, looks_like_ids
 from tagloop.data.words.tags import names_documents, numbers_sentences
 from tagloop.errors import InputError
 from tagloop.wording import shown
@@ -48,15 +48,6 @@ def is_one_word_a_row(table: Table, text: str, label: str | None) -> bool:
     if any(re.match(r"\[.*\]$", tag) for tag in tags):
         return False
     return all(map(is_one_word, (*words, *tags)))
-
-
-def is_one_word(cell: str) -> bool:
-    """True if no blank, tab or line break parts a cell; a no-break space belongs to a word.
-
-    >>> is_one_word("10\\u00a0000 "), is_one_word("Ann Lee")
-    (True, False)
-    """
-    return not re.search(r"[ \t\r\n]", cell.strip(" \t\r\n"))
 
 
 def refuse_ids(table: Table, text: str, *, tagged: bool) -> None:

@@ -57,10 +57,5 @@ def find_problems(config: Any) -> Iterator[str]:
             f"--doc_stride {config.doc_stride}: windows of --max_length {config.max_length} cannot "
             f"share so much; give --doc_stride {config.max_length // 3} or a longer --max_length"
         )
-    if config.null_score_diff_threshold and not config.version_2_with_negative:
-        yield (
-            "--null_score_diff_threshold: needs --version_2_with_negative; without it every "
-            "question gets an answer"
-        )
     if config.misaligned == "widen":
         yield "--misaligned widen: is for spans of words; answers take error, drop or nearest"

@@ -60,9 +60,7 @@ class Options(GenerationOptions):
         about="data",
         instead_of="--task",
     )
-    do_lower_case: bool = option(
-        True, "Put the transcripts into lower case.", about="data"
-    )
+    do_lower_case: bool = option(True, "Put the transcripts into lower case.", about="data")
     feature_extractor_name: str | None = option(
         None,
         "Feature extractor, if not the model's own.",

@@ -56,8 +56,8 @@ def align(reference: Sequence[str], found: Sequence[str]) -> list[Pair]:
     Returns:
         Pairs in order: (item, item), (missing item, None) or (None, additional item).
 
-    >>> align(["a", "b"], ["b", "c"])
-    [('a', None), ('b', 'b'), (None, 'c')]
+    >>> align(["a", "b", "c"], ["b", "d"])
+    [('a', None), ('b', 'b'), ('c', 'd')]
     """
     table = np.stack([*_rows(*_numbered(reference, found))])
     at, beside = len(reference), len(found)

@@ -1,13 +1,11 @@
 """data/schemes.py: detection, conversion and reading of span tags."""
 
-import doctest
 import itertools
 import random
 from collections import Counter
 
 import pytest
 
-from tagloop.data.words import schemes
 from tagloop.data.words.schemes import (
     SCHEMES,
     SchemeDetector,
@@ -59,12 +57,6 @@ def write_iob2(length: int, span_list: list[tuple[int, int, str]]) -> list[str]:
         for index in range(start + 1, end):
             tags[index] = f"I-{span_type}"
     return tags
-
-
-def test_worked_examples():
-    failed, tried = doctest.testmod(schemes)
-    assert tried >= 5
-    assert failed == 0
 
 
 @pytest.mark.parametrize("scheme", EXACT)

@@ -1,6 +1,5 @@
 """The header shows what was read, so that a wrong column or missing tags are seen at once."""
 
-import doctest
 import json
 
 import pytest
@@ -8,11 +7,6 @@ from launches import SMALL
 
 import train_loop
 from tagloop.tasks.tagging import header
-
-
-def test_worked_example():
-    assert doctest.testmod(header).failed == 0
-    assert doctest.testmod(header).attempted > 0
 
 
 def test_a_long_sentence_is_cut_to_a_line():

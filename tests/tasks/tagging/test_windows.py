@@ -1,7 +1,5 @@
 """windows.py: labels, special tokens, padding, and words that are hard to place."""
 
-import doctest
-
 import numpy as np
 import pytest
 import tiny
@@ -9,7 +7,6 @@ import tiny
 from tagloop.batches.dataloader import Updates
 from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.models.tokenizers import probe_template
-from tagloop.tasks.tagging import windows
 
 # The order is no scheme's: turning B- into I- by adding one, or by parity, gives wrong labels.
 LABELS = ["I-PER", "B-LOC", "O", "I-LOC", "B-MISC", "B-PER"]
@@ -40,10 +37,6 @@ def rows(split, name: str) -> list[list[int]]:
     batch = split.collate(np.arange(len(split)))
     lengths = batch["attention_mask"].sum(1).tolist()
     return [row[:length] for row, length in zip(batch[name].tolist(), lengths, strict=True)]
-
-
-def test_worked_examples():
-    assert doctest.testmod(windows).failed == 0
 
 
 @pytest.mark.parametrize("shape", SHAPES)
