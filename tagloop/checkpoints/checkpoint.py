@@ -234,6 +234,7 @@ def delete(checkpoint: Path) -> None:
         OSError: it cannot be deleted.
     """
     to_delete = checkpoint.with_name(f"tmp-pruned-{checkpoint.name}")
+    shutil.rmtree(to_delete, ignore_errors=True)  # what an interrupted call left
     checkpoint.rename(to_delete)
     shutil.rmtree(to_delete)
 

@@ -148,6 +148,8 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
             f"{folder / best}: the best checkpoint so far {damage}; {remedy}, or resume "
             "from a checkpoint before it"
         )
+    if checkpoint and needs_best and not is_at_home(checkpoint, folder):
+        check_same_run(facts.identity, read_facts(folder / best).identity, where=folder / best)
     return EarlierRun(
         identity=facts.identity,
         global_batch_size=facts.global_batch_size,

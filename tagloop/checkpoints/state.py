@@ -234,6 +234,7 @@ def _load_weights(run: Run, folder: Path, file: str) -> Facts:
     missing = {*tied, *(getattr(model, "_keys_to_ignore_on_save", None) or ())}
 
     def read() -> tuple[Facts, dict[str, torch.Tensor]]:
+        (folder / MANIFEST).stat()
         facts = parse_facts(read_json(folder / MANIFEST))
         averaged = facts.average_shrink if file == WEIGHTS else None
         shrink = facts.vocabulary_shrink if averaged is None else averaged

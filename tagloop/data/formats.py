@@ -154,7 +154,8 @@ def is_conllu(lines: list[str]) -> bool:
     """Whether the first word of a file's first lines stands on a line of CoNLL-U."""
     words = [line for line in lines if not is_blank(line) and not line.startswith("#")]
     is_first = words and re.match(r"(1|1-[0-9]+|0\.1)\t", words[0])
-    return bool(is_first) and words[0].count("\t") == 9
+    has_other_marks = any(line.startswith(DOCUMENT_START) for line in words)
+    return bool(is_first) and words[0].count("\t") == 9 and not has_other_marks
 
 
 def _is_binary(lines: list[str]) -> bool:

@@ -236,13 +236,14 @@ def _all_but_the_seed(outcome: Outcome) -> str | None:
         for name, value in options.items()
         if name != "seed" and not (name in FIELDS and FIELDS[name].metadata["may_change"])
     }
-    data = [identity.get("data"), identity.get("class_weights")]
+    data, balanced = identity.get("data"), options.get("class_weights") == "balanced"
     # With --validation_fraction the seed chooses the validation rows, so fingerprints differ, and
     # so do the weights of --class_weights balanced.
-    if options.get("validation_fraction") or data[0] is None:
-        data = [options.get(name) for name in ("train_file", "validation_file", "class_weights")]
+    if options.get("validation_fraction") or data is None:
+        data = [options.get("train_file"), options.get("validation_file")]
+    weights = "balanced" if balanced else identity.get("class_weights")
     made_with = [outcome.record.get("global_batch_size"), identity.get("precision")]
-    return json.dumps([kept, data, made_with], sort_keys=True)
+    return json.dumps([kept, data, weights, made_with], sort_keys=True)
 
 
 def _types(groups: Sequence[Group]) -> Section:

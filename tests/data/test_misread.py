@@ -481,6 +481,13 @@ def test_documents_of_annotated_rows_are_told_by_their_column(key, kind, tmp_pat
     corpus = read(tmp_path, "a.jsonl", "\n".join(lines), context_tokens=1, **given)
     assert corpus.splits["train"]["document"][:] == [0, 0, 1]
     assert corpus.documents["train"] == "a column"
+    given = {"document_column_name": "typing error", "unmarked_split": "document"}
+    unknown = read(tmp_path, "a.jsonl", "\n".join(lines), context_tokens=1, **given)
+    assert unknown.documents["train"] is None, "no row has this column"
+    lines = [json.dumps(row | ({key: name} if name else {})) for name in ("a", "", "", "b")]
+    given = {} if key == "document_id" else {"document_column_name": key}
+    corpus = read(tmp_path, "b.jsonl", "\n".join(lines), context_tokens=1, **given)
+    assert corpus.splits["train"]["document"][:] == [0, 1, 2, 3], "a row without a name is alone"
 
 
 def test_words_to_tag_may_have_tags_of_another_kind(tmp_path):
@@ -488,6 +495,10 @@ def test_words_to_tag_may_have_tags_of_another_kind(tmp_path):
     words = write(tmp_path / "b.conll", "Ann NNP\nwon VBD\n")
     corpus = load("predict", train_file=train, predict_file=words)
     assert get_rows(corpus.splits["predict"]) == [(["Ann", "won"], [None, None])]
+    assert any("predict: its tags fit no scheme" in warning for warning in corpus.warnings)
+    lines = "Ann B-PER\nLee E-PER\nwon O\n\nOslo S-LOC\n\nso O\n"
+    corpus = load("predict", train_file=train, predict_file=write(tmp_path / "c.conll", lines))
+    assert corpus.splits["predict"]["tags"][:] == [["B-PER", "I-PER", "O"], ["B-LOC"], ["O"]]
 
 
 def test_types_of_parquet_that_are_no_texts_are_read_or_refused(tmp_path):

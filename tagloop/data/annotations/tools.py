@@ -117,10 +117,11 @@ def read_records(
         InputError: a row that is not what its tool writes.
     """
     left_out = several = bare = 0
-    documents = DocumentCounter(choices.document_column, found, ["text", choices.text_column])
+    documents = DocumentCounter(choices.document_column, found)
     for place, row in rows:
         text = marked_text(place, row, choices.text_column)
-        number = documents.number_of(row["data"] if label_studio.has_data(row) else row)
+        cells = row["data"] if label_studio.has_data(row) else row
+        number = documents.number_of(cells, text)
         if not tagged:
             yield Record(text, [], place, number)
             continue

@@ -34,16 +34,32 @@ def has_word_spans(row: Any) -> bool:
     return isinstance(row, dict) and isinstance(row.get(WORDS), list)
 
 
-def without_word_spans(row: dict[str, Any]) -> dict[str, Any]:
+def without_word_spans(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """A copy of a row; one of GLiNER's has its words as `tokens` there, and no spans.
 
-    >>> without_word_spans({"tokenized_text": ["Ann"], "ner": [[0, 0, "person"]], "id": 7})
-    {'tokens': ['Ann'], 'id': 7}
+    Args:
+        names: usual names of the column with the spans, which may be empty.
+
+    >>> row = {"tokenized_text": ["Ann"], "spans": [[0, 0, "person"]], "type": [], "topics": []}
+    >>> without_word_spans(row, ["type"])
+    {'topics': [], 'tokens': ['Ann']}
     """
     if not has_word_spans(row):
         return dict(row)
-    others = {name: cell for name, cell in row.items() if name != WORDS and not _holds_lists(cell)}
-    return {"tokens": row[WORDS]} | others
+    others = {
+        name: cell
+        for name, cell in row.items()
+        if name not in (WORDS, *names) and not _holds_spans(cell)
+    }
+    return others | {"tokens": row[WORDS]}
+
+
+def _holds_spans(cell: Any) -> bool:
+    return (
+        bool(cell)
+        and _holds_lists(cell)
+        and all([*map(type, item)] == [int, int, str] for item in cell)
+    )
 
 
 def _holds_lists(cell: Any) -> bool:
@@ -64,13 +80,13 @@ def read_word_spans(
     overlapping, kept_types = FirstFew(), set()
     renamed: dict[str, str] = {}
     types: Counter[str] = Counter()
-    documents = DocumentCounter(choices.document_column, found, [WORDS])
+    documents = DocumentCounter(choices.document_column, found)
     for place, row in rows:
         words = row.get(WORDS)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise InputError(f"{place}: {WORDS} holds {shown(words)}, not a list of words")
         require_whole("".join(words), place)
-        number = documents.number_of(row)
+        number = documents.number_of(row, words)
         if not tagged:
             yield Row(words, [None] * len(words), number, place)
             continue

@@ -4,30 +4,20 @@ from typing import Any
 
 from tagloop.data.annotations.word_spans import without_word_spans
 from tagloop.data.documents.reading import Tagged
+from tagloop.data.row import TagKind
 
 # What a row of other data holds that a tool would take for its own; and what tasks hold.
-WORDS = {
-    "text",
-    "tokens",
-    "words",
-    "tags",
-    "scores",
-    "entities",
-    "spans",
-    "ents",
-    "label",
-    "labels",
-}
+WORDS = {"text", "tokens", "words", "tags", "scores", "entities", "spans", "label", "labels"}
 WORDS |= {"ents", "relations"}  # relations between entities that are replaced
 TASK = {"data", "annotations", "completions", "predictions"}
 
 
-def to_row(tool: str, source: Any, tagged: Tagged) -> dict[str, Any]:
+def to_row(tool: str, source: Any, tagged: Tagged, kind: TagKind) -> dict[str, Any]:
     """A row for doccano, label_studio or prodigy (spaCy's, too), with the source's other keys.
 
     Label Studio gets predictions, to be accepted or corrected; a task keeps its annotations.
     """
-    row = source if isinstance(source, dict) else {}
+    row = without_word_spans(source, kind.column_names) if isinstance(source, dict) else {}
     if tool == "label_studio":
         if not isinstance(row.get("data"), dict):
             row = {"data": _others(row) | {"text": tagged.text}}
@@ -42,7 +32,6 @@ def to_row(tool: str, source: Any, tagged: Tagged) -> dict[str, Any]:
 
 def _others(row: dict) -> dict:
     """Prodigy's answer and hashes (_task_hash) are of the earlier spans."""
-    row = without_word_spans(row)
     names = [name for name in row if name not in WORDS | TASK | {"answer"} and name[:1] != "_"]
     return {name: row[name] for name in names}
 

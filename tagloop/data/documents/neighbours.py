@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from itertools import islice, takewhile
 from typing import Any, NamedTuple
 
+from tagloop.data.annotations.label_studio import has_data
 from tagloop.data.documents.reading import Content, Document
 from tagloop.data.words.tags import document_key, names_documents
 
@@ -83,6 +84,8 @@ def _key(document: Document, context: Context) -> Any:
     """What tells which document a sentence is in; None: it is one by itself."""
     key: Any = document.document
     if isinstance(document.source, dict):
-        column = context.column or next(filter(names_documents, document.source), None)
-        key = key if column is None else (key, document_key(document.source, column))
+        row = document.source["data"] if has_data(document.source) else document.source
+        others = (name for name in row if row[name] is not document.content)
+        column = context.column or next(filter(names_documents, others), None)
+        key = key if column is None else (key, document_key(row, column))
     return "" if key is None and context.unmarked_is_document else key

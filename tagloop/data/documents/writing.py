@@ -155,19 +155,21 @@ def format_document(
         pairs = zip(tagged.tokens, tagged.tags, strict=True)
         return "".join(f"{_unspaced(word)} {tag}\n" for word, tag in pairs) + "\n"
     if target in TOOLS:
-        row = annotations.to_row(target, document.source, tagged)
+        row = annotations.to_row(target, document.source, tagged, kind)
         return json.dumps(row, ensure_ascii=False) + "\n" * (target != "label_studio")
-    row = _tagged_row(document, tagged, with_scores)
+    row = _tagged_row(document, tagged, with_scores, kind.column_names)
     if target in ("csv", "tsv"):
         return _csv_line(_cells(row), _delimiter(document, target))
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _tagged_row(document: Document, tagged: Tagged, with_scores: bool) -> dict[str, Any]:
+def _tagged_row(
+    document: Document, tagged: Tagged, with_scores: bool, names: Sequence[str] = ()
+) -> dict[str, Any]:
     has_text = not isinstance(document.content, list)
     row = {"tokens": tagged.tokens}
     if isinstance(document.source, dict):
-        row = without_word_spans(document.source)
+        row = without_word_spans(document.source, names)
     if isinstance(document.content, str):
         row["tokens"] = tagged.tokens
     row["tags"] = tagged.tags

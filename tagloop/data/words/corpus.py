@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,13 +112,16 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
     detector = schemes.SchemeDetector(scheme) if has_scheme else None
     rows, columns, known, warnings, any_tags = {}, {}, {}, [], False
     before: list[Found] = []
+    of_extra = None
     for split, source in sources.items():
         found, sentences = readers.read_source(source, split, choices, [*before])
         before.append(found)
-        # Words to tag may have gold tags of another kind; nobody learns or scores them.
-        is_told = found.scheme or (split == "predict" and len(sources) > 1)
+        is_extra = split == "predict" and len(sources) > 1  # Nobody learns or scores its tags.
+        if is_extra and has_scheme:
+            of_extra = schemes.SchemeDetector()
+        seeing = of_extra if is_extra else detector
         rows[split], has_tags = _write_raw(
-            folder / f"{split}.raw", sentences, None if is_told else detector
+            folder / f"{split}.raw", sentences, None if found.scheme else seeing
         )
         known[split], columns[split] = found.scheme, found.columns
         warnings += [f"{split}: {note}" for note in (*found.notes, *found.lost)]
@@ -130,7 +133,7 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
                 f"{where}: no word has a gold tag (all are {NO_GOLD_TAG}, null or _; "
                 f"{columns[split]}): nothing to learn; check --label_column_name and --task_name"
             )
-        any_tags |= has_tags and not is_told
+        any_tags |= has_tags and known[split] is None and not is_extra
     if detector is not None and any_tags:
         with _naming(columns):
             scheme = detector.result()
@@ -143,9 +146,12 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
         raw, counted = folder / f"{split}.raw", set()
         digest, of_documents = hashlib.sha256(), hashlib.sha256()
         of_split = (known[split] or scheme) if has_scheme else None
-        converted = _convert(
-            stored_rows(raw), of_split, counted, digest, of_documents, any_kind=split == "predict"
-        )
+        keeps_tags = True
+        if split == "predict" and of_extra is not None and known[split] is None:
+            of_split = _fitting_scheme(raw, scheme, of_extra)
+            if not (keeps_tags := of_split is not None):
+                warnings.append(f"{split}: its tags fit no scheme of spans, and are left out")
+        converted = _convert(stored_rows(raw), of_split, counted, digest, of_documents, keeps_tags)
         with _naming({split: columns[split]}):
             write_rows(folder / f"{split}.arrow", converted, SCHEMA)
         raw.unlink()
@@ -222,31 +228,47 @@ class Variety:
             )
 
 
+def _fitting_scheme(raw: Path, scheme: str | None, detector: schemes.SchemeDetector) -> str | None:
+    """The scheme of words to tag that have tags: that of the other splits, else one of their own.
+
+    Args:
+        detector: has seen these tags.
+
+    Returns:
+        None if no scheme fits, as for tags of another kind.
+    """
+    candidates = [scheme] if scheme else []
+    with suppress(InputError):
+        candidates.append(detector.result())
+    for one in candidates:
+        with suppress(InputError):
+            for row in itertools.starmap(Row, stored_rows(raw)):
+                schemes.to_iob2(row.tags, one, place=row.place_of)
+            return one
+    return None
+
+
 def _convert(
     rows: Iterable[tuple],
     scheme: str | None,
     labels: set[str],
     digest: Any,
     of_documents: Any,
-    *,
-    any_kind: bool,
+    keeps_tags: bool,
 ) -> Iterator[tuple]:
     """Yield the rows with IOB2 tags; collect the labels and hash the rows on the way.
 
     Args:
-        any_kind: rows whose tags are of no scheme lose them, and are no error.
+        keeps_tags: False leaves all tags out.
         digest, of_documents: hashes that words and tags, and the numbers of documents, go into.
     """
     encode = json.JSONEncoder(separators=(",", ":")).encode
     for row in itertools.starmap(Row, rows):
         tokens, tags, document = row.tokens, row.tags, row.document
         if scheme is not None:
-            try:
-                tags = schemes.to_iob2(tags, scheme, place=row.place_of)
-            except InputError:
-                if not any_kind:
-                    raise
-                tags = [None] * len(tags)
+            tags = schemes.to_iob2(tags, scheme, place=row.place_of)
+        if not keeps_tags:
+            tags = [None] * len(tags)
         labels.update(tag for tag in tags if tag is not None)
         digest.update(encode([tokens, tags]).encode() + b"\n")
         of_documents.update(b"%d\n" % document)

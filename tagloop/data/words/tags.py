@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -213,23 +213,30 @@ class DocumentCounter:
     """Numbers the documents of rows whose columns may differ; a new one begins with a new key.
 
     Args:
-        column: that names the document of a row; None: of each row the first with a usual name.
+        column: that names the document of a row; None: the first with a usual name that a row has.
         found: what was read; its `documents` say whether any row named one.
-        texts: the columns of the texts or words, which name no documents.
     """
 
-    def __init__(self, column: str | None, found: Found, texts: Iterable[str | None]):
-        self.column, self.found, self.texts = column, found, {*texts}
+    def __init__(self, column: str | None, found: Found):
+        self.column, self.found = column, found
         self.number, self.before = -1, None
 
-    def number_of(self, row: Mapping[str, Any]) -> int:
-        """The number of the row's document, counted from 0."""
-        others = (name for name in row if name not in self.texts)
-        key = document_key(row, self.column or next(filter(names_documents, others), None))
-        if key is not None and key != self.before:
-            self.found.documents = "a column"
+    def number_of(self, row: Mapping[str, Any], text: Any) -> int:
+        """The number of the row's document, counted from 0.
+
+        Args:
+            text: the cell with the text or the words, which names no document.
+        """
+        others = (name for name in row if row[name] is not text)
+        self.column = self.column or next(filter(names_documents, others), None)
+        if self.found.documents is None and self.column not in row:
+            self.number = 0  # No row named a document yet.
+            return self.number
+        self.found.documents = "a column"
+        key = document_key(row, self.column)
+        if key != self.before:
             self.number, self.before = self.number + 1, key
-        return max(self.number, 0)
+        return self.number
 
 
 def document_key(row: Mapping[str, Any], column: str | None) -> Any:

@@ -196,7 +196,7 @@ def texts_of(options: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
             continue
         if name is None:
             problems.append(unknown_option(option))
-        elif name in texts:
+        elif name in texts and value is not None:
             problems.append(f"{option}: --{name} stands there twice, in two spellings")
         elif isinstance(value, bool) and plain_type(FIELDS[name]) is str:
             problems.append(f"--{name}: must be text, not {str(value).lower()}")

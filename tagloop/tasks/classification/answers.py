@@ -93,7 +93,8 @@ def moments_of(numbers: np.ndarray) -> np.ndarray:
     Returns:
         float64 [num_rows, 7].
     """
-    x, y = numbers.T
+    # The scores are the same for moved numbers, and small numbers lose less to rounding.
+    x, y = (numbers - numbers[:, :1].mean()).T if len(numbers) else numbers.T
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, (x - y) ** 2], axis=1)
 
 
