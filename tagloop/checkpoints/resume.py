@@ -137,19 +137,10 @@ def find_earlier(config: Config, folder: Path, say: Callable[[str], None]) -> Ea
     if candidate is None:
         begun = Facts(0, TrainState(), record.global_batch_size, record.identity)
     checkpoint, facts = candidate or (None, begun)
-    best = facts.state.best_checkpoint
     if checkpoint and not is_auto:
         _check_place(folder, checkpoint, facts, record)
-    needs_best = config.load_best_model_at_end and best and not finished
-    if checkpoint and needs_best and (damage := _find_best_damage(folder / best)):
-        source = checkpoint.parent / best
-        remedy = "put it back" if is_at_home(checkpoint, folder) else f"copy {source} there"
-        raise InputError(
-            f"{folder / best}: the best checkpoint so far {damage}; {remedy}, or resume "
-            "from a checkpoint before it"
-        )
-    if checkpoint and needs_best and not is_at_home(checkpoint, folder):
-        check_same_run(facts.identity, read_facts(folder / best).identity, where=folder / best)
+    if checkpoint and config.load_best_model_at_end:
+        _require_best(folder, checkpoint, facts)
     return EarlierRun(
         identity=facts.identity,
         global_batch_size=facts.global_batch_size,
@@ -279,6 +270,30 @@ def _check_place(folder: Path, checkpoint: Path, facts: Facts, record: RunRecord
             f"--resume_from_checkpoint {checkpoint}: {', '.join(later)} came after it; move them "
             "away, or resume with auto"
         )
+
+
+def _require_best(folder: Path, checkpoint: Path, facts: Facts) -> None:
+    """Refuse to resume if the best checkpoint so far is not in the output folder.
+
+    Args:
+        folder: the output folder.
+        facts: those of the checkpoint.
+
+    Raises:
+        InputError: the best checkpoint is not there, is damaged, or is one of another run.
+    """
+    if facts.state.best_checkpoint is None:
+        return
+    best, at_home = folder / facts.state.best_checkpoint, is_at_home(checkpoint, folder)
+    if damage := _find_best_damage(best):
+        source = checkpoint.parent / best.name
+        remedy = "put it back" if at_home else f"copy {source} there"
+        raise InputError(
+            f"{best}: the best checkpoint so far {damage}; {remedy}, or resume from a checkpoint "
+            "before it"
+        )
+    if not at_home:
+        check_same_run(facts.identity, read_facts(best).identity, where=best)
 
 
 def _is_one_run(record: RunRecord, facts: Facts, folder: Path) -> bool:

@@ -392,7 +392,8 @@ def _readable(read: Callable[[], Any], path: Path) -> Any:
         return read()
     except FileNotFoundError as error:
         raise InputError(
-            f"{error.filename or path}: is not there; all machines must share the output folder"
+            f"{error.filename or path}: is not there; put it back. All machines must share the "
+            "output folder"
         ) from None
     except Exception as error:  # The file has the right digest, but its content may be anything.
         raise InputError(

@@ -152,8 +152,8 @@ def test_a_file_beats_the_samples_defaults(tmp_path):
         ("mixed_precision:", "mixed_precision", None),
         ("learning_rate: 5e-6", "learning_rate", 5e-6),  # a text
         ("seed: 010", "seed", 10),  # 8
-        ("label_column_name: 1.10", "label_column_name", "1.10"),  # 1.1
-        ("label_column_name: 2024-01-02", "label_column_name", "2024-01-02"),  # a date
+        ("dataset_revision: 1.10", "dataset_revision", "1.10"),  # 1.1
+        ("dataset_revision: 2024-01-02", "dataset_revision", "2024-01-02"),  # a date
         ("text_column_name: 0", "text_column_name", "0"),
         ("text_column_name: 'null'", "text_column_name", "null"),
         ("debug: yes", "debug", True),
@@ -173,7 +173,7 @@ def test_what_yaml_means(tmp_path, line, name, expected):
         ('{"mixed_precision": false}', "mixed_precision", "no"),
         ('{"learning_rate": 1e-3}', "learning_rate", 1e-3),
         ('{"group_by_length": false}', "group_by_length", False),
-        ('{"label_column_name": 1.10}', "label_column_name", "1.10"),
+        ('{"dataset_revision": 1.10}', "dataset_revision", "1.10"),
     ],
 )
 def test_what_json_means(tmp_path, text, name, expected):

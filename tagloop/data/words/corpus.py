@@ -112,16 +112,16 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
     detector = schemes.SchemeDetector(scheme) if has_scheme else None
     rows, columns, known, warnings, any_tags = {}, {}, {}, [], False
     before: list[Found] = []
-    of_extra = None
+    predict_detector = None
     for split, source in sources.items():
         found, sentences = readers.read_source(source, split, choices, [*before])
         before.append(found)
-        is_extra = split == "predict" and len(sources) > 1  # Nobody learns or scores its tags.
-        if is_extra and has_scheme:
-            of_extra = schemes.SchemeDetector()
-        seeing = of_extra if is_extra else detector
+        only_to_tag = split == "predict" and len(sources) > 1  # Nobody learns or scores its tags.
+        if only_to_tag and has_scheme:
+            predict_detector = schemes.SchemeDetector()
+        own_detector = predict_detector if only_to_tag else detector
         rows[split], has_tags = _write_raw(
-            folder / f"{split}.raw", sentences, None if found.scheme else seeing
+            folder / f"{split}.raw", sentences, None if found.scheme else own_detector
         )
         known[split], columns[split] = found.scheme, found.columns
         warnings += [f"{split}: {note}" for note in (*found.notes, *found.lost)]
@@ -133,7 +133,7 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
                 f"{where}: no word has a gold tag (all are {NO_GOLD_TAG}, null or _; "
                 f"{columns[split]}): nothing to learn; check --label_column_name and --task_name"
             )
-        any_tags |= has_tags and known[split] is None and not is_extra
+        any_tags |= has_tags and known[split] is None and not only_to_tag
     if detector is not None and any_tags:
         with _naming(columns):
             scheme = detector.result()
@@ -147,8 +147,8 @@ def _build(folder: Path, sources: dict[str, Any], choices: Choices, scheme: str 
         digest, of_documents = hashlib.sha256(), hashlib.sha256()
         of_split = (known[split] or scheme) if has_scheme else None
         keeps_tags = True
-        if split == "predict" and of_extra is not None and known[split] is None:
-            of_split = _fitting_scheme(raw, scheme, of_extra)
+        if split == "predict" and predict_detector is not None and known[split] is None:
+            of_split = _fitting_scheme(raw, scheme, predict_detector)
             if not (keeps_tags := of_split is not None):
                 warnings.append(f"{split}: its tags fit no scheme of spans, and are left out")
         converted = _convert(stored_rows(raw), of_split, counted, digest, of_documents, keeps_tags)

@@ -128,12 +128,12 @@ class TagSurvey(Survey):
         found, rows = self._read(split)
         self.found[split] = found
         total, variety = 0, Variety()
-        is_extra = split == "predict" and len(self.sources) > 1  # Its tags may be of any kind.
+        only_to_tag = split == "predict" and len(self.sources) > 1  # Its tags may be of any kind.
         for row in rows:
             total += 1
             if any(tag is not None for tag in row.tags):
                 variety.add(row)
-                if self.detector is not None and found.scheme is None and not is_extra:
+                if self.detector is not None and found.scheme is None and not only_to_tag:
                     self.detector.add(row.tags, row.place_of)
         if split != "predict":
             variety.check(split)
@@ -148,7 +148,7 @@ class TagSurvey(Survey):
                 self.report.problem("no documents for --context_tokens", f"{split}: {REMEDY}")
         for loss in found.lost:
             self.report.problem(LOST, f"{self.name_of(split)}: {loss}")
-        self.has_unknown_scheme |= bool(variety.tags) and found.scheme is None and not is_extra
+        self.has_unknown_scheme |= bool(variety.tags) and found.scheme is None and not only_to_tag
         return total, bool(variety.tags)
 
     def prepare(self) -> None:
