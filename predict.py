@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     from accelerate.utils import gather_object  # imports that take seconds come after --help
 
     from tagloop.models.ensemble import load_together
-    from tagloop.models.trained import use_threads
     from tagloop.processes.agree import on_all, on_main
+    from tagloop.processes.devices import use_threads
     from tagloop.processes.launch import build_accelerator, closing_group
 
     use_threads(options.threads)
@@ -122,9 +122,9 @@ def open_files(files: DocumentFiles, options: Namespace, num_processes: int) -> 
     Raises:
         InputError: one of them cannot be opened, or this machine does not have the device.
     """
-    from tagloop.models.trained import check_device
     from tagloop.pages.charts import require_jinja
     from tagloop.pages.predictions import PageWriter
+    from tagloop.processes.devices import check_device
 
     check_device(options.device, num_processes)
     files.open_input(options.text or options.file, options.input_format, options.text_column_name)

@@ -45,7 +45,8 @@ from tagloop.options.scripts import run_script
 from tagloop.options.settle import settle
 from tagloop.output import console, hub, logs, run_folder, several, trackers
 from tagloop.output.speed import Meter
-from tagloop.processes.agree import on_all, on_main, precise_dtype, say, seed_update
+from tagloop.processes.agree import on_all, on_main, say, seed_update
+from tagloop.processes.devices import padding_multiple, precise_dtype
 from tagloop.processes.launch import build_accelerator, closing_group, leave_group
 from tagloop.processes.sharding import sharding_by_layer
 from tagloop.processes.stop_signal import StopSignal
@@ -116,9 +117,7 @@ def build(
         earlier: the run that this one resumes; None for a new run.
     """
     config = settle(config, earlier.options if earlier else None)
-    on_gpu = accelerator.device.type == "cuda"
-    # Tensor cores compute fastest if the number of columns is a multiple of 8.
-    multiple = 8 if on_gpu and accelerator.mixed_precision != "no" else 1
+    multiple = padding_multiple(accelerator.device, accelerator.mixed_precision)
 
     def load_everything():
         say(accelerator, f"reading {config.names_of_data}")

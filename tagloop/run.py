@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
-from accelerate.utils import DynamoBackend
 from torch import Tensor, nn, optim
 
 from tagloop.batches.dataloader import marks_targets
@@ -17,6 +16,7 @@ from tagloop.batches.shapes import choose_shapes
 from tagloop.errors import InputError, Interrupted, Preempted
 from tagloop.options.config import Config
 from tagloop.processes.agree import say, warn
+from tagloop.processes.devices import is_compiled
 from tagloop.tasks.task import Scores, Task
 from tagloop.terminal import Table
 from tagloop.training.average import WeightAverage
@@ -192,7 +192,7 @@ class Run:
             group_by_length=bool(config.group_by_length),
         )
         self.packing, self.padding_of_shapes = replace(self.packing, shapes=shapes), padding
-        if self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO:
+        if is_compiled(self.accelerator):
             from torch import _dynamo  # This import takes seconds.
 
             # With more shapes than this number, torch would give up compiling.

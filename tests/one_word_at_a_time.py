@@ -11,7 +11,7 @@ ARRAY_TYPES = {
     "input_ids": "int32",
     "labels": "int16",
     "offsets": "int64",
-    "num_labels": "int32",
+    "num_targets": "int32",
     "first_sub_token": "int32",
     "word_offsets": "int64",
     "references": "int16",
@@ -114,6 +114,6 @@ def _append_window(arrays, window, pieces, tags, template, label2id, label_all_t
         labels += word_labels
     arrays["input_ids"].extend(ids + template.suffix)
     arrays["labels"].extend(labels + [IGNORE_INDEX] * len(template.suffix))
-    arrays["num_labels"].append(sum(label != IGNORE_INDEX for label in labels))
+    arrays["num_targets"].append(sum(label != IGNORE_INDEX for label in labels))
     arrays["offsets"].append(len(arrays["input_ids"]))
     arrays["word_offsets"].append(len(arrays["first_sub_token"]))

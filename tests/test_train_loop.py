@@ -9,12 +9,12 @@ import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from launches import SMALL, read_json, read_metrics
+from other_schemes import from_iob2
 from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import train_loop
 from tagloop.batches.dataloader import Updates
-from tagloop.data.words import schemes
 from tagloop.sample.corpus import build_sample_corpus
 
 FILES = {
@@ -141,9 +141,7 @@ def test_two_schemes_of_the_same_data_train_the_same_model(tmp_path):
     run(tmp_path / "tokenizer-from", "--max_train_steps=1")
     folders = []
     for scheme in ("IOB2", "IOBES"):
-        converted = [
-            {**row, "ner_tags": schemes.from_iob2(row["ner_tags"], scheme)} for row in rows
-        ]
+        converted = [{**row, "ner_tags": from_iob2(row["ner_tags"], scheme)} for row in rows]
         file = write_conll(tmp_path / f"{scheme}.conll", converted)
         folders.append(tmp_path / scheme)
         train_loop.main(

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader, Dataset
 
 from tagloop.batches.examples import Examples
 from tagloop.batches.packing import MicroBatch, Packing, build_micro_batch
 from tagloop.batches.plan import deal_update
+from tagloop.processes.devices import is_compiled
 from tagloop.processes.stop_signal import StopSignal
 
 
@@ -166,8 +166,7 @@ def marks_targets(examples: Examples, accelerator: Accelerator) -> bool:
 
     A compiler wants tensors of few sizes, and each batch has another number of targets.
     """
-    is_compiled = accelerator.state.dynamo_plugin.backend != DynamoBackend.NO
-    return examples.only_targets and not is_compiled
+    return examples.only_targets and not is_compiled(accelerator)
 
 
 def build_dataloader(

@@ -1,7 +1,7 @@
 """Micro-batches: a row for each example, or packed rows with several examples in each.
 
     micro_batch = build_micro_batch(examples, ids, packing).to(device)
-    with dropout_of(config, step, micro_batch):
+    with dropout_of(config, step, micro_batch, calls):
         outputs = model(**micro_batch.inputs)
     losses = task.losses(outputs, micro_batch)
 
@@ -79,6 +79,7 @@ class Layout:
     """Where the examples of a micro-batch lie in its packed rows.
 
     Attributes:
+        packing: how the rows were packed, and how their attention mask is built.
         owners: int64 [rows, columns], number of the example in the micro-batch; -1 for a padding
             cell.
         positions: int64 [rows, columns], number of the sub-token in its example, from 0.
@@ -98,7 +99,8 @@ class MicroBatch:
 
     Attributes:
         example_ids: int64 [num_examples]; empty for a process without work.
-        inputs: the model's inputs by name, [rows, columns] each. In a packed micro-batch `to` adds
+        inputs: the model's inputs by name, [rows, columns] each, and `input_features`
+            [rows, features, columns]. In a packed micro-batch `to` adds
             attention_mask, as Packing.build_masks returns it. `target_cells`, int64 [num_targets],
             are there if they were asked for.
         labels: the labels for the task's losses. In a packed micro-batch they are packed like the

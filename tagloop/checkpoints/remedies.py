@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tagloop.checkpoints.checkpoint import checkpoint_folders, step_of
 from tagloop.errors import NotFinite, OutOfMemory, RunStopped
-from tagloop.processes.agree import ran_out_of_memory
+from tagloop.processes.devices import ran_out_of_memory
 from tagloop.run import Run
 from tagloop.training.memory import smaller_micro_batches
 from tagloop.wording import in_brackets
@@ -64,8 +64,8 @@ def _memory_remedy(run: Run) -> str:
             cut += f" --gradient_accumulation_steps {batch // size}"
             if not (config.auto_micro_batch or run.accelerator.is_fsdp2):
                 cut += " or --auto_micro_batch"
-        cut = f"give {cut} and learns the same; else "
+        cut = f"give {cut}: the run learns the same; or "
     return (
-        f"{cut}give --gradient_checkpointing or a smaller --max_length; if it was in an "
-        f"evaluation, a smaller {evaluating}"
+        f"{cut}give --gradient_checkpointing or a smaller --max_length; if an evaluation ran out "
+        f"of memory, give a smaller {evaluating}"
     )

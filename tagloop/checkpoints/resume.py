@@ -254,8 +254,8 @@ def _check_place(folder: Path, checkpoint: Path, facts: Facts, record: RunRecord
         InputError: the folder has a run of its own, or later checkpoints of the same run.
     """
     if not is_at_home(checkpoint, folder):
-        # The best checkpoint was brought along. Without any other, a run of this identity was
-        # begun here with the same command, and stopped before it saved anything.
+        # The user may have copied the best checkpoint here. A run.json is allowed only if the same
+        # run began here before and stopped before it saved anything.
         others = [p for p in checkpoint_folders(folder) if p.name != facts.state.best_checkpoint]
         is_begun = record and not record.finished and _is_one_run(record, facts, folder)
         if others or ((folder / RUN_RECORD).exists() and not is_begun):

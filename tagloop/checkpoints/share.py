@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.state_dict import get_model_state_dict
 from torch.distributed.tensor import DTensor
 
 from tagloop.models.tensor_file import TensorInParts
+from tagloop.processes.sharding import put_together
 from tagloop.run import Run
 from tagloop.training.average import COMPILED
 
@@ -29,14 +30,6 @@ def own_weights(run: Run) -> dict[str, Tensor]:
     if run.accelerator.is_fsdp2:
         return plain_names(get_model_state_dict(run.model))
     return plain_names(run.accelerator.get_state_dict(run.model))
-
-
-def put_together(tensor: Tensor) -> Tensor:
-    """The whole of a sharded tensor, on the device; every process must call this in turn.
-
-    A tensor that is not sharded is returned as it is.
-    """
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def in_parts(

@@ -222,7 +222,7 @@ def load_trained_weights(run: Run, folder: Path) -> None:
     facts = _load_weights(run, folder, TRAINED)
     averaged, shrink = facts.average_shrink, facts.vocabulary_shrink
     if averaged is not None:
-        # Rows that this run let wait otherwise begin anew, with the factor 1.
+        # If the waiting rows were set anew, their factor is 1: divide the average by the saved one.
         run.average.shrink = averaged if run.vocabulary.shrink == shrink else averaged / shrink
 
 
@@ -255,7 +255,7 @@ def load_training_state(run: Run, folder: Path) -> None:
         InputError: on every process, if the state cannot be read or belongs to another run.
     """
 
-    # Of another optimizer the state is known only after the steps of zero that torch takes here.
+    # torch creates the state of another optimizer only by a step with zero gradients, as here.
     is_other = run.config.optimizer != "AdamW"
     own = get_optimizer_state_dict(run.model, run.optimizer.optimizer) if is_other else None
 
@@ -348,7 +348,7 @@ def _require_groups(groups: list[dict], run: Run) -> None:
 def _require_schedule(training: Training, run: Run, step: int) -> None:
     """Compare the schedule of a checkpoint with that of the run, and with the number of updates.
 
-    With a loss scaler the schedule counts fewer: some updates were skipped. Raises ValueError.
+    A loss scaler skips some updates, and the schedule does not count those. Raises ValueError.
     """
     saved, own = training.lr_scheduler, run.lr_scheduler.state_dict()
     for name, value in saved.items():

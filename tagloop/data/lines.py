@@ -8,6 +8,8 @@ from tagloop.errors import InputError
 from tagloop.streams import visible
 from tagloop.terminal import is_terminal, slow_bar
 
+Lines = Iterable[tuple[int, str]]  # the number of a line, and the line with its end
+
 SNIFFED_LINES = 1000
 SNIFFED_BYTES = 1 << 16
 LARGE = 1 << 24  # bytes of a file; while a larger one is read, a terminal shows how far it is

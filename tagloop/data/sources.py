@@ -15,6 +15,7 @@ from tagloop.files import sha256_of
 from tagloop.hub_access import offline_without_network
 from tagloop.options.config import Config
 from tagloop.sample.corpus import build_sample_corpus
+from tagloop.wording import first_line
 
 SPLITS = ("train", "validation", "test", "predict")
 HUB_SPLITS = {"train": ["train"], "validation": ["validation", "dev", "valid"], "test": ["test"]}
@@ -119,7 +120,7 @@ def _load_dataset(options: Config, warnings: list[str]) -> dict[str, datasets.Da
     except InputError:
         raise
     except Exception as error:  # whatever the library raises, the user can only change the name
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         remedy = "check the name, --dataset_config_name and --dataset_revision"
         if folder.is_dir():
             remedy = "check the folder, or give its files as --train_file and so on"
@@ -187,7 +188,7 @@ def _load_from_hub(options: Config, warnings: list[str]) -> datasets.DatasetDict
                 f"conversion (revision {PARQUET_CONVERSION})"
             )
             return splits
-    reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
+    reason = first_line(failure)
     if isinstance(failure, ConnectionError):
         reason += "; there is no network here, or HF_HUB_OFFLINE is set"
     remedy = RETIRED.get(name, "a copy in parquet, or --train_file with its files")

@@ -16,18 +16,16 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tagloop.data.csv_rows import CsvTable, parse_csv, uses_quotes
 from tagloop.data.formats import table_format
-from tagloop.data.lines import read_head, read_lines, read_text
-from tagloop.data.parsing import (
-    CsvTable,
+from tagloop.data.json_rows import (
     is_json_array,
     json_row,
     numbered,
-    parse_csv,
     parse_json_array,
     parse_json_lines,
-    uses_quotes,
 )
+from tagloop.data.lines import read_head, read_lines, read_text
 from tagloop.data.questions import flatten_articles, is_article
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.errors import InputError

@@ -162,7 +162,7 @@ def read_class_weights(file: Path, labels: Sequence[str]) -> np.ndarray:
             weights[label] = float(text)
         except ValueError:
             weights[label] = math.nan
-        # A loss is a sum in float32 at first, in which numbers far from 1 have no place.
+        # Losses are summed in float32, which loses precision if weights are far from 1.
         if weights[label] and not 1e-6 <= weights[label] <= 1e6:
             raise InputError(
                 f"{place}: the weight of {shown(label)} is {shown(text)}; write 0, or a number "

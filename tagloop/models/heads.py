@@ -42,9 +42,8 @@ def labels_of_head(config: Config, labels: list[str]) -> list[str]:
     """The labels of the run's head, in its order.
 
     A checkpoint that was trained on the same labels keeps its own order of them, and one that
-    knows more labels keeps them all; so its head goes on meaning what it meant. A model that is
-    only scored or applied keeps its head as well where the data has further labels: see
-    unknown_labels.
+    knows more labels keeps them all, so every output keeps its meaning. A model that is only scored
+    or applied also keeps its head if the data has further labels: see unknown_labels.
 
     Args:
         labels: of the data.

@@ -166,6 +166,7 @@ class WordPieces:
         self.known: dict[str, list[int]] = {}
 
     def __call__(self, words: Sequence[str]) -> list[list[int]]:
+        """The ids of every word, in the order of the words; [] for a word without sub-tokens."""
         if len(self.known) > self.MOST:
             self.known.clear()
         new = [word for word in words if word not in self.known]

@@ -14,8 +14,6 @@ from tagloop.models.weights import find_non_finite, refuse_adapters
 from tagloop.options.scripts import command_of
 from tagloop.wording import first_line, shown
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 def load_trained(folder: Path, auto_class: type, *, head: str, targets: str) -> PreTrainedModel:
     """Load a model of which no weight may be missing; in float32, on the CPU, for evaluation.
@@ -55,56 +53,6 @@ def load_trained(folder: Path, auto_class: type, *, head: str, targets: str) -> 
     require_texts(folder, model)
     model.config.return_dict = True  # config.json may say false; the outputs would be a tuple.
     return model.eval()
-
-
-def choose_device(device: str | torch.device | None) -> str | torch.device:
-    """The device that the caller named; None: a GPU if the machine has one, else the CPU."""
-    return device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
-
-
-def check_device(device: str | None, num_processes: int) -> None:
-    """Refuse a device that this machine does not have; None is always right.
-
-    Raises:
-        InputError: torch cannot use the device, or several processes would share it.
-    """
-    if device is None:
-        return
-    if num_processes > 1:
-        raise InputError(
-            f"--device {device}: is for one process; here the launch file gives each of "
-            f"{num_processes} processes its device"
-        )
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        known = f"cpu or {accelerator.type}" if accelerator else "cpu alone"
-        raise InputError(
-            f"--device {device}: torch cannot use it ({first_line(error)}); this machine has "
-            f"{known}"
-        ) from None
-
-
-def use_threads(number: int | None) -> None:
-    """Let torch, and ONNX models that are loaded later, compute with so many threads of the CPU.
-
-    Args:
-        number: None leaves torch's choice.
-    """
-    if number is not None:
-        torch.set_num_threads(number)
-
-
-def autocast_of(device: torch.device, mixed_precision: str) -> torch.autocast:
-    """The context of a forward pass in "bf16" or "fp16"; with "no" it changes nothing."""
-    dtype = AUTOCAST.get(mixed_precision)
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
-
-
-def padding_multiple(device: torch.device, mixed_precision: str) -> int:
-    """8 if a GPU computes in half precision, which is fastest with such columns; else 1."""
-    return 8 if device.type == "cuda" and mixed_precision in AUTOCAST else 1
 
 
 def require_texts(folder: Path, model: torch.nn.Module) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from tagloop.errors import InputError
-from tagloop.processes.sharding import reshard
+from tagloop.processes.sharding import own_part, reshard
 
 SHOWN = 3  # the number of names in a message
 
@@ -134,7 +133,7 @@ def find_non_finite(model: nn.Module, optimizer: Optimizer | None = None) -> str
     for name, parameter in model.named_parameters():
         moments = optimizer.state.get(parameter, {}) if optimizer else {}
         for tensor in (parameter, *filter(torch.is_tensor, moments.values())):
-            local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            local = own_part(tensor)
             # A finite sum proves that all values are finite, with a twentieth of the work. A sum
             # may overflow, so a sum that is not finite proves nothing.
             if not local.sum().isfinite() and not local.isfinite().all():

@@ -114,9 +114,7 @@ class Outcome:
 
     def note_other_data(self, split: str) -> None:
         """Add a note: the data of a split is not the data that the run predicted."""
-        self.notes.append(
-            f"the {split} data is another one now than what was predicted: there are no scores"
-        )
+        self.notes.append(f"the {split} data has changed since the prediction: there are no scores")
 
 
 def read_outcome(folder: Path) -> Outcome:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
-from accelerate.utils.memory import should_reduce_batch_size
 from safetensors import SafetensorError
 
 from tagloop.errors import InputError, RunStopped
@@ -16,12 +15,6 @@ from tagloop.streams import visible, write_line
 from tagloop.terminal import PLAIN, YELLOW, entry, uses_colour, width_of
 
 Result = TypeVar("Result")
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """True if torch, one of its devices or Python raised this error because memory ended."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or should_reduce_batch_size(error)
 
 
 def say(accelerator: Accelerator, text: str) -> None:
@@ -83,11 +76,6 @@ def on_all(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
     if messages:
         raise InputError(messages[0])
     return result
-
-
-def precise_dtype(accelerator: Accelerator) -> torch.dtype:
-    """The dtype for sums of losses: float64, or float32 on mps, which has no float64."""
-    return torch.float32 if accelerator.device.type == "mps" else torch.float64
 
 
 def seed_update(seed: int, step: int, process_index: int) -> None:

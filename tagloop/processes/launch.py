@@ -17,7 +17,7 @@ from accelerate.utils import DistributedType, GradientAccumulationPlugin, Projec
 
 from tagloop.errors import InputError, OutOfMemory, Preempted, RunStopped
 from tagloop.options.scripts import launch_file
-from tagloop.processes.agree import ran_out_of_memory
+from tagloop.processes.devices import ran_out_of_memory
 from tagloop.wording import first_line, in_brackets
 
 _open_blocks = 0  # of closing_group
@@ -120,8 +120,8 @@ def leave_group() -> None:
 def closing_group() -> Iterator[None]:
     """Close the process group at the end of a block, even after an error.
 
-    A process with an open group would abort when it ends. Within such a block, the end of another
-    one leaves the group open: the next run of the same command uses it.
+    A process with an open group would abort when it ends. If such a block stands in another one,
+    its end leaves the group open, because the next run of the same command uses it.
 
     Raises:
         OutOfMemory: the block raised an error because memory ended.
@@ -154,8 +154,8 @@ def closing_group() -> Iterator[None]:
 def check_devices() -> None:
     """Refuse a launch that asks for GPUs which this machine does not have.
 
-    The first process of the machine alone looks. If all did, another one could leave first, and the
-    launcher would end the first process before it has said why.
+    Only the first process of a machine checks. If all did, another one could end first, and the
+    launcher would kill the first process before it has printed the message.
 
     Raises:
         InputError: the machine has no GPU, or fewer GPUs than processes; the remedy is named.
@@ -188,7 +188,7 @@ def _number_in(variable: str) -> int:
 def _require_cpu_launch() -> None:
     """On a machine without GPUs: refuse a launch that was not meant for its CPU.
 
-    Of its launch file accelerate tells a process little. Several processes are meant for the CPU
+    accelerate tells a process little about its launch file. Several processes are meant for the CPU
     if the file hides all GPUs from them (`gpu_ids: none,none`, which a process sees as
     CUDA_VISIBLE_DEVICES); for one process the file says `use_cpu: true`. A lone process in float32
     is taken as it is: it may have been launched without any file.
@@ -218,8 +218,8 @@ def check_launch(accelerator: Accelerator) -> None:
     """Refuse a launch without the processes, the FSDP or the fp16 that the user asked for.
 
     `accelerate launch --cpu --num_processes 2` and `distributed_type: MULTI_CPU` start one process
-    and print no warning. This process can be told from a run on purpose with one process only by
-    the variable MASTER_ADDR.
+    and print no warning. Only the variable MASTER_ADDR distinguishes this process from a run that
+    was meant to have one process.
 
     Raises:
         InputError: the message names the launch file that works.

@@ -1,19 +1,17 @@
-"""Tells FSDP2 which modules to shard, and in which dtype to sum gradients; groups the processes."""
+"""Tells FSDP2 which modules to shard, and in which dtype to sum gradients"""
 
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from torch import distributed, nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from tagloop.errors import InputError
-
-PATIENCE = timedelta(days=1)  # A thread waits for the slowest disk of all, and not for ever.
 
 
 @contextmanager
@@ -75,14 +73,14 @@ def reshard(model: nn.Module) -> None:
             module.reshard()
 
 
-def build_thread_group(accelerator: Accelerator) -> distributed.ProcessGroup | None:
-    """A group in which background threads of all processes exchange messages beside training.
+def put_together(tensor: Tensor) -> Tensor:
+    """The whole of a sharded tensor, on the device; every process must call this in turn.
 
-    Every process must call this.
-
-    Returns:
-        None without FSDP2, or with one process: then no process writes a share of a checkpoint.
+    A tensor that is not sharded is returned as it is.
     """
-    if not accelerator.is_fsdp2 or accelerator.num_processes == 1:
-        return None
-    return distributed.new_group(backend="gloo", timeout=PATIENCE)
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that this process holds; a tensor that is not sharded, whole."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

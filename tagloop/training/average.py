@@ -20,10 +20,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from tagloop.processes.sharding import reshard
+from tagloop.processes.sharding import own_part, reshard
 from tagloop.training.vocabulary import Vocabulary
 
 COMPILED = "_orig_mod."  # torch.compile adds this to names of parameters.
@@ -64,7 +63,8 @@ class WeightAverage:
             step: the number of updates before this one.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(_local(self.averages), _local(self.parameters), 1 - decay)
+        averages, weights = map(own_part, self.averages), map(own_part, self.parameters)
+        torch._foreach_lerp_([*averages], [*weights], 1 - decay)
         self.shrink += (1 - decay) * (self.vocabulary.shrink - self.shrink)
 
     @contextmanager
@@ -100,12 +100,8 @@ class WeightAverage:
     def _exchange(self) -> None:
         """Exchange the values of weights and averages, to the bit and in place."""
         reshard(self.model)
-        for average, parameter in zip(_local(self.averages), _local(self.parameters), strict=True):
+        for average, parameter in zip(self.averages, self.parameters, strict=True):
+            average, parameter = own_part(average), own_part(parameter)
             before = parameter.clone()
             parameter.copy_(average)
             average.copy_(before)
-
-
-def _local(tensors: list[Tensor]) -> list[Tensor]:
-    """The parts of tensors that this process holds."""
-    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]

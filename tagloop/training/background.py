@@ -5,12 +5,15 @@ If a job fails, all processes raise its error.
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import distributed
 
 from tagloop.errors import Preempted, RunStopped
-from tagloop.processes.sharding import build_thread_group
+
+PATIENCE = timedelta(days=1)  # A thread waits for the slowest disk of all, and not for ever.
 
 
 class Background:
@@ -94,3 +97,16 @@ class Background:
         self._join()
         if kind is not None and issubclass(kind, (RunStopped, Preempted)):
             broadcast_object_list([None])
+
+
+def build_thread_group(accelerator: Accelerator) -> distributed.ProcessGroup | None:
+    """A group in which background threads of all processes exchange messages beside training.
+
+    Every process must call this.
+
+    Returns:
+        None without FSDP2, or with one process: then no process writes a share of a checkpoint.
+    """
+    if not accelerator.is_fsdp2 or accelerator.num_processes == 1:
+        return None
+    return distributed.new_group(backend="gloo", timeout=PATIENCE)

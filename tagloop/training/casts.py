@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, DynamoBackend
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-LOW_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from tagloop.processes.devices import LOW_PRECISION, is_compiled
+
 ALONE_OR_DDP = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 PARAMETERS = ("weight", "bias")  # of a linear layer
 
@@ -32,8 +33,8 @@ class WeightCasts:
 
     In the first update autocast works alone, and the context observes which linear layers the
     model calls. A model that reads the weight of a layer without calling the layer gets the weight
-    in float32 in every update. So does a model whose output layer is two embeddings, as in T5: a
-    sum of three gradients depends on their order, and the cast of the output layer would come last.
+    in float32 in every update. So does a model whose output layer shares its weight with two
+    embeddings (T5): a sum of three gradients depends on their order, which a cast would change.
 
     Autocast works alone in every update of a model that is sharded or compiled. It does so, too,
     if DDP looks for unused parameters, because DDP takes a whole group for used if one of its
@@ -51,7 +52,7 @@ class WeightCasts:
         works = (
             self.dtype is not None
             and accelerator.distributed_type in ALONE_OR_DDP
-            and accelerator.state.dynamo_plugin.backend == DynamoBackend.NO
+            and not is_compiled(accelerator)
             and not getattr(model, "find_unused_parameters", False)
         )
         self.groups = _group_linear_layers(model) if works else []

@@ -167,8 +167,8 @@ def _find_packing(
     """A packing in which every example has the outputs that it has in a row of its own.
 
     The three shortest examples share a row. The longest example is in the batch, too, because
-    sliding attention sees only a part of a long example. With dropout an example is enough that is
-    as long as the three shortest together.
+    sliding attention sees only a part of a long example. With dropout, an example as long as the
+    three shortest together is long enough.
 
     Returns:
         None if the model has no packing of this kind.

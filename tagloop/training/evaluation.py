@@ -6,11 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DynamoBackend
 from torch import Tensor, nn
 
 from tagloop.batches.forward import forward_batches
-from tagloop.processes.agree import precise_dtype
+from tagloop.processes.devices import is_compiled, precise_dtype
 from tagloop.tasks.task import Task
 from tagloop.terminal import progress_bar
 
@@ -62,6 +61,6 @@ def uncompiled(accelerator: Accelerator) -> contextlib.AbstractContextManager:
     Each batch of an evaluation has a shape of its own. A compiler would compile the model for each
     of them, and would then give up, for the shapes of training, too.
     """
-    if accelerator.state.dynamo_plugin.backend == DynamoBackend.NO:
-        return contextlib.nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    if is_compiled(accelerator):
+        return torch.compiler.set_stance("force_eager")
+    return contextlib.nullcontext()

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.distributed.tensor import DTensor
 
 from tagloop.errors import NotFinite
+from tagloop.processes.sharding import put_together
 from tagloop.training.progress import TrainState
 
 
@@ -57,8 +57,7 @@ class UnreadLosses:
         sums = torch.stack([result.loss_sum for result in self.updates])
         loss_sums = accelerator.reduce(sums, reduction="sum").tolist()
         norms = [result.grad_norm for result in self.updates]
-        whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
-        norms = torch.stack(whole).tolist()
+        norms = torch.stack([put_together(norm) for norm in norms]).tolist()
         first = state.step - len(self.updates) + 1
         for step, (result, loss_sum, norm) in enumerate(
             zip(self.updates, loss_sums, norms, strict=True), start=first

@@ -11,7 +11,7 @@ from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 
 from tagloop.errors import InputError, RunStopped
-from tagloop.processes.agree import ran_out_of_memory
+from tagloop.processes.devices import ran_out_of_memory
 from tagloop.training.dropout import recompute_alike
 from tagloop.wording import first_line
 

@@ -111,8 +111,8 @@ class Vocabulary:
     def after_update(self, optimizer: torch.optim.Optimizer) -> None:
         """Decay the waiting rows as AdamW decayed the rows of the model.
 
-        This comes after the optimizer's step and before the schedule's step. Of a whole table only
-        the factor is noted, for rows that a later process of the run lets wait.
+        This comes after the optimizer's step and before the schedule's step. If no row waits, only
+        the factor is updated, because a resumed run may let rows wait.
         """
         if self.name is None or not self.embedding.weight.requires_grad:
             return

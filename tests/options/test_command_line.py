@@ -476,7 +476,7 @@ def test_texts_are_texts(name):
             "--overwrite_output_dir with --resume_from_checkpoint",
         ),
         (["--resume_from_checkpoint", "auto"], "--resume_from_checkpoint needs --output_dir"),
-        (["--max_length", "20", "--stride", "10"], "--stride 10: must be at most half"),
+        (["--max_length", "20", "--stride", "10"], "--stride 10: must be at most 9, half"),
         ([*DATA, "--early_stopping_patience", "2"], "--early_stopping_patience needs"),
         (["--dataset_config_name", "en_ewt"], "--dataset_config_name: needs --dataset_name"),
         (["--seeds", "1" * 5000], "must be whole numbers with commas between them"),

@@ -381,7 +381,7 @@ def test_sentences_have_the_numbers_of_the_data_and_other_data_is_not_scored(run
         record["options"][f"{split}_file"] = str(path)
     (copy / "run.json").write_text(json.dumps(record))
     page = page_of(copy)
-    assert "the test data is another one now" in page.text
+    assert "the test data has changed since the prediction" in page.text
     assert "Scores" in page.sections, "they are of the run's own predictions"
     assert "Calibration" not in page.sections
     record["fingerprints"].pop("test")
@@ -587,8 +587,14 @@ def test_a_page_goes_without_predictions_that_are_damaged_or_of_others(run, tmp_
         (lambda: write_predictions_file(copy, "test", found.fingerprint, real), "does not fit"),
         (lambda: write_predictions_file(copy, "test", found.fingerprint, nan), "does not fit"),
         (lambda: write_predictions_file(copy, "test", found.fingerprint, {}), "does not fit"),
-        (lambda: write_predictions_file(copy, "test", "x", found.outputs), "is another one now"),
-        (lambda: write_predictions_file(copy, "no", "x", found.outputs), "is another one now"),
+        (
+            lambda: write_predictions_file(copy, "test", "x", found.outputs),
+            "has changed since the prediction",
+        ),
+        (
+            lambda: write_predictions_file(copy, "no", "x", found.outputs),
+            "has changed since the prediction",
+        ),
         (damage, "predictions.npz cannot be read"),
         (path.unlink, "predictions.npz is missing"),
     ):

@@ -173,11 +173,13 @@ def _shown(text: str, span: Span, with_place: bool = True) -> str:
 def keep_longest(
     marked: list[MarkedWords],
 ) -> tuple[list[MarkedWords], list[tuple[MarkedWords, MarkedWords]]]:
-    """Of those that share a word the longest, by the characters it marked, then the first one.
+    """Keep the longest of the spans that share a word; of equally long ones, the first.
+
+    The length is that in characters.
 
     Returns:
-        What is kept, in order; and each other with the kept one it shares a word with. One that
-        says the same as another is not among them.
+        The kept spans, in order; and every other span with the kept one that it overlaps, except
+        spans that equal the kept one.
     """
     owners: dict[int, MarkedWords] = {}
     kept, others = [], []

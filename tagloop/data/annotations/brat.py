@@ -77,7 +77,7 @@ def _has_bom(path: Path) -> bool:
 def _read_marks(path: Path, text: str, has_bom: bool) -> list[Span]:
     """The text-bound annotations ("T..."); relations, events and notes mark no words.
 
-    Of a file with a BOM brat counts it, other tools do not: what fits all marks is taken.
+    brat counts a BOM as a character, other tools do not: the way that fits all marks is used.
     """
     try:
         return _bound_spans(path, text)

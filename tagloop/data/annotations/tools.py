@@ -14,7 +14,7 @@ from typing import Any
 from tagloop.data.annotations import label_studio
 from tagloop.data.annotations.spans import Record, marks_of, spans_of
 from tagloop.data.row import Choices, Found
-from tagloop.data.words.tags import DocumentCounter
+from tagloop.data.words.documents import DocumentCounter
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
 

@@ -18,7 +18,7 @@ from tagloop.data.annotations.alignment import (
 )
 from tagloop.data.annotations.spans import Span
 from tagloop.data.row import Choices, Found, Row
-from tagloop.data.words.tags import DocumentCounter
+from tagloop.data.words.documents import DocumentCounter
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
 

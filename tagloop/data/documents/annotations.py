@@ -31,7 +31,7 @@ def to_row(tool: str, source: Any, tagged: Tagged, kind: TagKind) -> dict[str, A
 
 
 def _others(row: dict) -> dict:
-    """Prodigy's answer and hashes (_task_hash) are of the earlier spans."""
+    """The other keys of a row, without Prodigy's answer and hashes, which were of earlier spans."""
     names = [name for name in row if name not in WORDS | TASK | {"answer"} and name[:1] != "_"]
     return {name: row[name] for name in names}
 

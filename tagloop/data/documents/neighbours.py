@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tagloop.data.annotations.label_studio import has_data
 from tagloop.data.documents.reading import Content, Document
-from tagloop.data.words.tags import document_key, names_documents
+from tagloop.data.words.documents import document_key, names_documents
 
 
 class Context(NamedTuple):

@@ -18,6 +18,7 @@ from tagloop.data.documents import annotations
 from tagloop.data.documents.reading import WORD, Document, NamedValues, Tagged
 from tagloop.data.formats import TOOLS
 from tagloop.data.row import TagKind
+from tagloop.data.words.columns import shown_word
 from tagloop.errors import InputError
 
 # Any input can become these; the others keep what only an input of the same format has.
@@ -153,7 +154,7 @@ def format_document(
         return " ".join(tagged.tags) + "\n"
     if target == "conll":
         pairs = zip(tagged.tokens, tagged.tags, strict=True)
-        return "".join(f"{_unspaced(word)} {tag}\n" for word, tag in pairs) + "\n"
+        return "".join(f"{shown_word(word)} {tag}\n" for word, tag in pairs) + "\n"
     if target in TOOLS:
         row = annotations.to_row(target, document.source, tagged, kind)
         return json.dumps(row, ensure_ascii=False) + "\n" * (target != "label_studio")
@@ -203,10 +204,6 @@ def _with_misc(lines: list[tuple[str, str | None]], tags: list[str], key: str) -
             line = f"{before}\t{misc}{line[len(bare) :]}"
         result.append(line)
     return "".join(result)
-
-
-def _unspaced(word: str) -> str:
-    return "".join("_" if letter.isspace() else letter for letter in word) or "_"
 
 
 def _cells(row: dict[str, Any]) -> list[Any]:

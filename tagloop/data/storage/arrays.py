@@ -97,7 +97,7 @@ def write_arrays(
                     ends[name] = values[-1] if len(values) else ends[name]
                 files[name].append(values)
             counts.update(counted)
-            bar.update(min(BATCH, len(dataset) - bar.n))
+            bar.update(min(rows_at_once or BATCH, len(dataset) - bar.n))
     return dict(counts)
 
 
@@ -131,7 +131,7 @@ class ArrayFile:
             self._write_header()
 
     def _write_header(self) -> None:
-        """The length is known last; numpy pads the header so that one of any length fits."""
+        """Write the header. numpy pads it, so that the final length can be filled in at the end."""
         facts = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length,)}
         np.lib.format.write_array_header_1_0(self.file, facts)
 

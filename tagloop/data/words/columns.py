@@ -105,3 +105,12 @@ def _find_layout(
         found.notes.append(f"the line {first.header!r} names the columns; it is no word")
     is_value = conllu and label is not None and CONLLU_COLUMNS[label] in MAY_BE_EMPTY
     return first.layout(text, label=label, empty_is_value=is_value)
+
+
+def shown_word(word: str) -> str:
+    """A word as a cell of a column file: without spaces, and not empty.
+
+    >>> shown_word("New York"), shown_word("")
+    ('New_York', '_')
+    """
+    return "".join("_" if letter.isspace() else letter for letter in word) or "_"

@@ -13,9 +13,9 @@ from tagloop.data.annotations.alignment import read_annotated
 from tagloop.data.annotations.brat import read_brat
 from tagloop.data.annotations.tools import read_records, tool_of
 from tagloop.data.annotations.word_spans import has_word_spans, read_word_spans
+from tagloop.data.csv_rows import parse_literal
 from tagloop.data.formats import detect_format
 from tagloop.data.lines import SNIFFED_LINES
-from tagloop.data.parsing import parse_literal
 from tagloop.data.row import Choices, Found, Row, Sentences
 from tagloop.data.tables import Table, open_table
 from tagloop.data.words.columns import read_columns

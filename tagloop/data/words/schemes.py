@@ -1,6 +1,6 @@
 """Tag schemes of spans: detect, convert, read. Pure functions on lists of strings.
 
-Everything inside works in IOB2; other schemes are converted on the way in and on the way out.
+Everything inside works in IOB2; tags of other schemes are converted when they are read.
 A tag is "O" or a prefix, a dash and a type ("B-PER"). The schemes write the spans "Ann Lee" and
 "Bob", both PER and side by side, as
 
@@ -292,33 +292,6 @@ def scheme_of_labels(labels: Sequence[str]) -> str | None:
     prefixes = {label[0] for label in labels if is_span_tag(label)}
     ends = {"BMES": "MW", "BILOU": "LU", "IOBES": "ES"}
     return next((scheme for scheme, letters in ends.items() if prefixes & {*letters}), None)
-
-
-def from_iob2(tags: Sequence[str], scheme: str) -> list[str]:
-    """Rewrite the IOB2 tags of a sentence in another scheme. Reads like `spans`.
-
-    >>> from_iob2(["B-PER", "I-PER", "B-PER", "O"], "BILOU")
-    ['B-PER', 'L-PER', 'U-PER', 'O']
-    """
-    first, last, lone = {
-        "IOB1": ("I", "I", "I"),
-        "IOB2": ("B", "I", "B"),
-        "IOBES": ("B", "E", "S"),
-        "BILOU": ("B", "L", "U"),
-        "BMES": ("B", "E", "S"),
-        "IO": ("", "", ""),
-    }[scheme]
-    middle = {"BMES": "M", "IO": ""}.get(scheme, "I")
-    result = ["O"] * len(tags)
-    span_before = (0, 0, "")
-    for span in spans(tags):
-        start, end, span_type = span
-        marks = [lone] if end - start == 1 else [first, *[middle] * (end - start - 2), last]
-        if scheme == "IOB1" and span_before[1:] == (start, span_type):
-            marks[0] = "B"
-        result[start:end] = [f"{mark}-{span_type}" if mark else span_type for mark in marks]
-        span_before = span
-    return result
 
 
 def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:

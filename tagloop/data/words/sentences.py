@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tagloop.data.parsing import parse_list, parse_literal
+from tagloop.data.csv_rows import parse_list, parse_literal
 from tagloop.data.row import DOCUMENT_START, Choices, Found, Row, Sentences
 from tagloop.data.tables import Table
+from tagloop.data.words.documents import document_key, names_documents
 from tagloop.data.words.schemes import is_span_tag
-from tagloop.data.words.tags import TagReader, document_key, names_documents, numbers_sentences
+from tagloop.data.words.tags import TagReader, numbers_sentences
 from tagloop.data.words.word_rows import Cells, group_words, is_one_word_a_row, refuse_ids
 from tagloop.errors import InputError
 from tagloop.wording import count, require_whole, shown
@@ -172,7 +173,7 @@ def find_columns(
 
 
 def _text_column(table: Table, by_order: list[str]) -> str:
-    """The first column; but a column called so holds the text where the first holds no words."""
+    """The first column; or one with a usual name for texts, if the first holds no words."""
     named = usual_column(by_order, TEXTS)
     if named is None or named == by_order[0]:
         return by_order[0]

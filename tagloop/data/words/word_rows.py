@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from tagloop.data.lines import SNIFFED_LINES
 from tagloop.data.tables import Table
+from tagloop.data.words.documents import names_documents
 from tagloop.data.words.ids import columns_with_examples, is_one_word, looks_like_ids
-from tagloop.data.words.tags import names_documents, numbers_sentences
+from tagloop.data.words.tags import numbers_sentences
 from tagloop.errors import InputError
 from tagloop.wording import shown
 
@@ -160,7 +161,7 @@ def _others(table: Table, *taken: str | None) -> list[str]:
 
 
 def _document_column(table: Table, text: str, label: str | None, number: str | None) -> str | None:
-    """The column that names documents: by its name, or where sentences begin anew by its runs."""
+    """The column that names documents, found by its name or, if numbers begin anew, by its runs."""
     if number is None:
         return None
     others = _others(table, text, label, number)

@@ -26,14 +26,9 @@ from tagloop.data.documents.reading import (
 from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
-from tagloop.models.trained import (
-    autocast_of,
-    choose_device,
-    load_trained,
-    padding_multiple,
-    read_record,
-)
+from tagloop.models.trained import load_trained, read_record
 from tagloop.options.config import Config
+from tagloop.processes.devices import autocast_of, choose_device, padding_multiple
 from tagloop.tasks.classification.columns import TEXTS
 from tagloop.tasks.classification.encoding import LabelledRows, TextEncoder
 from tagloop.tasks.task import Task

@@ -26,13 +26,9 @@ from tagloop.errors import InputError
 from tagloop.models.generation import generate_ids
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
-from tagloop.models.trained import (
-    autocast_of,
-    choose_device,
-    load_trained,
-    read_record,
-)
+from tagloop.models.trained import load_trained, read_record
 from tagloop.options.config import Config
+from tagloop.processes.devices import autocast_of, choose_device
 from tagloop.tasks import task_of
 from tagloop.tasks.language_modelling.language_model import HEADS
 from tagloop.tasks.language_modelling.options import CAUSAL, MASKED, SPANS

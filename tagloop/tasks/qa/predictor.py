@@ -24,14 +24,9 @@ from tagloop.data.documents.reading import Content, ContentReader, NamedValues, 
 from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer
-from tagloop.models.trained import (
-    autocast_of,
-    choose_device,
-    load_trained,
-    padding_multiple,
-    read_record,
-)
+from tagloop.models.trained import load_trained, read_record
 from tagloop.options.config import FIELDS, Config
+from tagloop.processes.devices import autocast_of, choose_device, padding_multiple
 from tagloop.tasks.qa.decoding import Choice, Decoded, decode_questions
 from tagloop.tasks.qa.encoding import (
     FACTS,

@@ -22,8 +22,9 @@ from tagloop.data.documents.reading import ContentReader, NamedValues, listed_te
 from tagloop.errors import InputError
 from tagloop.models.generation import generate_ids
 from tagloop.models.tokenizers import load_tokenizer
-from tagloop.models.trained import autocast_of, choose_device, load_trained, read_record
+from tagloop.models.trained import load_trained, read_record
 from tagloop.options.config import Config
+from tagloop.processes.devices import autocast_of, choose_device
 from tagloop.tasks.speech.columns import AUDIO
 from tagloop.tasks.speech.encoding import features_of
 from tagloop.tasks.speech.prompts import check_extractor, load_extractor, prompt_length

@@ -26,14 +26,9 @@ from tagloop.data.documents.reading import (
 from tagloop.errors import InputError
 from tagloop.models.generation import generate_ids
 from tagloop.models.tokenizers import load_tokenizer
-from tagloop.models.trained import (
-    autocast_of,
-    choose_device,
-    load_trained,
-    padding_multiple,
-    read_record,
-)
+from tagloop.models.trained import load_trained, read_record
 from tagloop.options.config import FIELDS, Config
+from tagloop.processes.devices import autocast_of, choose_device, padding_multiple
 from tagloop.tasks.summarization.columns import USUAL
 from tagloop.tasks.summarization.encoding import PairEncoder
 from tagloop.tasks.summarization.task import decode, row_lengths

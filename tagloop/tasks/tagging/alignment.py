@@ -54,8 +54,8 @@ def widen_windows(
 ) -> np.ndarray:
     """Let every window see words around it, the nearest ones, as far as there is room.
 
-    Where both sides do not fit, each gets half of the room, and what the other side leaves of its
-    half. Only whole words are seen. The own words of a window stay the same.
+    If both sides do not fit, each gets half of the room, and also the room that the other side does
+    not use. Only whole words are seen. The own words of a window stay the same.
 
     Args:
         windows: the fields of `Window` for every window, int64 [num_windows, 4]; the indices count

@@ -13,13 +13,13 @@ import numpy as np
 
 from tagloop.data.places import places_of_sentences
 from tagloop.data.words import schemes
+from tagloop.data.words.columns import shown_word
 from tagloop.data.words.corpus import Corpus, load_corpus
 from tagloop.errors import InputError
 from tagloop.outcome.record import Outcome
 from tagloop.pages.answers import Answers
 from tagloop.pages.sentences import Sentence, Span, surface
 from tagloop.tasks.tagging.kinds import read_choices
-from tagloop.tasks.tagging.predictions import shown_word
 
 SPAN_NAMES = {"ner": "entity", "chunk": "chunk", "pos": "word"}
 PLURALS = {"entity": "entities", "chunk": "chunks", "word": "words"}
@@ -137,8 +137,7 @@ def _join(outcome: Outcome, corpus: Corpus) -> TagAnswers | None:
     split, fingerprint, outputs = outcome.predictions
     if corpus.fingerprints.get(split) != fingerprint:
         outcome.notes.append(
-            f"the {split} data is another one now than what was predicted: nothing is said of "
-            "probabilities"
+            f"the {split} data has changed since the prediction, so the report has no probabilities"
         )
         return None
     rows = corpus.splits[split]
@@ -251,7 +250,7 @@ def _training_spans(outcome: Outcome, corpus: Corpus) -> dict[str, set[str]] | N
     if now is None:
         return None
     if then is not None and then != now:
-        outcome.notes.append("seen entities are left out: the training data is another one now")
+        outcome.notes.append("seen entities are left out: the training data has changed")
         return None
     training: dict[str, set[str]] = defaultdict(set)
     task = outcome.config.task_name

@@ -37,8 +37,9 @@ def decode(model: nn.Module, logits: Tensor, counts: Tensor) -> tuple[Tensor, Te
     """The likeliest label of every word, and its probability.
 
     Args:
-        model: the model that computed the logits. This function decides every word by itself and
-            does not use the model; a decoder with parameters, as a CRF, finds them in the model.
+        model: the model that computed the logits. This function decides every word by itself, and
+            uses neither the model nor `counts`. A decoder such as a CRF uses both: its parameters
+            are in the model.
         logits: float [num_words, num_labels], the logits of the first sub-token of every word, one
             window after the other.
         counts: int [num_windows] on the CPU, the number of words of every window.

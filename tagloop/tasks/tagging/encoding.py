@@ -32,7 +32,7 @@ ARRAY_TYPES = {
     "input_ids": np.int32,
     "labels": np.int16,
     "offsets": np.int64,
-    "num_labels": np.int32,
+    "num_targets": np.int32,
     "first_sub_token": np.int32,
     "word_offsets": np.int64,
     "references": np.int16,
@@ -90,11 +90,11 @@ def build_encoder(
     """Build an encoder of sentences.
 
     Args:
-        label2id: of every tag. The ids from `num_labels` on are of tags that the model does not
-            know: they are references, which no prediction can equal, and nothing is learned there.
-        num_labels: of the model; None: all.
+        label2id: the id of every tag. Tags that the model does not know have the ids from
+            `num_labels` on: they count in the scores, but are not learned.
+        num_labels: the number of tags that the model knows; None: all.
         budget: sub-tokens of words in a window.
-        stride: of these, how many the next window repeats.
+        stride: how many of these the next window repeats.
         label_all_tokens: whether a word's later sub-tokens are learned from, too.
         context_tokens: sub-tokens of the same document that a window sees on each side, of at most
             as many sentences; 0: a window sees words of its sentence alone.
@@ -130,7 +130,14 @@ def build_encoder(
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turns a table of sentences into windows; `build_encoder` describes the attributes."""
+    """Turns a table of sentences into windows; `build_encoder` describes the other attributes.
+
+    Attributes:
+        pieces_of: the sub-token ids of words.
+        template: where the tokenizer puts its special tokens.
+        stand_in: the id of a word of which the tokenizer makes no sub-token.
+        unknown: the id of unknown words; None: the tokenizer has none.
+    """
 
     pieces_of: WordPieces
     template: Template
@@ -303,7 +310,7 @@ class Encoder:
             "input_ids": input_ids,
             "labels": labels,
             "offsets": lengths,
-            "num_labels": _sums(labels != IGNORE_INDEX, lengths),
+            "num_targets": _sums(labels != IGNORE_INDEX, lengths),
             "first_sub_token": (first_at - offsets[window_of])[is_own],
             "word_offsets": own_ends - own_starts,
         }

@@ -10,6 +10,7 @@ import numpy as np
 from tagloop.data.formats import detect_format
 from tagloop.data.places import places_of_sentences
 from tagloop.data.sources import find_sources
+from tagloop.data.words.columns import shown_word
 from tagloop.data.words.corpus import load_corpus
 from tagloop.errors import InputError
 from tagloop.outcome.record import Outcome
@@ -24,7 +25,6 @@ from tagloop.pages.page import mark
 from tagloop.pages.sentences import Sentence, Span
 from tagloop.tasks.tagging.answers import to_spans
 from tagloop.tasks.tagging.kinds import read_choices
-from tagloop.tasks.tagging.predictions import shown_word
 
 COLUMNS = ("conll", "conllu")  # formats that keep a word on a line
 

@@ -90,7 +90,10 @@ def find_problems(config: Any) -> Iterator[str]:
         yield "--misaligned nearest: is for answers; spans take error, drop or widen"
     longest = max((config.max_length or 0) - 2, 0) // 2
     if config.max_length and config.stride and config.stride > longest:
-        yield f"--stride {config.stride}: must be at most half of --max_length {config.max_length}"
+        yield (
+            f"--stride {config.stride}: must be at most {longest}, half of the sub-tokens that "
+            f"--max_length {config.max_length} leaves beside the two special tokens"
+        )
     if config.context_tokens and 0 < (config.max_length or 0) <= config.context_tokens:
         yield (
             f"--context_tokens {config.context_tokens}: must be less than --max_length "

@@ -11,6 +11,7 @@ from torch import Tensor
 from tagloop.batches.examples import IGNORE_INDEX
 from tagloop.batches.forward import places_of
 from tagloop.batches.packing import MicroBatch
+from tagloop.data.words.columns import shown_word
 from tagloop.files import write_text
 from tagloop.tasks.tagging.windows import Windows
 
@@ -62,15 +63,6 @@ def gold_probabilities(logits: Tensor, references: np.ndarray) -> Tensor:
     known = torch.from_numpy((references >= 0) & (references < logits.shape[-1])).to(logits.device)
     ids = torch.from_numpy(references.astype(np.int64)).to(logits.device).where(known, 0)
     return logits.float().softmax(-1).gather(-1, ids[:, None])[:, 0] * known
-
-
-def shown_word(word: str) -> str:
-    """A word as a cell of a column file: without spaces, and not empty.
-
-    >>> shown_word("New York"), shown_word("")
-    ('New_York', '_')
-    """
-    return "".join("_" if letter.isspace() else letter for letter in word) or "_"
 
 
 def write_predictions(

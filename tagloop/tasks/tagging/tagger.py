@@ -28,16 +28,9 @@ from tagloop.errors import InputError
 from tagloop.models import onnx_model
 from tagloop.models.model import max_input_length
 from tagloop.models.tokenizers import load_tokenizer, probe_template
-from tagloop.models.trained import (
-    autocast_of,
-    choose_device,
-    load_trained,
-    padding_multiple,
-    read_record,
-    require_finite_weights,
-    require_texts,
-)
+from tagloop.models.trained import load_trained, read_record, require_finite_weights, require_texts
 from tagloop.options.config import Config
+from tagloop.processes.devices import autocast_of, choose_device, padding_multiple
 from tagloop.tasks import TASKS
 from tagloop.tasks.tagging.alignment import resolve_stride
 from tagloop.tasks.tagging.decoding import DECODINGS, build_legal, decode, decode_legal
@@ -62,7 +55,17 @@ RECORD: dict[str, Callable[[Any], bool]] = {
 
 
 class Tagger:
-    """Tags texts and sentences of words; load_tagger builds a tagger."""
+    """Tags texts and sentences of words; load_tagger builds a tagger.
+
+    Args:
+        words: how a text is split into words.
+        task: of `KINDS`.
+        max_length: sub-tokens in a window, special tokens included.
+        stride: as `resolve_stride` takes it.
+        legal: bool [num_labels + 1, num_labels + 1], which label may follow which, as `build_legal`
+            makes it; None: every word gets its likeliest label.
+        context: what a window sees of its document; None: its own sentence alone.
+    """
 
     def __init__(
         self,
@@ -78,8 +81,7 @@ class Tagger:
         legal: torch.Tensor | None = None,
         context: Context | None = None,
     ):
-        self.legal = legal  # Which label may follow which; None: every word its likeliest label.
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.legal = model, tokenizer, legal
         self.words, self.task, self.kind = words, task, KINDS[task]
         self.max_length, self.batch_size = max_length, batch_size
         self.mixed_precision, self.context = mixed_precision, context

@@ -1,10 +1,10 @@
 """A split as windows of sub-token ids: built once per machine, memory-mapped, padded in batches.
 
-    windows = load_windows(dataset, tokenizer, label2id, ...)   # flat arrays on the disk
-    batch = windows.collate(window_ids)                         # padded tensors of one micro-batch
+    windows = load_windows(dataset, fingerprint, tokenizer, label2id, ...)   # arrays on the disk
+    batch = windows.collate(window_ids)                  # padded tensors of one micro-batch
 
-A process holds the lengths and label counts of the windows in memory (8 bytes for each window); all
-other arrays stay on the disk.
+A process holds the lengths, the target weights and the numbers of words of all windows in memory
+(20 bytes for each window); all other arrays stay on the disk.
 """
 
 import json
@@ -35,18 +35,20 @@ class Windows(SubTokenRows):
 
     Attributes:
         labels: int16 [num_sub_tokens], IGNORE_INDEX where a sub-token is not learned from.
-        num_labels: int32 [num_windows], labelled sub-tokens.
+        num_targets: int32 [num_windows], sub-tokens that are learned from.
         first_sub_token: int32 [num_words], a word's first sub-token, counted in its window.
         word_offsets: int64 [num_windows + 1], the words that a window owns.
         references: int16 [num_words], label ids, IGNORE_INDEX for a word without a gold tag; ids
             above those of the model are of tags that it does not know.
         sentence_offsets: int64 [num_sentences + 1], the words of a sentence.
-        facts: what was met on the way (words without sub-tokens, sentences cut, words shortened).
+        facts: the numbers of encoding.FACTS: words without sub-tokens, words shortened, sentences
+            cut, words, and words that the tokenizer does not know.
+        template: where the tokenizer puts its special tokens.
         class_weights: float64 [num_labels], the weight of a target by its label; None: each is 1.
     """
 
     labels: np.ndarray
-    num_labels: np.ndarray
+    num_targets: np.ndarray
     first_sub_token: np.ndarray
     word_offsets: np.ndarray
     references: np.ndarray
@@ -69,7 +71,7 @@ class Windows(SubTokenRows):
     def target_weights(self) -> np.ndarray:
         """The sum of the weights of the targets of every window, float64 [num_windows]."""
         if self.class_weights is None:
-            return self.num_labels.astype(np.float64)
+            return self.num_targets.astype(np.float64)
         weight_of = np.append(self.class_weights, 0.0)  # The last one is for IGNORE_INDEX.
         sums = np.zeros(len(self))
         for start in range(0, len(self), WINDOWS_AT_ONCE):

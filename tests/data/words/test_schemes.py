@@ -5,12 +5,12 @@ import random
 from collections import Counter
 
 import pytest
+from other_schemes import from_iob2
 
 from tagloop.data.words.schemes import (
     SCHEMES,
     SchemeDetector,
     continuation,
-    from_iob2,
     illegal_transitions,
     legal_transitions,
     spans,

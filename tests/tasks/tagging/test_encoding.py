@@ -104,7 +104,7 @@ def test_context_is_that_of_the_slow_way(tmp_path, monkeypatch, name, budget, st
     assert (files, facts) == expected(tmp_path / "slow", columns, tokenizer, **how)
     without, other_facts = encode(tmp_path / "0", columns, tokenizer, **how | {"context_tokens": 0})
     assert facts == other_facts
-    for array in ("references", "sentence_offsets", "word_offsets", "num_labels"):
+    for array in ("references", "sentence_offsets", "word_offsets", "num_targets"):
         assert files[f"{array}.npy"] == without[f"{array}.npy"], "a word is predicted once"
     assert (files["input_ids.npy"] != without["input_ids.npy"]) == (budget > 1)
 

@@ -119,7 +119,7 @@ def test_overlapping_windows_label_every_word_once(max_length, stride):
     assert learned == [names.index(tag) for sentence in tags for tag in sentence]
     if stride != 0:
         assert int(split.lengths.sum()) > len(learned) + 2 * len(split)  # context was repeated
-    assert split.num_labels.tolist() == [
+    assert split.num_targets.tolist() == [
         sum(label != IGNORE_INDEX for label in row) for row in labels
     ]
 
@@ -142,7 +142,7 @@ def test_words_without_sub_tokens_become_unknown_and_are_counted():
     tokenizer = shaped("bert")
     words = ["john", *tiny.NO_TOKENS]
     split = tiny.build_windows(tokenizer, [words], [["O"] * len(words)], ["O"])
-    assert split.num_labels.tolist() == [len(words)]
+    assert split.num_targets.tolist() == [len(words)]
     assert split.facts["words_without_sub_tokens"] == len(tiny.NO_TOKENS)
     (row,) = rows(split, "input_ids")
     assert row.count(tokenizer.unk_token_id) == len(tiny.NO_TOKENS)
@@ -181,7 +181,7 @@ def test_words_without_gold_tag_are_predicted_but_not_learned():
         shaped("bert"), [["john", "x"], ["mary"]], [["O", None], [None]], ["O"]
     )
     assert split.num_units.sum() == 3
-    assert split.num_labels.tolist() == [1, 0]
+    assert split.num_targets.tolist() == [1, 0]
     assert split.references.tolist() == [0, IGNORE_INDEX, IGNORE_INDEX]
 
 

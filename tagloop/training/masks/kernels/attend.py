@@ -28,7 +28,7 @@ def launch_attend(
     scale: float,
     p: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The forward pass; see `attention.attend` for arguments and results."""
+    """The forward pass; see `operators.attend` for arguments and results."""
     rows, heads, num_queries, width = query.shape
     # In memory [rows, queries, heads, width]: the next layer takes all heads of a query as one.
     output = query.new_empty(rows, num_queries, heads, width).transpose(1, 2)

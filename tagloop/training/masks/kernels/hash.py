@@ -8,7 +8,7 @@ import os
 import triton
 import triton.language as tl
 
-# Triton's interpreter cannot compute with bfloat16; see `narrowed` and attention's `product`.
+# Triton's interpreter cannot compute with bfloat16; see `narrowed` and `_product` in attend.py.
 INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 # The numbers of hashing.py as uint32. Products of uint32 and of int32 are modulo 2**32.
 GOLDEN, MURMUR_1, MURMUR_2 = (tl.constexpr(n) for n in (0x9E3779B1, 0x85EBCA6B, 0xC2B2AE35))
