@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from logging import getLogger
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol
@@ -304,6 +305,8 @@ def _left_as_it_was() -> Iterator[None]:
     variables, logging = dict(os.environ), transformers.utils.logging
     verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     has_no_bars, is_own_state = datasets.are_progress_bars_disabled(), not is_initialized()
+    pictures = getLogger("matplotlib")  # The report sets its level.
+    level = pictures.level
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=devices):
@@ -315,6 +318,7 @@ def _left_as_it_was() -> Iterator[None]:
         os.environ.clear()
         os.environ.update(variables)
         logging.set_verbosity(verbosity)
+        pictures.setLevel(level)
         if has_bar:
             logging.enable_progress_bar()
         if not has_no_bars:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -68,15 +69,16 @@ def whole_file(path: Path) -> Iterator[TextIO]:
             yield file
         return
     target = path.resolve()
-    temporary = target.with_name(f"tmp-{os.getpid()}-{target.name}")
+    # A number alone may be that of a killed process, whose file is left: in a container, always 1.
+    temporary = target.with_name(f"tmp-{secrets.randbits(48)}-{target.name}")
     try:
         file = temporary.open("x", encoding="utf-8", newline="")
-        if target.exists():
-            os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         with file:
+            if target.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -20,12 +20,13 @@ from typing import Any
 from accelerate.utils import gather_object
 from accelerate.utils.memory import clear_device_cache
 
-from tagloop.checkpoints.resume import holds_run
+from tagloop.checkpoints.resume import RUN_RECORD, holds_run
 from tagloop.errors import InputError, Preempted
 from tagloop.files import is_plain, read_json, write_json
 from tagloop.options.command_line import check_places
 from tagloop.options.config import Config
 from tagloop.outcome.results import Results
+from tagloop.output.lock import Lock
 from tagloop.processes.agree import on_all, on_main, say
 from tagloop.processes.launch import build_accelerator
 from tagloop.report.build import report_runs
@@ -33,6 +34,7 @@ from tagloop.report.folds import FILES_OF_FOLDS, write_folds
 from tagloop.terminal import NAME_WIDTH, Table, entry, width_of
 
 COMPARISON = "comparison.html"
+PATIENCE = 600.0  # the time in seconds that another command may need for its pages
 PARTS = {"eval": "validation", "test": "test"}  # Prefix of results -> split.
 
 
@@ -69,6 +71,7 @@ def train_each(config: Config, main: Callable[[Config], Results]) -> dict[str, A
                 f"{folder}: stopped by a signal after {name}; the same command goes on with the "
                 "next run"
             )
+    on_main(accelerator, lambda: _require_same_data(config, folder, [*results]))
     summary = summarize(results)
     on_main(accelerator, lambda: _finish(config, folder, summary, partial(say, accelerator)))
     return summary
@@ -148,21 +151,57 @@ def _check_folder(config: Config, folder: Path) -> None:
             )
 
 
+def _require_same_data(config: Config, folder: Path, names: Sequence[str]) -> None:
+    """Refuse to take a mean over runs of --seeds that learned from or were scored on other data.
+
+    A finished run is not trained again, so its data may be that of an earlier command. The folds of
+    --folds differ in their data, and `write_folds` compares what they share.
+
+    Raises:
+        InputError: naming two runs and what differs.
+    """
+    if config.seeds is None:
+        return
+    known = [_data_of(read_json(folder / name / RUN_RECORD)) for name in names]
+    for name, facts in zip(names, known, strict=True):
+        if differing := [what for what, value in facts.items() if value != known[0][what]]:
+            raise InputError(
+                f"{folder / name}: learned from or was scored on other data than {names[0]} "
+                f"({', '.join(differing)}), so their scores have no mean; give "
+                "--overwrite_output_dir to train all of them again, or another --output_dir"
+            )
+
+
+def _data_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What a run's data was, by name, as far as it does not depend on the seed."""
+    options, identity = record.get("options", {}), record.get("identity", {})
+    facts = {"test data": record.get("fingerprints", {}).get("test")}
+    if not options.get("validation_fraction"):  # The seed would choose the validation rows.
+        data = identity.get("data", {})
+        facts |= {"training data": data.get("train"), "validation data": data.get("validation")}
+        facts["class weights"] = identity.get("class_weights")
+    return facts
+
+
 def _finish(
     config: Config, folder: Path, summary: dict[str, Any], tell: Callable[[str], None]
 ) -> None:
     """Write and print what the runs say together. Main process only."""
-    record = folder / _record_of(config)
-    write_json(record, summary)
-    tell(_score_table(summary))
-    tell(entry("files", str(record), width_of(sys.stdout)))
-    folders = [folder / name for name in summary["runs"]]
-    if config.seeds is None:
-        names = write_folds(config.task_name, folders, folder, page=config.report)
-        for name in names:
-            tell(entry("", str(folder / name), width_of(sys.stdout)))
-    elif config.report and len(folders) > 1:
-        report_runs(folders, folder / COMPARISON, tell)
+    lock = Lock(folder, patience=PATIENCE, say=tell)  # Two commands may end at the same time.
+    try:
+        record = folder / _record_of(config)
+        write_json(record, summary)
+        tell(_score_table(summary))
+        tell(entry("files", str(record), width_of(sys.stdout)))
+        folders = [folder / name for name in summary["runs"]]
+        if config.seeds is None:
+            names = write_folds(config.task_name, folders, folder, page=config.report)
+            for name in names:
+                tell(entry("", str(folder / name), width_of(sys.stdout)))
+        elif config.report and len(folders) > 1:
+            report_runs(folders, folder / COMPARISON, tell)
+    finally:
+        lock.release()
 
 
 def _score_table(summary: dict[str, Any]) -> str:

@@ -70,6 +70,8 @@ def type_section(sentences: Sequence[Sentence], kind: str) -> Section:
         kind: the task's word for a type: "type" or "class".
     """
     types = types_of(sentences)
+    if not types:  # Nothing is there, and nothing was found.
+        return Section(f"By {kind}")
     counts = count_by(sentences, lambda _, span: span[2], types)
     drawn, totals = resample(counts), counts.sum(0)
     shown, values = types[:MOST_TYPES], scores_of(totals)
@@ -146,6 +148,8 @@ def group_blocks(
     scores = [*enumerate(SCORES)] if has_spans else [(1, "accuracy")]
     needed = counts if has_spans else counts[:, :, 2:]
     kept = [at for at in range(len(groups)) if needed[:, at].any()]
+    if not kept:
+        return []
     counts, names = counts[:, kept], [groups[at] for at in kept]
     drawn, totals = resample(counts), counts.sum(0)
     main, name_of_main = scores[-1]

@@ -96,6 +96,25 @@ def test_the_same_command_goes_on_where_two_processes_were_killed(tmp_path):
 
 
 @pytest.mark.slow
+def test_scores_on_other_data_have_no_mean(tmp_path, capfd):
+    rows = [{"tokens": ["Ann", "won"], "tags": ["B-PER", "O"]}] * 8
+    data = write_jsonl(tmp_path / "a.jsonl", rows)
+    test = write_jsonl(tmp_path / "test.jsonl", rows[:2])
+    group = tmp_path / "group"
+    options = [f"--train_file={data}", f"--test_file={test}", "--max_train_steps=1",
+               "--no_report", f"--output_dir={group}"]  # fmt: skip
+    assert train_loop.cli([*options, "--seeds=1"]) == 0
+    before = (group / "seeds.json").read_bytes()
+    write_jsonl(test, rows[:3])
+    assert train_loop.cli([*options, "--seeds=1,2"]) == 2
+    error = capfd.readouterr().err
+    assert f"{group / 'seed_2'}: learned from or was scored on other data than seed_1" in error
+    assert "(test data)" in error
+    assert (group / "seeds.json").read_bytes() == before
+    assert train_loop.cli([*options, "--seeds=1,2", "--overwrite_output_dir"]) == 0
+
+
+@pytest.mark.slow
 def test_a_signal_stops_the_present_run_and_the_next_ones_do_not_begin(tmp_path):
     options = [*SMALL, "--max_train_steps=5000", "--num_train_epochs=900", "--logging_steps=1"]
     process = start(*options, "--seeds=1,2", f"--output_dir={tmp_path / 'group'}", processes=2)

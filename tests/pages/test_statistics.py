@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from tagloop.pages import statistics
+from tagloop.pages.blocks import group_blocks, type_section
 from tagloop.pages.seed_tests import holm, permutation_p
+from tagloop.pages.sentences import Sentence
 from tagloop.pages.statistics import compare, resample, score_interval, scores_of, wilson
 
 
@@ -74,3 +76,9 @@ def test_holms_p_values_are_raised_by_the_number_of_tests_that_are_left():
     assert holm([0.0121, 0.0142, 0.1986]) == pytest.approx([0.0363, 0.0363, 0.1986])
     assert holm([0.5, 0.9, 0.8]) == [1.0, 1.0, 1.0]
     assert holm([]) == []
+
+
+def test_a_split_without_a_span_in_gold_and_prediction_has_no_scores_to_show():
+    nothing = [Sentence(["Rain", "fell"], [], [])] * 3
+    assert not type_section(nothing, "type").blocks
+    assert group_blocks(nothing, lambda _, span: span[2], ["PER"], "type", has_spans=True) == []

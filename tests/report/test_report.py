@@ -676,7 +676,8 @@ def test_divergence_is_told_from_noise_and_from_a_start_that_was_lucky():
         return [{"step": 10 * at, "loss": loss} for at, loss in enumerate(losses, start=1)]
 
     guessing = np.log(9)
-    for fine in ([], [2.3], [2.3, 2.4], [2.0, 0.5, 1.2], [0.1, 0.02, 0.3, 0.01, 0.12]):
+    for fine in ([], [2.3], [2.3, 2.4], [2.0, 0.5, 1.2], [0.1, 0.02, 0.3, 0.01, 0.12],
+                 [1e-4, 5e-5, 3e-4]):  # fmt: skip
         assert find_divergence(lines(*fine), guessing) == []
     for bad in ([2.3, 0.1, 307_700], [5.0e4], [1e6, 1e5, 1e4], [0.1, 0.2, 0.5, 0.9]):
         assert len(find_divergence(lines(*bad), guessing)) == 1

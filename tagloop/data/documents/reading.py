@@ -101,6 +101,7 @@ class Document:
         document: the number of the document as -DOCSTART- or # newdoc mark it; None: nothing does.
         ending: of the line of a text.
         delimiter: of the cells of a CSV.
+        quotes: as in `CsvTable`.
     """
 
     kind: str
@@ -109,6 +110,7 @@ class Document:
     document: int | None = None
     ending: str = "\n"
     delimiter: str = ","
+    quotes: bool = True
 
     @property
     def size(self) -> int:
@@ -237,7 +239,7 @@ def _read_csv(
             if words in row:
                 row[words] = parse_list(row[words], place, words, is_text=True)
         content = (content_of or content_to_tag)(row, column, place)
-        yield Document(kind, content, row, delimiter=table.delimiter)
+        yield Document(kind, content, row, delimiter=table.delimiter, quotes=table.quotes)
 
 
 def _refuse_one_word_a_row(header: list[str], column: str | None, name: str) -> None:

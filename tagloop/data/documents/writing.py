@@ -10,7 +10,8 @@ What was in the input stays: lines, columns and comments of column files, other 
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Sequence, Set
 from typing import Any, TextIO
 
 from tagloop.data.annotations.word_spans import without_word_spans
@@ -37,7 +38,7 @@ class Writer:
 
     def __init__(self, output: TextIO, target: str, marks: TextIO | None = None, length: int = 0):
         self.output, self.target, self.marks = output, target, marks
-        self.is_empty = True
+        self.is_empty, self.columns = True, list[str]()  # columns of a CSV
         self.length, self.number = length, 0  # characters and entities in brat's files
 
     def write(
@@ -63,12 +64,12 @@ class Writer:
             self._write_tags(document, predicted, kind, with_scores)
 
     def _write_values(self, document: Document, predicted: NamedValues, with_scores: bool) -> None:
-        row = document.source | predicted.values | (predicted.more if with_scores else {})
+        gained = predicted.values | (predicted.more if with_scores else {})
+        if self.target != "txt":
+            _refuse_taken(document.source.keys() & gained.keys(), predicted)
+        row = document.source | gained
         if self.target in ("csv", "tsv"):
-            delimiter = _delimiter(document, self.target)
-            if self.is_empty:
-                self.output.write(_csv_line(row.keys(), delimiter))
-            self.output.write(_csv_line(_cells(row), delimiter))
+            self._write_cells(document, row)
         elif self.target == "txt":
             first = next(iter(predicted.values.values()))
             text = "" if first is None else str(first)
@@ -76,6 +77,19 @@ class Writer:
         else:
             self.output.write(json.dumps(row, ensure_ascii=False) + "\n")
         self.is_empty = False
+
+    def _write_cells(self, document: Document, row: dict[str, Any]) -> None:
+        """Write a row as a line of a CSV, whose columns are those of the first row."""
+        if self.is_empty:
+            self.columns = [*row]
+            self.output.write(_csv_line(self.columns, document, self.target))
+        if more := row.keys() - {*self.columns}:
+            raise InputError(
+                f"--output_format {self.target}: a later row has the key {min(more)!r}, which the "
+                "first row does not have, so it has no column; take jsonl"
+            )
+        cells = _cells({name: row.get(name) for name in self.columns})
+        self.output.write(_csv_line(cells, document, self.target))
 
     def _write_tags(
         self, document: Document, tagged: Tagged, kind: TagKind, with_scores: bool
@@ -132,7 +146,7 @@ def format_header(document: Document, target: str, *, with_scores: bool = False)
         return ""
     nothing = Tagged("", [], [], [], [])
     names = _tagged_row(document, nothing, with_scores).keys()
-    return _csv_line(names, _delimiter(document, target))
+    return _csv_line(names, document, target)
 
 
 def format_document(
@@ -160,7 +174,7 @@ def format_document(
         return json.dumps(row, ensure_ascii=False) + "\n" * (target != "label_studio")
     row = _tagged_row(document, tagged, with_scores, kind.column_names)
     if target in ("csv", "tsv"):
-        return _csv_line(_cells(row), _delimiter(document, target))
+        return _csv_line(_cells(row), document, target)
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
@@ -214,14 +228,38 @@ def _cells(row: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _delimiter(document: Document, target: str) -> str:
-    """What separates the cells of a CSV: as in the input, if that has the same format."""
+def _csv_line(cells: Iterable[Any], document: Document, target: str) -> str:
+    """A line of a CSV. A table of the same format as the input keeps its delimiter and its quoting.
+
+    In a table of tabs without quotes a prediction loses its line ends and tabs.
+    """
+    delimiter, quotes = "\t" if target == "tsv" else ",", True
     if target == document.kind:
-        return document.delimiter
-    return "\t" if target == "tsv" else ","
-
-
-def _csv_line(cells: Iterable[Any], delimiter: str) -> str:
+        delimiter, quotes = document.delimiter, document.quotes or document.delimiter != "\t"
+    if not quotes:
+        return "\t".join(re.sub(r"[\t\r\n]+", " ", _as_text(cell)) for cell in cells) + "\n"
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerow(cells)
     return text.getvalue()
+
+
+def _as_text(cell: Any) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _refuse_taken(taken: Set[str], predicted: NamedValues) -> None:
+    """Refuse an input whose own columns the prediction would replace.
+
+    The columns of an earlier prediction may be replaced: all of them are there, and several.
+
+    Args:
+        taken: names of columns that the input and the prediction share.
+
+    Raises:
+        InputError: a column of the input has a name that the prediction uses.
+    """
+    if taken and not (len(predicted.values) > 1 and predicted.values.keys() <= taken):
+        raise InputError(
+            f"the input has a column {min(taken)!r}, which the prediction would replace; rename "
+            "the column, or write to a .txt"
+        )

@@ -34,6 +34,7 @@ from tagloop.tasks.language_modelling.language_model import HEADS
 from tagloop.tasks.language_modelling.options import CAUSAL, MASKED, SPANS
 from tagloop.tasks.language_modelling.special_tokens import SENTINEL, find_sentinels, missing_token
 from tagloop.tasks.task import TokenizerTask
+from tagloop.wording import shown
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")
 SPLITS_WORDS = False
@@ -93,6 +94,13 @@ class Predictor:
         raise NotImplementedError
 
 
+def _unread_gap(text: str, max_length: int) -> InputError:
+    return InputError(
+        f"{shown(text)}: has a gap after the {max_length} sub-tokens that the model reads; "
+        "shorten the text before the gap"
+    )
+
+
 class Continuation(Predictor):
     """Gives every text with its most probable continuation as `generated_text`."""
 
@@ -125,12 +133,33 @@ class Continuation(Predictor):
 class Filling(Predictor):
     """Gives every text with its gaps filled as `sequence`, and `score`, the lowest probability.
 
-    `more` has, for every gap, the most probable sub-tokens as `fillings`.
+    `more` has, for every gap, the most probable sub-tokens as `fillings`. The end of a text that is
+    too long for the model stays as it is.
     """
 
     def _encode(self, text: str) -> list[int]:
-        limit = {"truncation": True, "max_length": self.max_length}
-        return self.tokenizer(text, **limit, verbose=False).input_ids
+        return self._read(text)[0]
+
+    def _read(self, text: str) -> tuple[list[int], str]:
+        """The sub-tokens that the model reads of a text, and the rest of the text.
+
+        Raises:
+            InputError: a gap is in the rest.
+        """
+        read = self.tokenizer(
+            text,
+            truncation=True,
+            max_length=self.max_length,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        rest = ""
+        if len(read.input_ids) == self.max_length:
+            rest = text[max(end for _, end in read.offset_mapping) :]
+            rest = rest if rest.strip() else ""
+            if self.tokenizer.mask_token in rest:
+                raise _unread_gap(text, self.max_length)
+        return read.input_ids, rest
 
     def _answer(self, rows: Tensor, texts: list[str]) -> list[NamedValues]:
         logits = self.model(rows, attention_mask=torch.ones_like(rows)).logits
@@ -150,7 +179,7 @@ class Filling(Predictor):
                 ]
                 for each in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
-            sequence = self.tokenizer.decode(filled, skip_special_tokens=True)
+            sequence = self.tokenizer.decode(filled, skip_special_tokens=True) + self._read(text)[1]
             lowest = round(float(best.values[:, 0].min()), DIGITS)
             answers.append(
                 NamedValues({"sequence": sequence, "score": lowest}, {"fillings": fillings})
@@ -173,6 +202,8 @@ class SpanFilling(Predictor):
     def _encode(self, text: str) -> list[int]:
         """The first sub-tokens of a text, and the end."""
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        if any(token_id in self.sentinels for token_id in ids[self.max_length - 1 :]):
+            raise _unread_gap(text, self.max_length)
         return [*ids[: self.max_length - 1], self.tokenizer.eos_token_id]
 
     def _answer(self, rows: Tensor, texts: list[str]) -> list[NamedValues]:

@@ -93,6 +93,49 @@ def test_a_csv_gains_columns_and_a_text_file_lines(trained):
             assert float(line) == pytest.approx(float(answer[0]), rel=1e-4)
 
 
+def test_rows_with_keys_in_any_order_become_a_csv_and_no_key_gets_lost(trained, capfd):
+    rows = [{"id": 1, "first": "It rained", "second": "", "lang": "en"},
+            {"second": "2 : 0", "first": "The team won", "id": 2}]  # fmt: skip
+    source, output = trained / "mixed.jsonl", trained / "mixed.csv"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(trained / "run", "--file", source, "--output", output) == 0
+    with output.open(newline="") as file:
+        found = [*csv.DictReader(file)]
+    assert [(row["id"], row["first"], row["lang"]) for row in found] == [
+        ("1", "It rained", "en"), ("2", "The team won", "")
+    ]  # fmt: skip
+    source.write_text("".join(json.dumps(row) + "\n" for row in reversed(rows)))
+    before = output.read_bytes()
+    assert run(trained / "run", "--file", source, "--output", output) == 2
+    assert "a later row has the key 'lang'" in capfd.readouterr().err
+    assert output.read_bytes() == before
+
+
+def test_a_column_of_the_user_is_not_replaced_but_an_earlier_prediction_is(trained, capfd):
+    first, again = trained / "once.csv", trained / "twice.csv"
+    assert run(trained / "run", "--file", trained / "a.csv", "--output", first) == 0
+    with first.open(newline="") as file:
+        values = {*csv.DictReader(file).fieldnames} - {"id", "first", "second", "label"}
+    if len(values) > 1:
+        assert run(trained / "run", "--file", first, "--output", again) == 0
+        assert again.read_bytes() == first.read_bytes()
+    name = min(values)
+    source = trained / "rated.csv"
+    source.write_text(f"first,second,{name}\nIt rained,,5\n")
+    assert run(trained / "run", "--file", source, "--output", trained / "no.csv") == 2
+    assert f"the input has a column '{name}', which the prediction would" in capfd.readouterr().err
+    assert not (trained / "no.csv").exists()
+
+
+def test_a_table_of_tabs_without_quotes_stays_one(trained):
+    source, output = trained / "quotes.tsv", trained / "out.tsv"
+    source.write_text('first\tsecond\n5" disk\the said "no" twice\n"A" is\ta letter\n')
+    assert run(trained / "run", "--file", source, "--output", output) == 0
+    lines = source.read_text().splitlines()
+    for line, written in zip(lines, output.read_text().splitlines(), strict=True):
+        assert written.startswith(f"{line}\t")
+
+
 def test_the_card_of_a_model_of_pairs_shows_pairs_and_works(trained, capfd, monkeypatch):
     text = (trained / "run" / "README.md").read_text(encoding="utf-8")
     assert "tagloop predict run --file FILE.jsonl" in text

@@ -225,6 +225,16 @@ def test_the_encoder_fills_gaps_as_the_pipeline_does(trained):
     assert answers[2].values == {"sequence": "no gap", "score": None}
 
 
+def test_a_text_that_is_too_long_keeps_its_end_and_a_gap_there_is_refused(trained):
+    words = " ".join(["The club won"] * 30)
+    (answer,) = load_predictor(str(trained / "encoder"))(f"A [MASK] . {words}")
+    assert answer.values["sequence"].endswith(words[-60:])
+    assert answer.values["sequence"].lower().count("won") >= 30
+    for model, gap in (("encoder", "[MASK]"), ("spans", FIRST)):
+        with pytest.raises(InputError, match="has a gap after the 64 sub-tokens"):
+            load_predictor(str(trained / model))(f"{words} {gap}")
+
+
 def test_a_t5_fills_sentinels_with_what_generate_writes(trained):
     folder = trained / "spans"
     texts = [f"The {FIRST} won {SECOND} .", f"{SECOND} rose {FIRST}", "no gap", f"It {FIRST}"]
