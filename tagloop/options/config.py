@@ -159,7 +159,8 @@ class SharedOptions:
     )
     per_device_eval_batch_size: int = option(
         8,
-        "Longest examples in an evaluation batch; of shorter ones, as many as make no more cells.",
+        "Examples in an evaluation batch of the longest ones; a batch of shorter ones holds more, "
+        "up to as many cells.",
         about="machine",
         least=1,
         may_change=True,

@@ -31,7 +31,7 @@ class Options(MisalignedOption):
     )
     null_score_diff_threshold: float = option(
         0.0,
-        "A question gets no answer if the score of none exceeds that of the best answer by more.",
+        'A question gets no answer if the score of "no answer" exceeds that of the best by more.',
         about="training",
         above=-1e6,
         below=1e6,
