@@ -14,8 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from tagloop.batches.forward import places_of
-from tagloop.batches.plan import plan_evaluation
+from tagloop.batches.forward import evaluation_batches, places_of
 from tagloop.tasks.task import Task
 from tagloop.training.evaluation import predict_share
 
@@ -56,8 +55,7 @@ def predict_split(
         equal_lengths: True if a batch may hold only examples that do not pad each other.
     """
     examples, num_processes = task.examples[split], accelerator.num_processes
-    lengths = examples.shapes if equal_lengths else examples.padded_lengths
-    batches = plan_evaluation(lengths, batch_size=batch_size, equal_lengths=equal_lengths)
+    batches = evaluation_batches(examples, batch_size=batch_size, equal_lengths=equal_lengths)
     num_rounds = -(-len(batches) // num_processes)
     own = batches[accelerator.process_index :: num_processes]
     own += [np.array([], dtype=np.int64)] * (num_rounds - len(own))

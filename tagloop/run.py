@@ -80,9 +80,10 @@ class Run:
     table: Table = field(default_factory=table_of_updates)
 
     def __post_init__(self) -> None:
-        decay = self.config.ema_decay
+        model, decay = self.accelerator.unwrap_model(self.model), self.config.ema_decay
+        if self.equal_lengths and hasattr(model.config, "tagloop"):
+            model.config.tagloop["equal_lengths"] = True  # predict.py must not pad, either.
         if decay and self.config.do_train:
-            model = self.accelerator.unwrap_model(self.model)
             self.average = WeightAverage(model, self.optimizer, self.vocabulary, decay=decay)
 
     def after_update(self) -> None:

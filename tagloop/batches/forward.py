@@ -8,6 +8,19 @@ from torch import nn
 
 from tagloop.batches.examples import Examples
 from tagloop.batches.packing import MicroBatch, build_micro_batch
+from tagloop.batches.plan import plan_evaluation
+
+
+def evaluation_batches(
+    examples: Examples, *, batch_size: int, equal_lengths: bool
+) -> list[np.ndarray]:
+    """The ids of the examples of every batch, as `plan_evaluation` returns them.
+
+    Args:
+        equal_lengths: True if a batch may hold only examples that do not pad each other.
+    """
+    lengths = examples.shapes if equal_lengths else examples.padded_lengths
+    return plan_evaluation(lengths, batch_size=batch_size, equal_lengths=equal_lengths)
 
 
 def forward_batches(

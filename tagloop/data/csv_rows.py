@@ -187,7 +187,7 @@ def _literal(cell: str) -> Any:
         pass
     try:
         items = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         return None
     # What Python itself wrote comes out the same; "['a' 'b']" of numpy would be ['ab'].
     return items if repr(items) == cell.strip() else None

@@ -130,7 +130,7 @@ def _parse_text(text: str, place: str) -> Any:
         pass
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
         raise InputError(
             f"{place}: the answers are no JSON: {shown(text)}; write them by json.dumps"
         ) from None

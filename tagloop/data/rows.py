@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -93,12 +94,16 @@ def same_number(cell: str | None, names: Iterable[str]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def number_of(cell: str | None) -> float | None:
+def number_of(cell: str | None) -> int | float | None:
     """The number that a cell is, which may be infinite or NaN; None for words and for no cell.
 
-    >>> number_of("01.0"), number_of("1_1")  # Python alone takes the second one for 11.
-    (1.0, None)
+    A whole number is exact, as ids may have more digits than a float.
+
+    >>> number_of("01.0"), number_of("17"), number_of("1_1")  # Python alone takes the last for 11.
+    (1.0, 17, None)
     """
+    if cell is not None and re.fullmatch(r"\s*[+-]?[0-9]{1,300}\s*", cell):
+        return int(cell)
     try:
         return None if "_" in (cell or "") else float(cell or "")
     except ValueError:

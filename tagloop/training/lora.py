@@ -26,6 +26,8 @@ def add_adapters(
 ) -> None:
     """Put matrices beside the attention's projections; they and the head learn, all else is frozen.
 
+    What was frozen before stays frozen, as are the matrices beside a frozen projection.
+
     Args:
         model: changed in place.
         rank: of the product of the two matrices.
@@ -39,9 +41,11 @@ def add_adapters(
     """
     try:
         from peft import LoraConfig, LoraModel
+        from peft.tuners.tuners_utils import BaseTunerLayer
     except ImportError as error:
         raise InputError(f"--lora_rank: needs peft, pip install peft ({error})") from error
 
+    frozen = {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
     head = find_depths(model).head
     heads = [
         name
@@ -71,7 +75,10 @@ def add_adapters(
             "all-linear"
         ) from error
     for parameter in head:
-        parameter.requires_grad_(True)
+        parameter.requires_grad_(id(parameter) not in frozen)
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer) and id(module.get_base_layer().weight) in frozen:
+            module.requires_grad_(False)
 
 
 def merge_adapters(model: nn.Module) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tagloop.data.csv_rows import parse_list
 from tagloop.data.documents.reading import listed, listed_texts
 from tagloop.errors import InputError
 
@@ -38,3 +39,8 @@ def test_anything_else_is_refused(inputs, message):
 def test_words_are_no_text():
     with pytest.raises(InputError, match=r"inputs\[0\] holds \['a', 'b'\]; give one text"):
         listed_texts([["a", "b"]])
+
+
+def test_a_cell_that_python_cannot_evaluate_holds_words(tmp_path):
+    """{[1]: 2} is written as a dict, but no list can be a key."""
+    assert parse_list("[{[1]: 2}]", "a.csv:2", "tokens", is_text=True) == ["[{[1]:", "2}]"]

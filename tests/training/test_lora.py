@@ -85,3 +85,16 @@ def test_a_checkpoint_with_adapters_is_no_model():
     ):
         refuse_adapters("runs/x/step_5", {"unexpected_keys": {"layer.0.query.base_layer.weight"}})
     refuse_adapters("runs/x", {"unexpected_keys": {"layer.12.query.weight"}})
+
+
+def test_what_was_frozen_before_stays_frozen():
+    model = build("bert")
+    model.classifier.bias.requires_grad_(False)
+    attention = model.bert.encoder.layer[0].attention.self
+    attention.query.requires_grad_(False)
+    add(model)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert "classifier.bias" not in trained
+    assert "classifier.weight" in trained
+    assert not any(p.requires_grad for p in attention.query.parameters())
+    assert any(p.requires_grad for p in attention.value.parameters())

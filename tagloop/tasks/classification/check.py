@@ -112,6 +112,8 @@ class TextSurvey(Survey):
             self.classes = column.classes
             for line in spellings(set().union(*self.cells.values()), self.classes):
                 self.report.fact("note", line)
+        if "train" in self.cells and self.has_classes and len(self.classes) == 1:
+            self.report.problem(SAYS_NOTHING, f"every label is {self.classes[0]}: only one class")
         for split, cells in self.cells.items():
             if split != "predict" and cells and not cells - self.missing:
                 self.report.problem(SAYS_NOTHING, f"{split}: {self.no_labels}")

@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX, SubTokenRows, to_tensors
 from tagloop.data.storage.arrays import Arrays, map_arrays, write_arrays
-from tagloop.data.storage.arrow_files import BATCH
 from tagloop.data.storage.store import build_once, source_digest
 from tagloop.models.tokenizers import require_known, tokenizer_digest
 
@@ -106,6 +105,7 @@ def encode_texts(
     read_label: Callable[[str], int | float | None],
     *,
     num_classes: int | None,
+    has_pairs: bool,
     max_length: int,
     pad_to_max_length: bool,
     pad_to_multiple_of: int,
@@ -119,6 +119,7 @@ def encode_texts(
         dataset: columns `text`, `pair` (null: one text) and `label` (null: none), strings;
             `fingerprint` stands for its rows.
         read_label: a cell of `label` -> class id or number, None for no label.
+        has_pairs: as in `TextEncoder`: of the run, so that no row depends on others of its split.
         num_classes: of the model; ids from there on are never learned. None: labels are numbers.
         max_length: sub-tokens of a row, special tokens included.
         num_workers: processes that tokenize; they change no byte.
@@ -135,10 +136,11 @@ def encode_texts(
         "cuts_off": tokenizer.truncation_side,
         "code": source_digest("tagloop.tasks.classification.encoding"),
         "max_length": max_length,
+        "has_pairs": has_pairs,
     }
 
     def build(folder: Path) -> None:
-        encoder = TextEncoder(tokenizer, max_length, _has_pairs(dataset))
+        encoder = TextEncoder(tokenizer, max_length, has_pairs)
         counts = write_arrays(
             folder,
             dataset.select_columns(["text", "pair"]),
@@ -232,8 +234,3 @@ class TextEncoder:
         unknown = 0 if unknown_id is None else int(np.count_nonzero(inside == unknown_id))
         cut = sum(bool(encoding.overflowing) for encoding in encodings)
         return arrays, {"cut": cut, "unknown": unknown, "sub_tokens": len(inside)}
-
-
-def _has_pairs(dataset: datasets.Dataset) -> bool:
-    batches = dataset.select_columns(["pair"]).with_format("arrow").iter(BATCH)
-    return any(batch["pair"].null_count < len(batch) for batch in batches)

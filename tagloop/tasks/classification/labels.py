@@ -10,6 +10,7 @@ from tagloop.errors import InputError
 from tagloop.models.heads import checkpoint_labels
 from tagloop.options.config import Config
 
+LARGEST = 3.4028234e38  # the largest number of float32, in which numbers are learned
 # How pandas and others write that there is no value. Among words these are words like any other.
 NO_VALUE = ("nan", "na", "n/a", "<na>", "none", "null")
 
@@ -42,7 +43,7 @@ def labels_of_cells(cells: Mapping[str, set[str]]) -> LabelColumn | None:
         InputError: a number is infinite, or has a comma in it.
     """
     learned = {split: found for split, found in cells.items() if split != "predict"}
-    numbers: dict[str, float] = {}
+    numbers: dict[str, int | float] = {}
     words = set()
     for cell in set().union(*learned.values()):
         if (number := number_of(cell)) is None:
@@ -61,7 +62,14 @@ def labels_of_cells(cells: Mapping[str, set[str]]) -> LabelColumn | None:
                 "out"
             )
     numbers = {cell: number for cell, number in numbers.items() if cell not in missing}
-    are_classes = all(number.is_integer() for number in numbers.values())
+    are_classes = all(number == math.floor(number) for number in numbers.values())
+    for split, found in learned.items():
+        large = [cell for cell in found if abs(numbers.get(cell, 0)) > LARGEST]
+        if large and not are_classes:
+            raise InputError(
+                f"{split}: the label {large[0]} is larger than a number of 32 bits can be; divide "
+                "the labels of all rows by the same number"
+            )
     trained = learned.get("train", set())
     if are_classes and "train" in learned and -1 not in map(numbers.get, trained):
         missing |= {cell for cell, number in numbers.items() if number == -1}

@@ -14,8 +14,7 @@ import pyarrow as pa
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
-from tagloop.batches.forward import forward_batches
-from tagloop.batches.plan import plan_evaluation
+from tagloop.batches.forward import evaluation_batches, forward_batches
 from tagloop.data.documents.reading import (
     Content,
     ContentReader,
@@ -60,6 +59,7 @@ class Predictor:
         max_length: int,
         batch_size: int,
         mixed_precision: str,
+        equal_lengths: bool,
         takes_pairs: bool,
         learned_pairs: bool,
     ):
@@ -67,6 +67,7 @@ class Predictor:
         self.learned_pairs = learned_pairs
         self.model, self.tokenizer = model, tokenizer
         self.max_length, self.batch_size = max_length, batch_size
+        self.equal_lengths = equal_lengths
         self.mixed_precision = mixed_precision
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
 
@@ -91,7 +92,9 @@ class Predictor:
             return []
         rows, device = self._encode(inputs), self.model.device
         logits = np.zeros((len(inputs), len(self.labels)), np.float32)
-        batches = plan_evaluation(rows.padded_lengths, batch_size=self.batch_size)
+        batches = evaluation_batches(
+            rows, batch_size=self.batch_size, equal_lengths=self.equal_lengths
+        )
         with autocast_of(device, self.mixed_precision):
             for batch, outputs in forward_batches(self.model, rows, batches, device):
                 logits[batch.example_ids] = outputs.logits.float().cpu().numpy()
@@ -193,6 +196,7 @@ def load_predictor(
         max_length=min(record.get("max_length") or limit, limit),
         batch_size=batch_size,
         mixed_precision=mixed_precision,
+        equal_lengths=bool(record.get("equal_lengths")),
         # Another program that trained a model left no record of its data.
         takes_pairs="text_column" not in record or record.get("pair_column") is not None,
         learned_pairs=record.get("pair_column") is not None,

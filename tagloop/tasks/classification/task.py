@@ -58,6 +58,7 @@ from tagloop.tasks.task import (
     sizes_of,
     unknown_line,
 )
+from tagloop.wording import shown
 
 USUAL_CLASSES = 100  # A small file may have as many classes as texts.
 PREDICTION_FILES = ("predictions.tsv",)
@@ -187,7 +188,8 @@ class Classification(TokenizerTask):
         """predictions.tsv: for every row a line with its class and probability, or its number."""
         if self.labels:
             pairs = zip(predictions["class"], predictions["probability"], strict=True)
-            lines = [f"{self.labels[best]}\t{probability:.6f}" for best, probability in pairs]
+            names = [" ".join(label.split()) for label in self.labels]  # A row stays one line.
+            lines = [f"{names[best]}\t{probability:.6f}" for best, probability in pairs]
         else:
             lines = [f"{value:.6g}" for value in predictions["number"]]
         write_text(folder / "predictions.tsv", "\n".join([*lines, ""]))
@@ -228,6 +230,11 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
     head = AutoModelForSequenceClassification
     model_config = load_model_config(config, head, tokenizer, labels or ["LABEL_0"])
     vars(model_config).pop("tagloop", None)  # The run that made this model wrote it.
+    if labels and len(model_config.id2label) == 1:
+        raise InputError(
+            f"all labels are {shown(model_config.id2label[0])}, and one class alone cannot be "
+            "learned; add rows of another class, or name another column with --label_column_name"
+        )
     # A decoder finds the end of a row by this id.
     model_config.pad_token_id = tokenizer.pad_token_id
     examples, warnings = {}, list(rows.warnings)
@@ -239,6 +246,7 @@ def load_task(config: Config, *, pad_to_multiple_of: int) -> Classification:
             dataset, rows.fingerprints[split], tokenizer,
             lambda cell: rows.value_of(cell, "label", label2id),
             num_classes=len(model_config.id2label) if labels else None,
+            has_pairs=rows.columns.get("pair") is not None,
             max_length=max_input_length(config, head, model_config, tokenizer),
             pad_to_max_length=config.pad_to_max_length, pad_to_multiple_of=pad_to_multiple_of,
             num_workers=config.preprocessing_num_workers or 1,

@@ -18,8 +18,7 @@ import torch
 from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 
 from tagloop.batches.examples import IGNORE_INDEX
-from tagloop.batches.forward import forward_batches, places_of
-from tagloop.batches.plan import plan_evaluation
+from tagloop.batches.forward import evaluation_batches, forward_batches, places_of
 from tagloop.data.documents.reading import Content, ContentReader, NamedValues, listed
 from tagloop.errors import InputError
 from tagloop.models.model import max_input_length
@@ -79,9 +78,11 @@ class Predictor:
         doc_stride: int,
         batch_size: int,
         mixed_precision: str,
+        equal_lengths: bool,
     ):
         self.model, self.tokenizer, self.choice = model, tokenizer, choice
         self.max_length, self.doc_stride = max_length, doc_stride
+        self.equal_lengths = equal_lengths
         self.batch_size, self.mixed_precision = batch_size, mixed_precision
 
     @torch.inference_mode()
@@ -109,7 +110,9 @@ class Predictor:
             )
         windows, device = self._encode(inputs), self.model.device
         logits = np.zeros((2, int(windows.offsets[-1])), np.float32)
-        batches = plan_evaluation(windows.padded_lengths, batch_size=self.batch_size)
+        batches = evaluation_batches(
+            windows, batch_size=self.batch_size, equal_lengths=self.equal_lengths
+        )
         with autocast_of(device, self.mixed_precision):
             for batch, outputs in forward_batches(self.model, windows, batches, device):
                 is_own, places = batch.labels != IGNORE_INDEX, places_of(windows, batch.example_ids)
@@ -236,4 +239,5 @@ def load_predictor(
         doc_stride=record.get("doc_stride", defaults["doc_stride"]),
         batch_size=batch_size,
         mixed_precision=mixed_precision,
+        equal_lengths=bool(record.get("equal_lengths")),
     )

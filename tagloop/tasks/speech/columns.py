@@ -45,7 +45,7 @@ def read_recordings(config: Config) -> Rows:
         build_sample_digits,
         RecordingReader(),
         folders,
-        together=("file",),
+        together=("file", "content"),
     )
 
 

@@ -8,7 +8,6 @@ WAV files with samples of 16 bits need no further package. `soundfile` reads all
 
 import io
 import stat
-import struct
 import wave
 from math import gcd
 from pathlib import Path
@@ -25,7 +24,7 @@ SILENT = 33  # of 32768: about -60 dB; nothing that is said is as quiet
 # The first bytes of the files that soundfile reads; "text named .wav" has none of them.
 KNOWN = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff")
 UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # in the head of a WAV file that was written into a pipe
-WAV_HEAD = 12  # bytes: RIFF, the size of what follows, WAVE
+W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")  # The first bytes of a file of Wave64.
 
 
 class Sound(NamedTuple):
@@ -63,7 +62,7 @@ def read_sound(source: Path | bytes, rate: int, name: str) -> Sound:
     if not data:
         raise InputError(f"{name}: the file is empty; record it again, or leave its row out")
     _require_whole(data, name)
-    values, own_rate = _read_plain(data) or _read_with_soundfile(data, name)
+    values, own_rate = _read_plain(data, name) or _read_with_soundfile(data, name)
     if own_rate not in RATES:
         raise InputError(f"{name}: its head says {own_rate:,} samples a second; it is damaged")
     if not len(values):
@@ -89,26 +88,43 @@ def _content_of(path: Path, name: str) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{name}: is no plain file; name a file of sound")
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror}); check its name") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{name}: cannot be read ({reason}); check its name") from error
 
 
 def _require_whole(data: bytes, name: str) -> None:
-    """Refuse a WAV file that is shorter than its head says; readers would take what is left."""
-    if data[:4] != b"RIFF" or len(data) < WAV_HEAD:
-        return
-    size = struct.unpack("<I", data[4:8])[0]
-    if size not in UNKNOWN_SIZES and size + 8 > len(data) + 1:
+    """Refuse a file that is shorter than its head says; readers would take what is left."""
+    size = _promised_size(data)
+    if size > len(data) + 1:
         raise InputError(
-            f"{name}: the file is cut off: its head says {size + 8:,} bytes, and it has "
+            f"{name}: the file is cut off: its head says {size:,} bytes, and it has "
             f"{len(data):,}; copy it again, or leave its row out"
         )
 
 
-def _read_plain(data: bytes) -> tuple[np.ndarray, int] | None:
+def _promised_size(data: bytes) -> int:
+    """The bytes that the head of a file says the file has; 0: it says nothing."""
+    if len(data) < 12:
+        return 0
+    first, second = (int.from_bytes(data[at : at + 4], "big") for at in (4, 8))
+    if data[:4] == b"RIFF":
+        first = int.from_bytes(data[4:8], "little")
+    if data[:4] in (b"RIFF", b"RIFX", b"FORM"):
+        return 0 if first in UNKNOWN_SIZES else first + 8
+    if data[:4] == b".snd":  # where the samples begin, and their number of bytes
+        return 0 if second in UNKNOWN_SIZES else first + second
+    if data[:4] == b"RF64" and data[12:16] == b"ds64":
+        return int.from_bytes(data[20:28], "little") + 8
+    if data[:16] == W64:
+        return int.from_bytes(data[16:24], "little")
+    return 0
+
+
+def _read_plain(data: bytes, name: str) -> tuple[np.ndarray, int] | None:
     """The samples of a WAV file of 16 bits, int16 [num_samples, channels], and its rate.
 
-    None: the file has another format.
+    None: the file has another format. Raises InputError if samples are missing at the end.
     """
     if data[:4] != b"RIFF":
         return None
@@ -118,8 +134,14 @@ def _read_plain(data: bytes) -> tuple[np.ndarray, int] | None:
                 return None
             content = file.readframes(file.getnframes())
             channels, rate = file.getnchannels(), file.getframerate()
+            promised = 2 * channels * file.getnframes()
     except (wave.Error, EOFError, RuntimeError):
         return None
+    if len(content) < promised and _promised_size(data):
+        raise InputError(
+            f"{name}: the file is cut off: {len(content):,} of {promised:,} bytes of its samples "
+            "are there; copy it again, or leave its row out"
+        )
     whole = len(content) // (2 * channels) * channels
     return np.frombuffer(content, "<i2", whole).astype(np.int16).reshape(-1, channels), rate
 
@@ -141,6 +163,11 @@ def _read_with_soundfile(data: bytes, name: str) -> tuple[np.ndarray, int]:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             number, rate = file.frames, file.samplerate
             values = file.read(dtype="float32", always_2d=True)
+    except MemoryError as error:
+        raise InputError(
+            f"{name}: its head says {number:,} samples, for which there is no memory; it is "
+            "damaged or too long, so write it again, or leave its row out"
+        ) from error
     except (soundfile.SoundFileError, ValueError) as error:
         raise InputError(
             f"{name}: cannot be read, as it is damaged or of a format that the package soundfile "

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM
 
 from tagloop.batches.examples import SubTokenRows, to_tensors
-from tagloop.batches.plan import plan_evaluation
+from tagloop.batches.forward import evaluation_batches
 from tagloop.data.documents.reading import (
     ContentReader,
     NamedValues,
@@ -64,9 +64,11 @@ class Predictor:
         max_length: int,
         batch_size: int,
         mixed_precision: str,
+        equal_lengths: bool,
     ):
         self.model, self.encoder, self.tokenizer = model, encoder, encoder.tokenizer
         self.max_length, self.batch_size = max_length, batch_size
+        self.equal_lengths = equal_lengths
         self.mixed_precision = mixed_precision
 
     @torch.inference_mode()
@@ -87,7 +89,9 @@ class Predictor:
         )
         found: list[str] = [""] * len(texts)
         with autocast_of(device, self.mixed_precision):
-            for numbers in plan_evaluation(rows.padded_lengths, batch_size=self.batch_size):
+            for numbers in evaluation_batches(
+                rows, batch_size=self.batch_size, equal_lengths=self.equal_lengths
+            ):
                 batch = to_tensors(rows.pad_inputs(numbers))
                 generated = generate_ids(
                     self.model,
@@ -156,4 +160,5 @@ def load_predictor(
         max_length=record.get("max_length") or own or FIELDS["max_target_length"].default,
         batch_size=batch_size,
         mixed_precision=mixed_precision,
+        equal_lengths=bool(record.get("equal_lengths")),
     )

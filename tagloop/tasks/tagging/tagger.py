@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast
 
-from tagloop.batches.forward import forward_batches, places_of
-from tagloop.batches.plan import plan_evaluation
+from tagloop.batches.forward import evaluation_batches, forward_batches, places_of
 from tagloop.data.documents.neighbours import Context
 from tagloop.data.documents.reading import Entity, Tagged, listed
 from tagloop.data.splitting import WAYS, WordsWay, find_words, split_text
@@ -78,12 +77,14 @@ class Tagger:
         stride: int | None,
         batch_size: int,
         mixed_precision: str,
+        equal_lengths: bool,
         legal: torch.Tensor | None = None,
         context: Context | None = None,
     ):
         self.model, self.tokenizer, self.legal = model, tokenizer, legal
         self.words, self.task, self.kind = words, task, KINDS[task]
         self.max_length, self.batch_size = max_length, batch_size
+        self.equal_lengths = equal_lengths
         self.mixed_precision, self.context = mixed_precision, context
         self.labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
         is_onnx = isinstance(model, onnx_model.OnnxModel)
@@ -172,7 +173,9 @@ class Tagger:
             return label_ids, scores
         windows, device = self._windows(sentences, documents), self.model.device
         all_logits = torch.zeros(num_words if self.legal is not None else 0, len(self.labels))
-        batches = plan_evaluation(windows.padded_lengths, batch_size=self.batch_size)
+        batches = evaluation_batches(
+            windows, batch_size=self.batch_size, equal_lengths=self.equal_lengths
+        )
         with autocast_of(device, self.mixed_precision):
             for batch, outputs in forward_batches(self.model, windows, batches, device):
                 places = places_of(windows, batch.example_ids)
@@ -288,6 +291,7 @@ def load_tagger(
         stride=record.get("stride"),
         batch_size=batch_size,
         mixed_precision=mixed_precision,
+        equal_lengths=bool(record.get("equal_lengths")),
         legal=build_legal(tags, str(folder)) if record.get("decoding") == "legal" else None,
         context=_context(record),
     )

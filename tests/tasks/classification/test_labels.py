@@ -71,6 +71,13 @@ def test_a_number_is_one_class_however_it_is_spelt(train, other, tmp_path):
     assert any("is the class" in text for _, text in report.facts)
 
 
+def test_ids_with_more_digits_than_a_float_are_classes_of_their_own(tmp_path):
+    ids = ["1234567890123456781", "1234567890123456782", "1234567890123456783"]
+    classes, gold = read(train=write_csv(tmp_path / "a.csv", ids * 2))
+    assert sorted(classes) == ids
+    assert gold == {"train": ids * 2}
+
+
 def test_a_model_keeps_its_spelling_of_the_classes(tmp_path):
     (tmp_path / "model").mkdir()
     facts = {"model_type": "bert", "id2label": {"0": "0", "1": "1"}, "label2id": {"0": 0, "1": 1}}

@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 from launches import SMALL, launch
+from transformers import AutoTokenizer, FNetConfig
 
 import predict
 import train_loop
@@ -226,3 +227,29 @@ def test_bad_input_ends_with_one_line(trained, options, message, capfd):
     (trained / "a.conll").write_text("Ann B-PER\n")
     assert run(trained / "run", *(option.format(trained) for option in options)) == 2
     assert message in capfd.readouterr().err
+
+
+@pytest.mark.medium
+def test_a_model_that_looks_at_padding_predicts_as_its_run_did(trained, tmp_path):
+    """Fourier transforms mix all cells of a row, so a row may not be padded."""
+    config = FNetConfig(
+        vocab_size=len(AutoTokenizer.from_pretrained(trained / "encoder")), hidden_size=16,
+        num_hidden_layers=2, intermediate_size=32, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    config.save_pretrained(tmp_path / "fnet")
+    names = ["--text_column_name=first", "--text_pair_column_name=second"]
+    train_loop.main(
+        ["--task_name=classification", f"--config_name={tmp_path / 'fnet'}", *names,
+         f"--tokenizer_name={trained / 'encoder'}", f"--train_file={trained / 'a.jsonl'}",
+         f"--test_file={trained / 'a.jsonl'}", "--max_train_steps=6", "--learning_rate=2e-2",
+         "--per_device_train_batch_size=4", f"--output_dir={tmp_path / 'run'}"]
+    )  # fmt: skip
+    expected = [line.split("\t")[-1] for line in
+                (tmp_path / "run/predictions.tsv").read_text().splitlines()]  # fmt: skip
+    for size in (1, 16):
+        output = tmp_path / f"out-{size}.jsonl"
+        arguments = ("--file", trained / "a.jsonl", "--output", output, "--batch_size", size)
+        assert run(tmp_path / "run", *arguments) == 0
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        found = [row.get("score", row.get("predicted_number")) for row in rows]
+        assert found == pytest.approx([float(value) for value in expected], abs=2e-4)

@@ -347,6 +347,60 @@ def test_a_number_that_is_missing_is_neither_learned_nor_scored(nothing, encoder
     assert "1 rows have no label" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("label", ["1e39", "-1e300"])
+@pytest.mark.parametrize("mode", [[], ["--check_data"]])
+def test_a_label_that_32_bits_cannot_hold_is_named(label, mode, encoder, tmp_path, capfd):
+    rows = [(row[0], 0.5 * number) for number, row in enumerate(ROWS)] + [("And", label)]
+    file = write_csv(tmp_path / "a.csv", ["text", "label"], rows)
+    arguments = ["--task_name=classification", f"--train_file={file}", *mode]
+    arguments += [f"--config_name={encoder}", f"--tokenizer_name={encoder}"]
+    code = train_loop.cli([*arguments, f"--output_dir={tmp_path / 'out'}"])
+    assert code == (1 if mode else 2)
+    said = capfd.readouterr()
+    assert f"train: the label {label} is larger than a number of 32 bits" in said.out + said.err
+
+
+@pytest.mark.parametrize("mode", [[], ["--check_data"]])
+def test_one_class_alone_is_refused(mode, encoder, tmp_path, capfd):
+    file = write_csv(tmp_path / "a.csv", ["text", "label"], [("Good", "yes"), ("Bad", "yes")])
+    arguments = ["--task_name=classification", f"--train_file={file}", *mode]
+    arguments += [f"--config_name={encoder}", f"--tokenizer_name={encoder}"]
+    code = train_loop.cli([*arguments, f"--output_dir={tmp_path / 'out'}"])
+    assert code == (1 if mode else 2)
+    said = capfd.readouterr()
+    expected = "every label is yes" if mode else "all labels are 'yes', and one class alone cannot"
+    assert expected in said.out + said.err
+
+
+@pytest.mark.medium
+def test_a_row_does_not_depend_on_the_other_rows_of_its_split(encoder, tmp_path):
+    """Whether a text without a second one stands beside pairs, is so for the whole run."""
+    found = []
+    train = [{"sentence1": a, "sentence2": b, "label": c} for a, b, c in ROWS]
+    train[0]["sentence2"] = None
+    alone = [{"sentence1": one, "sentence2": None, "label": "good"} for one in ("Dull", "Best")]
+    beside = [*alone, {"sentence1": "Dull", "sentence2": "Bad", "label": "bad"}]
+    for name, rows in (("train", train), ("alone", alone), ("beside", beside)):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    for name in ("alone", "beside"):
+        files = (f"--train_file={tmp_path / 'train.jsonl'}", f"--test_file={tmp_path / name}.jsonl")
+        run(tmp_path / name, encoder, *files, "--num_train_epochs=2")
+        found.append((tmp_path / name / "predictions.tsv").read_text().splitlines()[:2])
+    assert found[0] == found[1]
+
+
+@pytest.mark.medium
+def test_a_label_with_a_line_break_stays_in_one_line(encoder, tmp_path):
+    rows = [{"text": a, "label": f"{c}\nof\tall"} for a, _, c in ROWS]
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(tmp_path / "run", encoder, f"--train_file={file}", f"--test_file={file}")
+    lines = (tmp_path / "run" / "predictions.tsv").read_text().splitlines()
+    assert len(lines) == len(rows)
+    assert {line.split("\t")[0] for line in lines} <= {"good of all", "bad of all"}
+
+
 @pytest.mark.parametrize("label", ["inf", "-inf", "1e999"])
 @pytest.mark.parametrize("mode", [[], ["--check_data"]])
 def test_an_infinite_label_is_named(label, mode, encoder, tmp_path, capfd):

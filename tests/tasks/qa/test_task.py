@@ -223,6 +223,9 @@ BAD = {
         [{**flat()[0], "answers": {"text": ["a", "b"], "answer_start": [1]}}], [], ["2 answers"],
     ),
     "answers that are none": ([{**flat()[0], "answers": "Oslo"}], [], ["a.json[0]", "no JSON"]),
+    "a dict without hash": (
+        [{**flat()[0], "answers": "{[1]: 2}"}], [], ["a.json[0]", "no JSON"],
+    ),
     "no context": ([{"question": "a", "answers": None}], [], ["no column 'context'"]),
     "a broken article": ([{"paragraphs": [{"context": "a"}]}], [], ["a.json", "no list 'qas'"]),
     "no answer at all": ([{**flat()[3]}], [], ["no question has an answer to learn"]),

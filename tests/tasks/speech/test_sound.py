@@ -98,6 +98,50 @@ def test_a_damaged_file_is_named_without_the_address_of_its_content():
     assert "BytesIO" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("AIFF", "PCM_16"), ("AU", "PCM_16"), ("RF64", "PCM_16"), ("W64", "PCM_16"),
+     ("WAV", "PCM_24"), ("FLAC", "PCM_16")],
+)  # fmt: skip
+def test_every_format_is_whole_or_refused(kind, subtype):
+    soundfile = pytest.importorskip("soundfile")
+    content = io.BytesIO()
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE)
+    soundfile.write(content, noise, RATE, format=kind, subtype=subtype)
+    whole = content.getvalue()
+    assert len(read_sound(whole, RATE, "a").samples) == RATE
+    with pytest.raises(InputError, match=r"a: (the file is cut off|cannot be read)"):
+        read_sound(whole[: len(whole) * 6 // 10], RATE, "a")
+
+
+def test_a_wav_without_all_samples_of_its_head_is_refused_but_not_one_of_a_pipe():
+    whole = as_wav(np.ones(1000, np.int16), RATE)
+    size, cut = len(whole) - 500, whole[:-500]
+    shorter = cut[:4] + (size - 8).to_bytes(4, "little") + cut[8:]
+    with pytest.raises(InputError, match=r"1,500 of 2,000 bytes of its samples"):
+        read_sound(shorter, RATE, "a.wav")
+    of_a_pipe = cut[:4] + b"\xff" * 4 + cut[8:40] + b"\xff" * 4 + cut[44:]
+    assert len(read_sound(of_a_pipe, RATE, "a.wav").samples) == 750
+
+
+def test_a_head_that_promises_too_many_samples_is_refused():
+    soundfile = pytest.importorskip("soundfile")
+    content = io.BytesIO()
+    soundfile.write(content, np.full(RATE, 0.1), RATE, format="FLAC")
+    damaged = bytearray(content.getvalue())
+    damaged[21] |= 15
+    damaged[22] = 255
+    with pytest.raises(
+        InputError, match=r"a\.flac: (its head says|cannot be read|the file is cut)"
+    ):
+        read_sound(bytes(damaged), RATE, "a.flac")
+
+
+def test_a_name_with_a_null_character_is_refused(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_sound(tmp_path / "a\0b.wav", RATE, "a")
+
+
 def test_samples_that_are_no_numbers_and_cut_off_flac_are_refused():
     soundfile = pytest.importorskip("soundfile")
     content = io.BytesIO()

@@ -388,6 +388,9 @@ def test_every_kind_of_table_gives_the_same_examples(whisper, tmp_path):
         [f"--dataset_name={tmp_path / 'saved'}"],
     ):
         assert load(tmp_path, whisper, *given).fingerprints == expected, given
+    inside = f"--train_file={tmp_path / 'inside.parquet'}"
+    parts = [load(tmp_path, whisper, inside, "--folds=2", f"--fold={fold}") for fold in (1, 2)]
+    assert sum(len(part.examples["test"]) for part in parts) == len(TEXTS)
 
 
 @pytest.mark.slow
