@@ -9,7 +9,10 @@ The names in __all__ are stable: docs/python.md says what each of them promises.
 what each room of the package is for. Nothing slow is imported before one of the names is used.
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +21,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"  # The same version stands in pyproject.toml.
 __all__ = ["InputError", "TrainingResult", "load_predictor", "load_tagger", "train"]
+
+PACKAGES = ("torch", "accelerate", "transformers", "datasets", "evaluate", "seqeval", "tqdm")
+SCRIPTS = ("train_loop.py", "predict.py", "report.py", "export.py")  # of a checkout
+
+
+def _require_packages() -> None:
+    """End a script with one line if its Python does not have the packages, before their imports."""
+    if Path(sys.argv[0]).name in SCRIPTS and None in map(find_spec, PACKAGES):
+        missing = ", ".join(name for name in PACKAGES if find_spec(name) is None)
+        sys.stderr.write(
+            f"error: {sys.executable}: has no {missing}; `make train` in the checkout makes a "
+            "Python that has them, .venv/bin/python; or pip install -r requirements.txt\n"
+        )
+        raise SystemExit(2)
+
+
+_require_packages()
 
 
 def __getattr__(name: str) -> Any:

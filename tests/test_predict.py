@@ -318,6 +318,20 @@ def test_help_comes_before_slow_imports():
     assert done.stdout.endswith("[]\n")
 
 
+def test_columns_are_known_by_their_lines_where_the_ending_says_nothing(tag):
+    assert tag("eng.testb", CONLL, "out.conll") == tag("eng.conll", CONLL, "other.conll")
+
+
+def test_a_python_without_the_packages_is_told_so():
+    """-S leaves the packages of the environment out."""
+    for script in ("train_loop.py", "predict.py", "report.py", "export.py"):
+        arguments = [sys.executable, "-S", script, "--help"]
+        found = subprocess.run(arguments, cwd=REPO, capture_output=True, text=True, timeout=100)
+        assert found.returncode == 2
+        assert "has no torch, accelerate" in found.stderr
+        assert found.stderr.count("\n") == 1
+
+
 def test_tables_are_read_as_in_training(tag, tagger):
     """The delimiter that the header has most of, lists as Python writes them, rows under "data"."""
     words = ["Ann", "in", "Oslo"]

@@ -7,6 +7,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from tagloop.checkpoints.checkpoint import checkpoint_folders
 from tagloop.errors import InputError
 from tagloop.options.config import Config
 from tagloop.options.lists import options_to_share
@@ -103,11 +104,14 @@ def check_same_run(saved: dict, own: dict, *, where: Path) -> None:
         if old.get(name) != new.get(name)
     ]
     if lines:
-        remedy = (
-            "a resumed run goes on as it began: restore these; or train its model further with "
-            f"other options: --model_name_or_path {where} (or a checkpoint in it), a new "
-            "--output_dir, and no --resume_from_checkpoint"
-        )
+        remedy = "a resumed run goes on as it began: restore these; or "
+        if (where / "config.json").exists() or checkpoint_folders(where):
+            remedy += (
+                f"train its model further with other options: --model_name_or_path {where} (or a "
+                "checkpoint in it), a new --output_dir, and no --resume_from_checkpoint"
+            )
+        else:
+            remedy += "begin anew: --overwrite_output_dir, and no --resume_from_checkpoint"
         raise InputError("\n".join([*lines, remedy]))
 
 

@@ -26,10 +26,11 @@ def with_remedy(run: Run) -> Iterator[None]:
     except NotFinite as error:
         saved = _saved(run.folder)
         weights = f"--model_name_or_path {saved[-1]} " if saved else ""
+        other = ", or bf16 instead of fp16" * (run.accelerator.mixed_precision == "fp16")
         raise RunStopped(
-            f"{error}. Nothing was saved since the last checkpoint. A resumed run keeps its "
-            f"options; start a new run: {weights}--output_dir NEW with a lower --learning_rate, "
-            "more --num_warmup_steps, or bf16 instead of fp16"
+            f"{error}. Nothing was saved{' since the last checkpoint' if saved else ''}. A resumed "
+            f"run keeps its options; start a new run: {weights}--output_dir NEW with a lower "
+            f"--learning_rate or more --num_warmup_steps{other}"
         ) from None
     except Exception as error:
         if not ran_out_of_memory(error):

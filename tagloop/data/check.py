@@ -366,7 +366,10 @@ class Survey:
                 self.report.problem(NO_TEXT, f"{row.place}: {found[0]!a} in {shown}")
                 return
             if decoded := decoded_twice(text):
-                line = f"{row.place}: {shortened(text)!r} is most likely {shortened(decoded)!r}"
+                pairs = enumerate(zip(text, decoded, strict=False))
+                first = next((at for at, (one, two) in pairs if one != two), 0)
+                own, other = (each[max(first - 20, 0) : first + 40] for each in (text, decoded))
+                line = f"{row.place}: {own!r} is most likely {other!r}"
                 self.report.problem("UTF-8 that was read as another encoding", line)
                 return
 

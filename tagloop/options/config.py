@@ -159,8 +159,7 @@ class SharedOptions:
     )
     per_device_eval_batch_size: int = option(
         8,
-        "Examples in an evaluation batch of the longest ones; a batch of shorter ones holds more, "
-        "up to as many cells.",
+        "Longest examples in an evaluation batch; a batch of shorter ones holds more.",
         about="machine",
         least=1,
         may_change=True,

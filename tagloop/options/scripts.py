@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +70,17 @@ def command_of(script: str) -> str:
         return _command(script)
     path = folder / script
     is_here = os.path.realpath(script) == str(path)
-    return f"python {script if is_here else shlex.quote(str(path))}"
+    return f"{_interpreter()} {script if is_here else shlex.quote(str(path))}"
+
+
+def _interpreter() -> str:
+    """What starts this Python: "python", or its path if it is that of another environment."""
+    is_active = os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix
+    if is_active or shutil.which("python") == sys.executable:
+        return "python"
+    path = Path(sys.executable)
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def launch_file(name: str) -> str:

@@ -126,7 +126,10 @@ def read_outcome(folder: Path) -> Outcome:
     record, reason = _read_record(folder)
     results = _numbers(read_json(folder / "all_results.json"))
     if not (record or results or any((folder / name).is_file() for name in PREDICTION_FILES)):
-        raise InputError(f"{folder}: holds no run; name the output folder of a training")
+        several = "folders of its runs (seed_1, ...)"
+        is_group = any((folder / name).is_file() for name in ("seeds.json", "folds.json"))
+        wanted = several if is_group else "output folder of a training"
+        raise InputError(f"{folder}: holds no run; name the {wanted}")
     outcome = Outcome(folder, record, results, _read_metrics(folder), _read_labels(folder))
     if not record:
         outcome.notes.append(f"{reason}: nothing is known of the training and its data")

@@ -174,6 +174,7 @@ def test_characters_that_are_no_text_and_texts_that_were_decoded_twice_are_named
     file = write(tmp_path, train=lines)["train"]
     said = check(capfd, f"--train_file={file}", code=1)
     assert "characters that are no text: 2" in said
+    assert f"{file}:7: 'J\u00c3\u00bcrg' is most likely 'J\u00fcrg'" in said
     assert f"{file}:3: '\\ufeff' in '\\ufeffBo'" in said
     assert "UTF-8 that was read as another encoding: 1" in said
     assert "is most likely 'J\u00fcrg'" in said

@@ -332,3 +332,12 @@ def test_what_is_no_text_is_named(name, tmp_path):
         b"version https://git-lfs.github.com/spec/v1\n": "git lfs pull",
     }.items():
         assert words in refused(tmp_path, name, content)
+
+
+def test_rows_of_json_may_have_their_words_in_one_text(tmp_path):
+    rows = [{"text": " ".join(words), "ner_tags": tags} for words, tags in ROWS]
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    assert get_rows(read(tmp_path, "a.jsonl", content).splits["train"]) == ROWS
+    rows[0]["text"] = "Ann Lee won"
+    content = "".join(json.dumps(row) + "\n" for row in rows)
+    assert "3 tokens but 2 tags" in refused(tmp_path, "b.jsonl", content)

@@ -23,13 +23,27 @@ from tagloop.data.documents.reading import (
     read_documents,
 )
 from tagloop.data.documents.writing import Writer, check_formats
-from tagloop.data.formats import detect_format, format_by_name
+from tagloop.data.formats import MORE_COLUMNS, detect_format, format_by_name
 from tagloop.data.lines import read_head
 from tagloop.data.row import TagKind
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import is_no_page, whole_file
 
 UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
+
+
+def _format_of(path: Path) -> str:
+    """The format of a file by its ending; after .testb and such, columns by the first lines.
+
+    Raises:
+        InputError: the format is not known.
+    """
+    try:
+        return format_by_name(str(path), is_output=False)
+    except InputError:
+        if path.suffix.lower() not in MORE_COLUMNS or not path.is_file():
+            raise
+        return detect_format(path, tagged=False).name
 
 
 def _refuse_columns(path: Path) -> None:
@@ -120,7 +134,7 @@ class DocumentFiles:
                 sys.stdin.buffer, "standard input", self.source, column, self.content_of
             )
         else:
-            self.source, self.name = kind or format_by_name(source, is_output=False), source
+            self.source, self.name = kind or _format_of(Path(source)), source
             self._require_format(f"--file {source}", self.source)
             self.file: BufferedReader = self._opened("--file", Path(source).open, "rb")
             if Path(source).is_file():

@@ -327,7 +327,9 @@ def reader_of_columns(known: Sequence[Sequence[str]]) -> ContentReader:
         choices = [[column]] if column else known
         names = next((names for names in choices if names and {*names} <= row.keys()), None)
         if names is None:
-            missing = column or next(filter(None, known))[0]
+            # The columns of which the row has most are most likely those that were meant.
+            meant = max(filter(None, choices), key=lambda names: len({*names} & row.keys()))
+            missing = next(name for name in meant if name not in row)
             raise InputError(
                 f"{place}: no column {missing!r}; its columns are {', '.join(row) or 'none'}; name "
                 "one with --text_column_name"

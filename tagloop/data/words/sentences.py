@@ -239,6 +239,8 @@ def _sentences(
                 known = ", ".join(row) or "none"
                 raise InputError(f"{place}: no column {name!r}; the columns there: {known}")
         tokens, tags = row[text], row.get(label)
+        if isinstance(tokens, str) and isinstance(tags, list) and not table.has_text_cells:
+            tokens = parse_list(tokens, place, text, is_text=True)
         if table.has_text_cells:
             for cell in (tokens, tags or ""):
                 if "\n" in cell and not cell.startswith("["):

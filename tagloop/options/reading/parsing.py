@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=name,
         usage=f"{name} [--help] [--config FILE] [--OPTION VALUE ...]",
-        description="Fine-tune an encoder on your data. Without data and model options: a small "
+        description="Fine-tune a model on your data. Without data and model options: a small "
         "model from scratch on the built-in sample. Names may be shortened as long as one option "
         "fits; hyphens and underscores are the same.",
         argument_default=argparse.SUPPRESS,
@@ -203,8 +203,8 @@ def texts_of(options: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
         elif isinstance(value, str | int | float):
             texts[name] = str(value)
         elif FIELDS[name].metadata["is_list"] and isinstance(value, list):
-            if all(isinstance(one, str) for one in value):
-                texts[name] = ",".join(value)
+            if all(isinstance(one, str | int) and not isinstance(one, bool) for one in value):
+                texts[name] = ",".join(map(str, value))
             else:
                 problems.append(f"--{name}: must be a list of names")
         elif value is not None:  # None is the default

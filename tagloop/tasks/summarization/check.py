@@ -15,7 +15,7 @@ from tagloop.models.tokenizers import tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.bulletins import build_sample_bulletins
 from tagloop.sample.model import end_with_sep
-from tagloop.tasks.summarization.columns import choose_columns, is_pair
+from tagloop.tasks.summarization.columns import USUAL, choose_columns, is_pair
 from tagloop.tasks.summarization.options import USUAL_SOURCE
 
 LONGEST_SHOWN = 300  # characters of a text or a summary in an example
@@ -65,10 +65,13 @@ class PairSurvey(Survey):
     def __init__(self, config: Config, sources: dict[str, Any], notes: list[str]):
         super().__init__(config, sources, notes)
         self.tokenizer: PreTrainedTokenizerFast | None = None
+        self.are_summaries = True
 
     def rows(self, split: str) -> Iterator[PairRow]:
         table = open_table(self.sources[split], split)
         chosen = choose_columns(self.config, table, split)
+        pair = (chosen["source"], chosen["target"])  # A translation may be longer than its text.
+        self.are_summaries = bool(self.config.summary_column) or pair in USUAL
         for place, row in table.rows([column for column in chosen.values() if column is not None]):
             text = cell_text(row, chosen["source"], place) or ""
             yield PairRow(place, text, cell_text(row, chosen["target"], place))
@@ -112,7 +115,7 @@ class PairSurvey(Survey):
             return
         words = len(row.text.split()), len(row.summary.split())
         counts.shares.append(words[1] / words[0])
-        if words[1] > words[0]:
+        if words[1] > words[0] and self.are_summaries:
             line = f"{row.place}: {words[1]:,} words for {words[0]:,}: {shortened(row.summary)}"
             self.report.problem("summaries longer than their text", line)
         if self.tokenizer is not None:

@@ -128,6 +128,13 @@ def test_a_column_of_the_user_is_not_replaced_but_an_earlier_prediction_is(train
     assert not (trained / "no.csv").exists()
 
 
+def test_the_missing_column_of_a_pair_is_named(trained, capfd):
+    source = trained / "half.jsonl"
+    source.write_text(json.dumps({"first": "It rained"}) + "\n")
+    assert run(trained / "run", "--file", source, "--output", trained / "no.jsonl") == 2
+    assert "no column 'second'; its columns are first" in capfd.readouterr().err
+
+
 def test_a_table_of_tabs_without_quotes_stays_one(trained):
     source, output = trained / "quotes.tsv", trained / "out.tsv"
     source.write_text('first\tsecond\n5" disk\the said "no" twice\n"A" is\ta letter\n')

@@ -393,6 +393,15 @@ def test_rouge_sees_sentences_and_only_latin_letters():
     assert not is_blind([gold, *thai])
 
 
+def test_a_translation_may_be_longer_than_its_text(tmp_path, capfd):
+    pairs = [("Ja .", "Yes , it is ."), ("Nein .", "No , it is not .")] * 5
+    rows = [{"translation": {"de": f"{n} {de}", "en": f"{n} {en}"}}
+            for n, (de, en) in enumerate(pairs)]  # fmt: skip
+    train = write_rows(tmp_path / "train.jsonl", rows)
+    assert train_loop.cli([TASK, f"--train_file={train}", "--check_data"]) == 0
+    assert "longer than their text" not in capfd.readouterr().out
+
+
 def test_check_data_names_empty_texts_long_summaries_and_leaks(tmp_path, capfd):
     long = {"text": "Too short .", "summary": "This summary has more words than its text ."}
     train = write_rows(tmp_path / "train.jsonl", [*PAIRS[:20], {"text": "", "summary": "a"}, long])
