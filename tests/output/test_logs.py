@@ -196,10 +196,11 @@ def test_the_last_lines_are_commands_that_work(tmp_path, capsys):
     run(tmp_path / "my run", "--max_train_steps=2", "--no_report")
     first, second = capsys.readouterr().out.splitlines()[-2:]
     command = shlex.split(first.removeprefix("next"))
-    assert command[:2] == ["python", "predict.py"]
+    assert os.path.basename(command[0]) == "python"
+    assert command[1] == "predict.py"
     assert predict.cli(command[2:]) == 0
     assert '"text": "Write a text here."' in capsys.readouterr().out
-    assert second.split(maxsplit=2)[:2] == ["python", "report.py"]
+    assert second.split(maxsplit=2)[:2] == [command[0], "report.py"]
     assert shlex.split(second)[2] == str(tmp_path / "my run")
 
 
