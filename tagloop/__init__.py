@@ -28,11 +28,12 @@ SCRIPTS = ("train_loop.py", "predict.py", "report.py", "export.py")  # of a chec
 
 def _require_packages() -> None:
     """End a script with one line if its Python does not have the packages, before their imports."""
-    if Path(sys.argv[0]).name in SCRIPTS and None in map(find_spec, PACKAGES):
-        missing = ", ".join(name for name in PACKAGES if find_spec(name) is None)
+    if Path(sys.argv[0]).name not in SCRIPTS:
+        return
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
         sys.stderr.write(
-            f"error: {sys.executable}: has no {missing}; `make train` in the checkout makes a "
-            "Python that has them, .venv/bin/python; or pip install -r requirements.txt\n"
+            f"error: {sys.executable}: has no {', '.join(missing)}; `make train` in the checkout "
+            "makes a Python that has them, .venv/bin/python; or pip install -r requirements.txt\n"
         )
         raise SystemExit(2)
 

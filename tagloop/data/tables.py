@@ -43,6 +43,7 @@ class Table:
         where: the place that names the columns, for messages: "a.csv:1", "a.jsonl:1", "train".
         columns: their names, in order; those of the first row where rows are objects of JSON.
         has_text_cells: True for CSV and TSV, whose cells are all strings.
+        is_translation: True if the columns are languages, from a column `translation`.
     """
 
     where: str
@@ -50,6 +51,7 @@ class Table:
     has_text_cells: bool
     _features: datasets.Features | None
     _read: Callable[[list[str]], RowsAndBlanks]
+    is_translation: bool = False
 
     def rows(self, columns: Sequence[str] | None = None) -> Rows:
         """Yield (place, row): "a.csv:2" or "a.parquet[0]", and the cells by column.
@@ -121,7 +123,10 @@ def _with_languages(table: Table) -> Table:
         read = table.rows_and_blanks()
         return ((place, None if row is None else spread(row)) for place, row in read)
 
-    return Table(table.where, list(spread(first)), table.has_text_cells, table._features, rows)
+    columns = list(spread(first))
+    return Table(
+        table.where, columns, table.has_text_cells, table._features, rows, is_translation=True
+    )
 
 
 def _open_dataset(dataset: datasets.Dataset, name: str) -> Table:

@@ -239,7 +239,8 @@ def _sentences(
                 known = ", ".join(row) or "none"
                 raise InputError(f"{place}: no column {name!r}; the columns there: {known}")
         tokens, tags = row[text], row.get(label)
-        if isinstance(tokens, str) and isinstance(tags, list) and not table.has_text_cells:
+        is_text = isinstance(tokens, str) and text.casefold() in TEXTS
+        if is_text and isinstance(tags, list) and not table.has_text_cells:
             tokens = parse_list(tokens, place, text, is_text=True)
         if table.has_text_cells:
             for cell in (tokens, tags or ""):

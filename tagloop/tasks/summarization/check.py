@@ -15,7 +15,7 @@ from tagloop.models.tokenizers import tokenizer_at_hand
 from tagloop.options.config import Config
 from tagloop.sample.bulletins import build_sample_bulletins
 from tagloop.sample.model import end_with_sep
-from tagloop.tasks.summarization.columns import USUAL, choose_columns, is_pair
+from tagloop.tasks.summarization.columns import choose_columns, is_pair
 from tagloop.tasks.summarization.options import USUAL_SOURCE
 
 LONGEST_SHOWN = 300  # characters of a text or a summary in an example
@@ -70,8 +70,7 @@ class PairSurvey(Survey):
     def rows(self, split: str) -> Iterator[PairRow]:
         table = open_table(self.sources[split], split)
         chosen = choose_columns(self.config, table, split)
-        pair = (chosen["source"], chosen["target"])  # A translation may be longer than its text.
-        self.are_summaries = bool(self.config.summary_column) or pair in USUAL
+        self.are_summaries = not table.is_translation  # A translation may be longer than its text.
         for place, row in table.rows([column for column in chosen.values() if column is not None]):
             text = cell_text(row, chosen["source"], place) or ""
             yield PairRow(place, text, cell_text(row, chosen["target"], place))

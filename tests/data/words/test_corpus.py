@@ -524,7 +524,7 @@ BAD = {
     "CSV quote": ("a.csv", 'tokens,ner_tags\na,O\n"a,O\n', {}, ["a.csv:3", "CSV", "quotes"]),
     "text, not tokens": (
         "a.jsonl",
-        '{"tokens": "a b", "ner_tags": "O O"}',
+        '{"tokens": "a b", "ner_tags": ["O", "O"]}',
         {},
         ["a.jsonl:1", "'tokens' holds 'a b'", "--text_column_name"],
     ),
