@@ -11,28 +11,36 @@ which is the default of each, and their last model is taken. One scorer scores a
 A run is one file, runs/scores/SETTINGS/CORPUS/SYSTEM/seed_N.json, which appears whole or not at
 all; a run whose file is there is not repeated. Options of a system are a part of its name there, so
 other options are another run. After a change of tagloop itself, delete the files of its runs.
+
+The results have the scores of every run, and what the tests of a difference need of each sentence
+(scored_runs.py). --keep goes on from them, on another machine, too: runs that they have are not run
+again. --keep --score_only prints their tables without any training.
 """
 
 import argparse
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from corpora import CORPORA, SPLITS, load_corpus
+from corpora import CORPORA, load_corpus
 from inputs import ENCODERS, SAMPLE, write_inputs
-from measuring import HERE, REPO, add_common_options, progress, table, write_results
-from scorer import count_spans, count_words, f1_of, recall_by_type
+from measuring import HERE, REPO, add_common_options, progress, write_results
+from scored_runs import (
+    SCORED,
+    ScoredSystem,
+    as_results,
+    compare_systems,
+    describe,
+    read_results,
+    score_run,
+    write_counts,
+)
 from throughput import can_import, has_option
-
-from tagloop.pages.seed_tests import holm, permutation_p
-from tagloop.pages.statistics import compare
 
 BEST = "--decoding=best"
 
@@ -57,28 +65,36 @@ PEERS = {  # systems of taggers.py
     "spaCy": "spacy",
 }
 MODULES = {"flair": "flair", "flair-context": "flair", "spacy": "spacy_transformers"}
-SCORED = SPLITS[1:]
 
 
 def main() -> None:
     """Run what is missing, then score and compare."""
     options = parse_options()
-    systems = choose_systems(options)
+    name = f"scores{options.suffix}"
+    kept = read_results(options.results, name) if options.keep else {}
+    known = known_systems(options, kept)
+    systems = choose_systems(known, options)
     corpora = {}
-    for name in options.corpora:
+    for corpus in options.corpora:
         try:
-            corpora[name] = limit(load_corpus(name), options)
+            corpora[corpus] = limit(load_corpus(corpus), options)
         except FileNotFoundError as error:
-            sys.exit(f"--corpora {name}: {error}")
-    failed = [] if options.score_only else run_missing(corpora, systems, options)
+            if corpus not in kept or not options.score_only:
+                sys.exit(f"--corpora {corpus}: {error}")
+    failed = [] if options.score_only else run_missing(corpora, systems, kept, options)
     measured, sections = {}, []
-    for name, splits in corpora.items():
-        measured[name] = score(name, splits, systems, options)
-        if measured[name]:
-            sections.append(f"### {CORPORA[name].title}\n\n{describe(measured[name])}")
+    for corpus in CORPORA:
+        scored = score(corpus, corpora.get(corpus), systems, kept.get(corpus, {}), options)
+        if scored:
+            # A difference that the results have is one to the first of the known systems.
+            order = known if options.keep else systems
+            measured[corpus] = {each: scored[each] for each in order if each in scored}
+            compare_systems(measured[corpus])
+            sections.append(f"### {CORPORA[corpus].title}\n\n{describe(measured[corpus])}")
     if sections:
         text = "\n\n".join([*sections, legend(options)])
-        write_results(f"scores{options.suffix}", options.results, text, measured, options.threads)
+        write_results(name, options.results, text, as_results(measured), options.threads)
+        write_counts(options.results / f"{name}.npz", measured)
     if failed:
         sys.exit(f"failed, and tried again by the same command: {', '.join(failed)}")
 
@@ -98,6 +114,9 @@ def parse_options() -> argparse.Namespace:
         help="tagloop with these options is one more system; can be repeated",
     )
     parser.add_argument("--score_only", action="store_true", help="train nothing; score old runs")
+    parser.add_argument("--keep", action="store_true",
+                        help="go on from the runs that the results have")  # fmt: skip
+    parser.add_argument("--machine", default="1", help="its name, if the results have several")
     parser.add_argument("--seeds", type=int, default=5, help="how many: 1, 2, ...")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=16)
@@ -115,19 +134,27 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def choose_systems(options: argparse.Namespace) -> dict[str, tuple[str, str]]:
-    """The name in taggers.py and the options of every system that can run here."""
+def known_systems(options: argparse.Namespace, kept: dict) -> dict[str, tuple[str, str]]:
+    """The name in taggers.py and the options of every system, by its name in the tables."""
     known = {name: ("tagloop", further) for name, further in TAGLOOP.items()}
     known |= {name: (loop, "") for name, loop in PEERS.items()}
-    own = {f"tagloop {further}": ("tagloop", further) for further in options.options}
-    known |= own
+    for systems in kept.values():
+        known |= {name: ("tagloop", old.options) for name, old in systems.items() if old.options}
+    return known | {f"tagloop {further}": ("tagloop", further) for further in options.options}
+
+
+def choose_systems(known: dict, options: argparse.Namespace) -> dict[str, tuple[str, str]]:
+    """Those of the known systems that the command asks for, and that can run here."""
     if unknown := set(options.systems or ()) - known.keys():
         sys.exit(f"--systems: {', '.join(sorted(unknown))}: not one of {', '.join(known)}")
+    own = [f"tagloop {further}" for further in options.options]
     chosen = {}
     for name in [*options.systems, *own] if options.systems else known:
         loop, further = known[name]
         python = python_of(loop, options)
-        if loop in MODULES and not can_import(python, MODULES[loop]):
+        if options.score_only:
+            chosen[name] = known[name]
+        elif loop in MODULES and not can_import(python, MODULES[loop]):
             progress(f"{name}: left out, {python} cannot import {MODULES[loop]} (--peers_python)")
         elif not has_option(further):
             progress(f"{name}: left out, this tagloop does not know all of {further}")
@@ -157,8 +184,11 @@ def run_file(corpus: str, system: tuple[str, str], seed: int, options) -> Path:
     return options.runs / "-".join(settings) / corpus / name / f"seed_{seed}.json"
 
 
-def run_missing(corpora: dict, systems: dict, options: argparse.Namespace) -> list[str]:
+def run_missing(corpora: dict, systems: dict, kept: dict, options) -> list[str]:
     """Run what has no file yet, seed by seed, so that all have as many if the command is stopped.
+
+    Args:
+        kept: what the results have of each corpus, which is not run again.
 
     Returns:
         The runs that failed; their outputs were shown.
@@ -171,7 +201,9 @@ def run_missing(corpora: dict, systems: dict, options: argparse.Namespace) -> li
                 loop, further = systems[name]
                 if BEST in further and CORPORA[corpus].task == "pos":
                     continue  # Parts of speech have no order that could be legal.
-                if not run_file(corpus, systems[name], seed, options).exists():
+                old = kept.get(corpus, {}).get(name)
+                there = run_file(corpus, systems[name], seed, options).exists()
+                if not there and not (old and seed in old.runs):
                     training = corpus, seed, loop, further.removesuffix(BEST).strip()
                     trainings.setdefault(training, []).append(name)
 
@@ -235,127 +267,28 @@ def read_run(file: Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def score(corpus: str, splits: dict, systems: dict, options: argparse.Namespace) -> dict[str, dict]:
-    """The figures of every system of a corpus, and its difference to the first system."""
-    figures: dict[str, dict] = {}
-    counts: dict[str, dict[str, np.ndarray]] = {}  # [num_sentences, num_seeds, 3] by split
-    count = count_words if CORPORA[corpus].task == "pos" else count_spans
-    for name, system in systems.items():
-        files = [run_file(corpus, system, seed + 1, options) for seed in range(options.seeds)]
-        runs = [read_run(file) for file in files if file.exists()]
-        if not runs:
-            continue
-        counts[name], f1, lost, recall = {}, {}, {}, {}
-        for split in SCORED:
-            gold = splits[split]
-            tags = [tags_of(run, split, gold) for run in runs]
-            labels = [row["ner_tags"] for row in gold]
-            counted = [count(labels, predicted) for predicted in tags]
-            if CORPORA[corpus].task == "ner":
-                recall[split] = [recall_by_type(labels, predicted) for predicted in tags]
-            counts[name][split] = np.stack(counted, axis=1)
-            f1[split] = [f1_of(one) for one in counted]
-            lost[split] = [sum(tag is None for row in each for tag in row) for each in tags]
-        figures[name] = {
-            "options": system[1],
-            "f1": f1,
-            "recall_by_type": recall,
-            "words_lost": lost,
-            "cpu_minutes": [run["cpu_seconds"] / 60 for run in runs],
-            "versions": runs[0]["versions"],
-        }
-    add_differences(figures, counts)
-    return figures
-
-
-def tags_of(run: dict, split: str, gold: list[dict]) -> list[list[str | None]]:
-    """The predicted tags of a split, whose words must be those of the corpus."""
-    sentences = run["predictions"][split]
-    if [each["words"] for each in sentences] != [row["tokens"] for row in gold]:
-        sys.exit(f"a run has other words in its {split} split than the corpus: delete its file")
-    return [each["tags"] for each in sentences]
-
-
-def add_differences(figures: dict[str, dict], counts: dict[str, dict[str, np.ndarray]]) -> None:
-    """Every other system minus the first one: over sentences, and over seeds."""
-    first, *others = figures or [None]
-    for split in SCORED:
-        over_sentences, over_seeds = {}, {}
-        for name in others:
-            over_sentences[name] = compare(counts[first][split], counts[name][split])
-            seeds = figures[first]["f1"][split], figures[name]["f1"][split]
-            if min(map(len, seeds)) > 1:
-                over_seeds[name] = permutation_p(*seeds)
-        raised = [holm([found.p_value for found in over_sentences.values()]),
-                  holm([*over_seeds.values()])]  # fmt: skip
-        p_sentences = dict(zip(over_sentences, raised[0], strict=True))
-        p_seeds = dict(zip(over_seeds, raised[1], strict=True))
-        for name, found in over_sentences.items():
-            figures[name].setdefault("difference", {})[split] = {
-                "of": first, "value": found.value, "low": found.low, "high": found.high,
-                "p_over_sentences": p_sentences[name], "p_over_seeds": p_seeds.get(name),
-            }  # fmt: skip
-
-
-def describe(figures: dict[str, dict]) -> str:
-    """The scores of the systems of a corpus, and their differences to the first one."""
-    first = next(iter(figures))
-    scores = [
-        [
-            name,
-            len(each["cpu_minutes"]),
-            *(mean_and_deviation(each["f1"][split]) for split in SCORED),
-            max(each["words_lost"]["test"]),
-            f"{statistics.mean(each['cpu_minutes']):.1f}",
-        ]
-        for name, each in figures.items()
-    ]
-    header = ["system", "seeds", "validation", "test", "words lost", "CPU minutes"]
-    differences = []
-    for name, each in figures.items():
-        if "difference" in each:
-            row = [name]
-            for split in SCORED:
-                found = each["difference"][split]
-                row.append(f"{found['value']:+.2%} ({found['low']:+.2%} to {found['high']:+.2%})")
-            at_seeds = found["p_over_seeds"]
-            row += [
-                f"{found['p_over_sentences']:.4f}",
-                "" if at_seeds is None else f"{at_seeds:.4f}",
-            ]
-            differences.append([cell.replace("%", "") for cell in row])
-    compared = [f"minus {first}", "validation", "test", "p over sentences", "p over seeds"]
-    tables = [table(header, scores)]
-    if differences:
-        tables.append(table(compared, differences))
-    recalls = {name: each["recall_by_type"].get("test") for name, each in figures.items()}
-    if all(recalls.values()):  # of spans only
-        tables.append(describe_recall(recalls))
-    return "\n\n".join(tables)
-
-
-def describe_recall(recalls: dict[str, list[dict[str, float]]]) -> str:
-    """The recall of every type on the test split, mean over seeds.
+def score(
+    corpus: str, splits: dict | None, systems: dict, kept: dict[str, ScoredSystem], options
+) -> dict[str, ScoredSystem]:
+    """The scores of every system that ran on a corpus, and of those that the results have.
 
     Args:
-        recalls: of every system, seed by seed.
+        splits: the sentences; None if the corpus was not asked for or is not there.
+        kept: what the results have of the corpus.
     """
-    types = list(next(iter(recalls.values()))[0])
-    rows = [
-        [name, *(f"{100 * statistics.mean(seed[kind] for seed in seeds):.1f}" for kind in types)]
-        for name, seeds in recalls.items()
-    ]
-    return table(["test: recall of", *types], rows)
-
-
-def mean_and_deviation(values: list[float]) -> str:
-    """In hundredths, with the standard deviation of the sample.
-
-    >>> mean_and_deviation([0.9, 0.91])
-    '90.50 ± 0.71'
-    """
-    mean = f"{100 * statistics.mean(values):.2f}"
-    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
+    scored = dict(kept)
+    for name, system in systems.items():
+        old = kept.get(name, ScoredSystem(system[1], {}))
+        runs = dict(old.runs)
+        for seed in range(1, options.seeds + 1) if splits else ():
+            file = run_file(corpus, system, seed, options)
+            if file.exists():
+                runs[seed] = score_run(
+                    read_run(file), splits, CORPORA[corpus].task, options.machine
+                )
+        if runs:
+            scored[name] = ScoredSystem(system[1], dict(sorted(runs.items())), old.difference)
+    return scored
 
 
 def legend(options: argparse.Namespace) -> str:
@@ -369,7 +302,8 @@ def legend(options: argparse.Namespace) -> str:
         "little; tagloop and spaCy score the validation split after each epoch, too. Differences: "
         "mean over seeds, and the 95% interval of the paired bootstrap over sentences. p, of the "
         "test split: approximate randomisation over sentences, and the permutation test over "
-        "seeds, each raised by Holm's method for the systems of a table."
+        "seeds, each raised by Holm's method for the systems of a table. Runs: of the first system "
+        "and of the other one, that the difference was computed from."
     )
 
 

@@ -6,6 +6,7 @@ What they measure is in benchmarks/results.
 import json
 import random
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -84,7 +85,8 @@ def test_a_benchmark_runs(command, tmp_path):
 
 @pytest.mark.slow
 def test_scores_go_on_where_they_stopped(tmp_path):
-    """A run whose file is there is not repeated; the file alone decides its scores."""
+    """A run whose file is there is not repeated, and the file alone decides its scores. With
+    --keep, the results without any file go on, and give the same differences again."""
     runs = tmp_path / "runs"
     command = [sys.executable, REPO / "benchmarks/scores.py", "--runs", runs, "--results", tmp_path]
     command += shlex.split("--corpora sample --encoder tiny --systems tagloop run_ner_no_trainer")
@@ -93,8 +95,10 @@ def test_scores_go_on_where_they_stopped(tmp_path):
         "--jobs 2 --seeds 1 --epochs 1 --limit_train 20 --limit_eval 10 --threads 1"
     )
 
-    def scores() -> dict:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
+    def scores(*further: str) -> dict:
+        done = subprocess.run(
+            [*command, *further], capture_output=True, text=True, timeout=HANG, check=False
+        )
         assert done.returncode == 0, done.stderr
         return read_json(tmp_path / "scores.json")["measured"]["sample"]
 
@@ -113,15 +117,19 @@ def test_scores_go_on_where_they_stopped(tmp_path):
         sentence["tags"] = [*tags[:-1], None]  # Each sentence ends with a mark that is no entity.
     tagloop.write_text(json.dumps(run), encoding="utf-8")
     unchanged = run_ner.stat().st_mtime_ns
-    run_ner_scores = found["run_ner_no_trainer"]["f1"]
+    run_ner_scores = found["run_ner_no_trainer"]["runs"]
 
     again = scores()
-    assert again["tagloop"]["f1"]["test"] == [1.0]
-    assert again["tagloop"]["words_lost"]["test"] == [10]
-    assert again["run_ner_no_trainer"]["f1"] == run_ner_scores
+    assert again["tagloop"]["runs"]["1"]["f1"]["test"] == 1.0
+    assert again["tagloop"]["runs"]["1"]["words_lost"]["test"] == 10
+    assert again["run_ner_no_trainer"]["runs"] == run_ner_scores
     assert run_ner.stat().st_mtime_ns == unchanged
     difference = again["run_ner_no_trainer"]["difference"]["test"]
-    assert difference["value"] == run_ner_scores["test"][0] - 1.0
+    assert difference["value"] == run_ner_scores["1"]["f1"]["test"] - 1.0
+
+    shutil.rmtree(runs)
+    assert scores("--keep") == again
+    assert not runs.exists()
 
 
 def test_the_scorer_of_all_systems_agrees_with_seqeval():
