@@ -4,6 +4,7 @@ import html
 import io
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -607,6 +608,23 @@ def test_an_output_that_is_replaced_keeps_its_mode(trained, tmp_path):
     predict.main([str(trained), "--text", "Ann Lee .", "--output", str(output)])
     assert "Ann Lee ." in output.read_text()
     assert output.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_terminal_is_told_that_it_is_read(trained, tmp_path, monkeypatch, capsys):
+    keyboard, terminal = pty.openpty()
+    os.write(keyboard, b"Ann Lee .\n\x04")
+    output = tmp_path / "out.jsonl"
+    with open(terminal) as stdin, monkeypatch.context() as patch, open(keyboard, "wb"):
+        patch.setattr("sys.stdin", stdin)
+        assert run(trained, "--output", output) == 0
+    assert "until Ctrl-D" in capsys.readouterr().err
+    assert json.loads(output.read_text())["text"] == "Ann Lee ."
+
+
+def test_closed_standard_input_is_named(trained, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+    assert run(trained) == 2
+    assert "standard input is closed" in capsys.readouterr().err
 
 
 @pytest.mark.slow

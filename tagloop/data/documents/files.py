@@ -28,6 +28,7 @@ from tagloop.data.lines import read_head
 from tagloop.data.row import TagKind
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import is_no_page, whole_file
+from tagloop.streams import write_line
 
 UNIT_DOCUMENTS, UNIT_CHARACTERS = 1000, 1_000_000  # what a process tags at once
 
@@ -130,6 +131,10 @@ class DocumentFiles:
         elif source == "-":
             self.source = kind or "txt"
             self._require_format("--input_format", self.source)
+            if sys.stdin is None:
+                raise InputError("standard input is closed; give --text TEXT or --file FILE")
+            if sys.stdin.isatty():
+                write_line("reading what you type, until Ctrl-D; --file reads a file", "stderr")
             self.documents = read_documents(
                 sys.stdin.buffer, "standard input", self.source, column, self.content_of
             )
