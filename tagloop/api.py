@@ -26,7 +26,7 @@ from accelerate.state import AcceleratorState, is_initialized
 from torch import nn
 
 from tagloop.data.documents.reading import Content, NamedValues, Tagged
-from tagloop.data.memory import RowsInMemory, file_of_rows
+from tagloop.data.memory import RowsInMemory, file_of_rows, name_rows
 from tagloop.data.splitting import WordsWay
 from tagloop.errors import InputError
 from tagloop.options.reading.parsing import texts_of
@@ -162,14 +162,18 @@ def train(
             "there, or start a process for each run"
         )
     given = {"train": train_data, "validation": validation_data, "test": test_data}
+    written = {}
     with _left_as_it_was():
         quiet_libraries()
         for split, rows in given.items():
             if rows is not None:
                 if options.get(f"{split}_file") is not None:
                     raise InputError(f"{split}_data with {split}_file: give one of them")
-                options[f"{split}_file"] = file_of_rows(rows, split)
-        return _result(_train_loop().main(_arguments(options)))
+                options[f"{split}_file"] = written[split] = file_of_rows(rows, split)
+        try:
+            return _result(_train_loop().main(_arguments(options)))
+        except InputError as error:
+            raise type(error)(name_rows(str(error), written)) from None
 
 
 def load_predictor(

@@ -239,6 +239,20 @@ def test_a_mistake_is_an_input_error(options, message, tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [list, datasets.Dataset.from_list], ids=["list", "Dataset"])
+def test_a_mistake_in_rows_names_the_row(kind, result, rows, tmp_path):
+    """And not the file in the cache that the rows were written into."""
+    wrong = {"tokens": ["Ann", "won"], "ner_tags": ["B-PER"]}
+    with pytest.raises(tagloop.InputError, match=r"^train_data\[2\]: 2 tokens but 1 tag"):
+        tagloop.train(
+            train_data=kind([*rows["train"][:2], wrong]),
+            validation_data=rows["validation"],
+            model_name_or_path=result.folder,
+            output_dir=tmp_path / "run",
+        )
+
+
 def test_another_thread_is_refused():
     caught = []
 

@@ -6,7 +6,9 @@ a resumed run reads the same data, and `report` and `export` can read the data o
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,27 @@ def file_of_rows(rows: RowsInMemory, split: str) -> Path:
         raise InputError(f"{name}: holds no rows; give some, or leave it out")
     key = {"file": file_name, "rows": digest}
     return build_once("rows", key, lambda folder: write(folder / file_name)) / file_name
+
+
+def name_rows(message: str, files: Mapping[str, Path]) -> str:
+    """A message about the files of rows, with the places that the caller knows.
+
+    Args:
+        files: what file_of_rows returned, by split.
+
+    >>> name_rows("/cache/train.jsonl:2: no tags", {"train": Path("/cache/train.jsonl")})
+    'train_data[1]: no tags'
+    """
+    for split, file in files.items():
+        name = f"{split}_data"
+        row = partial(_row_of_line, name=name)
+        message = re.sub(rf"{re.escape(str(file))}:(\d+)", row, message).replace(str(file), name)
+    return message
+
+
+def _row_of_line(match: re.Match[str], name: str) -> str:
+    """The row that the first group of a match names as a line of a file."""
+    return f"{name}[{int(match[1]) - 1}]"
 
 
 def _line(row: Any, place: str) -> str:
