@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tagloop.data.annotations.brat import is_brat
-from tagloop.data.lines import SNIFFED_LINES, is_blank, read_head, read_lines
+from tagloop.data.encodings import read_head
+from tagloop.data.lines import SNIFFED_LINES, is_blank, read_lines
 from tagloop.data.row import DOCUMENT_START
 from tagloop.data.words.column_layout import split_line, tabs_separate
 from tagloop.errors import InputError

@@ -12,7 +12,8 @@ from itertools import chain
 from typing import Any
 
 from tagloop.data.annotations.tools import as_row
-from tagloop.data.lines import SNIFFED_BYTES, Lines, is_blank, is_cr_only, without_end
+from tagloop.data.encodings import SNIFFED_BYTES
+from tagloop.data.lines import Lines, is_blank, is_cr_only, without_end
 from tagloop.errors import InputError
 from tagloop.wording import first_line, require_whole, shown
 

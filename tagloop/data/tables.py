@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tagloop.data.csv_rows import CsvTable, parse_csv, uses_quotes
+from tagloop.data.encodings import read_head
 from tagloop.data.formats import table_format
 from tagloop.data.json_rows import (
     is_json_array,
@@ -25,7 +26,7 @@ from tagloop.data.json_rows import (
     parse_json_array,
     parse_json_lines,
 )
-from tagloop.data.lines import read_head, read_lines, read_text
+from tagloop.data.lines import read_lines, read_text
 from tagloop.data.questions import flatten_articles, is_article
 from tagloop.data.storage.arrow_files import BATCH
 from tagloop.errors import InputError

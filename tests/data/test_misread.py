@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from loading import get_fault, get_rows, load, write
 
-from tagloop.data.lines import likely_encoding
+from tagloop.data.encodings import likely_encoding
 from tagloop.data.memory import file_of_rows
 from tagloop.data.rows import load_rows
 from tagloop.data.storage.store import build_once

@@ -23,8 +23,8 @@ from tagloop.data.documents.reading import (
     read_documents,
 )
 from tagloop.data.documents.writing import Writer, check_formats
+from tagloop.data.encodings import read_head
 from tagloop.data.formats import MORE_COLUMNS, detect_format, format_by_name
-from tagloop.data.lines import read_head
 from tagloop.data.row import TagKind
 from tagloop.errors import InputError, RunStopped
 from tagloop.files import is_no_page, whole_file

@@ -12,16 +12,10 @@ from typing import Any, BinaryIO, TypedDict
 
 from tagloop.data.annotations.tools import marked_text
 from tagloop.data.csv_rows import parse_csv, parse_list, uses_quotes
+from tagloop.data.encodings import SNIFFED_BYTES
 from tagloop.data.formats import NAMED, is_conllu
 from tagloop.data.json_rows import json_row, parse_json
-from tagloop.data.lines import (
-    SNIFFED_BYTES,
-    SNIFFED_LINES,
-    Lines,
-    decode_lines,
-    is_blank,
-    is_cr_only,
-)
+from tagloop.data.lines import SNIFFED_LINES, Lines, decode_lines, is_blank, is_cr_only
 from tagloop.data.row import DOCUMENT_MARK, DOCUMENT_START
 from tagloop.data.words.column_layout import layout_of_words
 from tagloop.data.words.ids import is_one_word

@@ -48,16 +48,8 @@ from tagloop.tasks.classification.labels import (
     choose_classes,
     labels_of_rows,
 )
-from tagloop.tasks.task import (
-    LOSS,
-    Metric,
-    Scores,
-    TokenizerTask,
-    choose_metric,
-    needed_splits,
-    sizes_of,
-    unknown_line,
-)
+from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, needed_splits, sizes_of
+from tagloop.tasks.tokenizer_task import TokenizerTask, unknown_line
 from tagloop.wording import shown
 
 USUAL_CLASSES = 100  # A small file may have as many classes as texts.

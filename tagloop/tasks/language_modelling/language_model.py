@@ -36,7 +36,8 @@ from tagloop.tasks.language_modelling.card import describe_card
 from tagloop.tasks.language_modelling.encoding import TextRows
 from tagloop.tasks.language_modelling.options import CAUSAL, MASKED, SPANS
 from tagloop.tasks.language_modelling.special_tokens import ends_texts, num_ids_of
-from tagloop.tasks.task import LOSS, Metric, Scores, TokenizerTask, sizes_of, unknown_line
+from tagloop.tasks.task import LOSS, Metric, Scores, sizes_of
+from tagloop.tasks.tokenizer_task import TokenizerTask, unknown_line
 
 PREDICTION_FILES = ("predictions.tsv",)
 COLUMNS = ("targets", "loss", "perplexity", "accuracy")  # of this file

@@ -33,7 +33,7 @@ from tagloop.tasks import task_of
 from tagloop.tasks.language_modelling.language_model import HEADS
 from tagloop.tasks.language_modelling.options import CAUSAL, MASKED, SPANS
 from tagloop.tasks.language_modelling.special_tokens import SENTINEL, find_sentinels, missing_token
-from tagloop.tasks.task import TokenizerTask
+from tagloop.tasks.tokenizer_task import TokenizerTask
 from tagloop.wording import shown
 
 FORMATS = ("jsonl", "csv", "tsv", "txt")

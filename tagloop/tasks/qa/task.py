@@ -32,16 +32,8 @@ from tagloop.tasks.qa.columns import QuestionReader, choose_columns
 from tagloop.tasks.qa.decoding import Decoded, choice_of, decode_questions
 from tagloop.tasks.qa.encoding import END, START, USUAL_LENGTH, QuestionWindows, load_windows
 from tagloop.tasks.qa.scores import scores_of_answers, scores_v1, scores_v2
-from tagloop.tasks.task import (
-    LOSS,
-    Metric,
-    Scores,
-    TokenizerTask,
-    choose_metric,
-    needed_splits,
-    sizes_of,
-    unknown_line,
-)
+from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, needed_splits, sizes_of
+from tagloop.tasks.tokenizer_task import TokenizerTask, unknown_line
 
 HEAD = AutoModelForQuestionAnswering
 PREFIXES = {"validation": "eval", "test": "predict", "predict": "predict"}  # of files, by split

@@ -52,15 +52,8 @@ from tagloop.tasks.speech.prompts import (
 )
 from tagloop.tasks.speech.scores import character_errors, normalize, rate_of, word_errors
 from tagloop.tasks.speech.texts import decode_texts, shape_text
-from tagloop.tasks.task import (
-    LOSS,
-    Metric,
-    Scores,
-    TokenizerTask,
-    choose_metric,
-    needed_splits,
-    sizes_of,
-)
+from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, needed_splits, sizes_of
+from tagloop.tasks.tokenizer_task import TokenizerTask
 
 HEAD = AutoModelForSpeechSeq2Seq
 PREDICTION_FILES = ("generated_predictions.txt",)

@@ -39,16 +39,8 @@ from tagloop.tasks.summarization.scores import (
     require_rouge,
     rouge_of,
 )
-from tagloop.tasks.task import (
-    LOSS,
-    Metric,
-    Scores,
-    TokenizerTask,
-    choose_metric,
-    needed_splits,
-    sizes_of,
-    unknown_line,
-)
+from tagloop.tasks.task import LOSS, Metric, Scores, choose_metric, needed_splits, sizes_of
+from tagloop.tasks.tokenizer_task import TokenizerTask, unknown_line
 
 PREDICTION_FILES = ("generated_predictions.txt",)
 FACTS = {

@@ -37,7 +37,8 @@ from tagloop.tasks.tagging.predictions import (
     write_predictions,
 )
 from tagloop.tasks.tagging.windows import Windows, load_windows
-from tagloop.tasks.task import Metric, Scores, TokenizerTask, choose_metric, needed_splits, sizes_of
+from tagloop.tasks.task import Metric, Scores, choose_metric, needed_splits, sizes_of
+from tagloop.tasks.tokenizer_task import TokenizerTask
 
 PREDICTION_FILES = ("predictions.txt", "predictions.conll")
 
