@@ -143,15 +143,15 @@ def tokenize_words(
     ).encodings  # fmt: skip
     result = []
     for words, encoding in zip(sentences, encodings, strict=True):
-        pieces: list[list[int]] = [[] for _ in words]
+        sub_tokens: list[list[int]] = [[] for _ in words]
         for word_id, token_id in zip(encoding.word_ids, encoding.ids, strict=True):
             if word_id is not None:
-                pieces[word_id].append(token_id)
-        result.append(pieces)
+                sub_tokens[word_id].append(token_id)
+        result.append(sub_tokens)
     return result
 
 
-class WordPieces:
+class SubTokens:
     """Sub-token ids of words; a word that occurred lately is not tokenized again.
 
     A word alone has the same ids as in any sentence, because `tokenizers` normalizes, splits and
@@ -171,8 +171,8 @@ class WordPieces:
             self.known.clear()
         new = [word for word in words if word not in self.known]
         rows = [new[at : at + self.TOGETHER] for at in range(0, len(new), self.TOGETHER)]
-        for row, pieces in zip(rows, tokenize_words(self.tokenizer, rows), strict=True):
-            self.known.update(zip(row, pieces, strict=True))
+        for row, sub_tokens in zip(rows, tokenize_words(self.tokenizer, rows), strict=True):
+            self.known.update(zip(row, sub_tokens, strict=True))
         return [self.known[word] for word in words]
 
 
@@ -184,8 +184,8 @@ def glues_words(tokenizer: PreTrainedTokenizerFast) -> bool:
     tokenizer that marks no spaces at all (BERT's) glues no words.
     """
     words = ["john", "lives", "in", "berlin"]
-    (pieces,) = tokenize_words(tokenizer, [words])
-    pre_split = [token_id for word in pieces for token_id in word]
+    (sub_tokens,) = tokenize_words(tokenizer, [words])
+    pre_split = [token_id for word in sub_tokens for token_id in word]
     bare = [
         token_id
         for word in words

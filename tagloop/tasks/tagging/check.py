@@ -20,7 +20,7 @@ from tagloop.errors import InputError
 from tagloop.models.tokenizers import (
     NEARLY_ALL,
     TELLING,
-    WordPieces,
+    SubTokens,
     longest_input,
     tokenizer_at_hand,
 )
@@ -101,7 +101,7 @@ class TagSurvey(Survey):
         self.detector = SchemeDetector(config.label_scheme) if has_spans else None
         self.has_unknown_scheme = False  # there are tags whose scheme the format does not say
         self.schemes: dict[str, str | None] = {}  # by split as stored
-        self.pieces_of: WordPieces | None = None
+        self.sub_tokens_of: SubTokens | None = None
         self.budget: int | None = None  # sub-tokens in a window, special tokens not counted
         # The rows of the current document that a later row may see, and its own examples.
         self.before: deque[list[str]] = deque(maxlen=config.context_tokens)
@@ -170,7 +170,7 @@ class TagSurvey(Survey):
 
     def use(self, tokenizer: PreTrainedTokenizerFast) -> None:
         """Count sub-tokens, too."""
-        self.pieces_of = WordPieces(tokenizer)
+        self.sub_tokens_of = SubTokens(tokenizer)
         limit = self.config.max_length or longest_input(tokenizer)
         if limit is not None:
             self.budget = max(limit - tokenizer.num_special_tokens_to_add(), 1)
@@ -181,7 +181,7 @@ class TagSurvey(Survey):
         counts.languages.update(code[0] for code in map(LANGUAGE.match, row.tokens) if code)
         if len(row.tokens) > counts.longest[0]:
             counts.longest = (len(row.tokens), row.place)
-        if self.pieces_of is not None:
+        if self.sub_tokens_of is not None:
             self._count_sub_tokens(counts, row)
         is_mark = row.tokens == [DOCUMENT_START]
         if is_mark or (split, row.document) != self.document:
@@ -198,10 +198,11 @@ class TagSurvey(Survey):
             self.before.append(row.tokens)
 
     def _count_sub_tokens(self, counts: TagCounts, row: Row) -> None:
-        words = self.pieces_of(row.tokens)
-        sizes = [len(pieces) for pieces in words]
-        unknown = self.pieces_of.tokenizer.unk_token_id
-        counts.unknown += sum(unknown in pieces for pieces in words) if unknown is not None else 0
+        words = self.sub_tokens_of(row.tokens)
+        sizes = [len(sub_tokens) for sub_tokens in words]
+        unknown = self.sub_tokens_of.tokenizer.unk_token_id
+        if unknown is not None:
+            counts.unknown += sum(unknown in sub_tokens for sub_tokens in words)
         for index, size in enumerate(sizes):
             if size == 0:
                 self.report.problem(NOTHING, f"{row.place_of(index)}: {row.tokens[index]!a}")
@@ -257,7 +258,7 @@ class TagSurvey(Survey):
             self.report.fact("", f"{counts.without_label:,} words ({share:.1%}) have no gold tag")
         if counts.repeated:
             self.report.fact("", f"{counts.repeated:,} sentences repeat another one, tags and all")
-        if counts.words and self.pieces_of is not None:
+        if counts.words and self.sub_tokens_of is not None:
             self.report.fact("", _sub_tokens(counts, self.budget))
             share = counts.unknown / counts.words
             text = f"{counts.unknown:,} words ({share:.1%}) hold something unknown to the tokenizer"
@@ -291,8 +292,8 @@ class TagSurvey(Survey):
         """
         words = [*row.before, *row.tokens, *row.behind]
         sizes = np.ones(len(words), np.int64)
-        if self.pieces_of is not None:
-            sizes = np.array([max(len(pieces), 1) for pieces in self.pieces_of(words)])
+        if self.sub_tokens_of is not None:
+            sizes = np.array([max(len(sub_tokens), 1) for sub_tokens in self.sub_tokens_of(words)])
         budget = int(sizes.sum()) if self.budget is None else self.budget
         sizes = sizes.clip(max=budget)
         first, end = len(row.before), len(row.before) + len(row.tokens)

@@ -22,7 +22,7 @@ from tagloop.data.row import DOCUMENT_START
 from tagloop.data.storage.arrays import Arrays, write_arrays
 from tagloop.data.words import schemes
 from tagloop.errors import InputError
-from tagloop.models.tokenizers import Template, WordPieces, require_known
+from tagloop.models.tokenizers import SubTokens, Template, require_known
 from tagloop.tasks.tagging import alignment
 
 # Several processes are used from this number of sentences on. A process takes 3 s to start, and a
@@ -113,9 +113,9 @@ def build_encoder(
         for token_id in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0)
         if token_id is not None
     )
-    pieces_of = WordPieces(tokenizer)
+    sub_tokens_of = SubTokens(tokenizer)
     return Encoder(
-        pieces_of,
+        sub_tokens_of,
         template,
         stand_in,
         tokenizer.unk_token_id,
@@ -133,13 +133,13 @@ class Encoder:
     """Turns a table of sentences into windows; `build_encoder` describes the other attributes.
 
     Attributes:
-        pieces_of: the sub-token ids of words.
+        sub_tokens_of: the sub-token ids of words.
         template: where the tokenizer puts its special tokens.
         stand_in: the id of a word of which the tokenizer makes no sub-token.
         unknown: the id of unknown words; None: the tokenizer has none.
     """
 
-    pieces_of: WordPieces
+    sub_tokens_of: SubTokens
     template: Template
     stand_in: int
     unknown: int | None
@@ -179,13 +179,16 @@ class Encoder:
             first, end: the rows to encode, end exclusive; all others are only seen by them.
         """
         sizes, distinct, numbers = _indexed(table["tokens"])
-        pieces = self.pieces_of(distinct)
-        full_counts = _lengths(pieces)[numbers]
-        is_unknown = np.fromiter((self.unknown in word for word in pieces), bool, len(pieces))
-        pieces = [word[: self.budget] or [self.stand_in] for word in pieces]
-        piece_counts = _lengths(pieces)
-        piece_ids = np.fromiter(chain.from_iterable(pieces), np.int32)
-        counts, begins = piece_counts[numbers], (piece_counts.cumsum() - piece_counts)[numbers]
+        sub_tokens = self.sub_tokens_of(distinct)
+        full_counts = _lengths(sub_tokens)[numbers]
+        is_unknown = np.fromiter(
+            (self.unknown in word for word in sub_tokens), bool, len(sub_tokens)
+        )
+        sub_tokens = [word[: self.budget] or [self.stand_in] for word in sub_tokens]
+        sizes_of_words = _lengths(sub_tokens)
+        sub_token_ids = np.fromiter(chain.from_iterable(sub_tokens), np.int32)
+        counts = sizes_of_words[numbers]
+        begins = (sizes_of_words.cumsum() - sizes_of_words)[numbers]
         labels = self._labels(table["tags"])
         rows = slice(first, end)
         ends_of_rows = np.concatenate([[0], sizes.cumsum()])
@@ -195,7 +198,7 @@ class Encoder:
             is_mark = _are_marks(sizes, distinct, numbers)
             windows = self._widened(windows, sizes, counts, table["document"], is_mark)
         targets = (np.where(ids < self.num_labels, ids, IGNORE_INDEX) for ids in labels)
-        arrays = self._assemble(windows, piece_ids, begins, counts, *targets)
+        arrays = self._assemble(windows, sub_token_ids, begins, counts, *targets)
         arrays |= {"references": labels[0][words], "sentence_offsets": sizes[rows]}
         full_counts = full_counts[words]
         facts = {
@@ -269,7 +272,7 @@ class Encoder:
     def _assemble(
         self,
         windows: np.ndarray,
-        piece_ids: np.ndarray,
+        sub_token_ids: np.ndarray,
         begins: np.ndarray,
         counts: np.ndarray,
         first: np.ndarray,
@@ -279,9 +282,9 @@ class Encoder:
 
         Args:
             windows: the result of `_windows` or of `_widened`.
-            piece_ids: the sub-tokens of the distinct words, one word after the other.
+            sub_token_ids: the sub-tokens of the distinct words, one word after the other.
             begins, counts: int64 [num_words]; the sub-tokens of a word are those from its begin in
-                piece_ids on, as many as its count.
+                sub_token_ids on, as many as its count.
             first, later: the result of `_labels`.
         """
         prefix, suffix = self.template.prefix, self.template.suffix
@@ -297,7 +300,7 @@ class Encoder:
         first_at = at[counts.cumsum() - counts]
 
         input_ids = np.empty(lengths.sum(), dtype=np.int32)
-        input_ids[at] = piece_ids[_ranges(begins[words], counts)]
+        input_ids[at] = sub_token_ids[_ranges(begins[words], counts)]
         for column, token_id in enumerate(prefix):
             input_ids[offsets + column] = token_id
         for column, token_id in enumerate(suffix, start=-len(suffix)):

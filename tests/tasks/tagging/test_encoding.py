@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers
 
 from tagloop.data.storage import arrays
 from tagloop.errors import InputError, RunStopped
-from tagloop.models.tokenizers import WordPieces, probe_template, tokenize_words
+from tagloop.models.tokenizers import SubTokens, probe_template, tokenize_words
 from tagloop.tasks.tagging import encoding
 
 # Some B- have no I-, and there are tags of no scheme.
@@ -163,21 +163,21 @@ def test_a_word_tokenized_once_has_the_ids_it_has_in_every_sentence(kind):
     if kind == "added tokens":
         tokenizer.add_tokens(["john", "unseen-word"])
     tokens = tiny.sentences(2, 60, words=(*tiny.WORDS, *tiny.NO_TOKENS, "[MASK]", "a [SEP] b"))
-    pieces_of = WordPieces(tokenizer)
+    sub_tokens_of = SubTokens(tokenizer)
     for words, whole in zip(tokens, tokenize_words(tokenizer, tokens), strict=True):
         distinct = sorted(set(words))
-        once = dict(zip(distinct, pieces_of(distinct), strict=True))
+        once = dict(zip(distinct, sub_tokens_of(distinct), strict=True))
         assert [once[word] for word in words] == whole
 
 
 def test_words_kept_are_bounded(monkeypatch):
-    monkeypatch.setattr(WordPieces, "MOST", 100)
-    pieces_of = WordPieces(tokenizer_of("bert"))
+    monkeypatch.setattr(SubTokens, "MOST", 100)
+    sub_tokens_of = SubTokens(tokenizer_of("bert"))
     words = [f"x{number}" for number in range(1000)]
     batches = [words[at : at + 50] for at in range(0, 1000, 50)]
-    together = [pieces for batch in batches for pieces in pieces_of(batch)]
-    assert together == [tokenize_words(pieces_of.tokenizer, [[word]])[0][0] for word in words]
-    assert len(pieces_of.known) <= 150
+    together = [pieces for batch in batches for pieces in sub_tokens_of(batch)]
+    assert together == [tokenize_words(sub_tokens_of.tokenizer, [[word]])[0][0] for word in words]
+    assert len(sub_tokens_of.known) <= 150
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ def shaped(shape: str, *, types: bool = False):
     return tiny.tokenizer_like(kind, single, model_input_names=names)
 
 
-def pieces_of(tokenizer, word: str) -> list[int]:
+def sub_tokens_of(tokenizer, word: str) -> list[int]:
     """Sub-tokens of a word, asked of the tokenizer on its own."""
     encoding = tokenizer([word], is_split_into_words=True, add_special_tokens=False)
     return encoding.input_ids or [tokenizer.unk_token_id]
@@ -83,7 +83,7 @@ def expected_labels(tokenizer, words, tags, *, every: bool) -> list[int]:
             inside = tag.replace("B-", "I-")
             if every:
                 later = LABELS.index(inside) if inside in LABELS else first
-        result += [first] + [later] * (len(pieces_of(tokenizer, word)) - 1)
+        result += [first] + [later] * (len(sub_tokens_of(tokenizer, word)) - 1)
     return result
 
 
@@ -107,7 +107,7 @@ def test_labels_stand_on_the_first_sub_token_or_on_all(shape, every):
 @pytest.mark.parametrize("stride", [None, 0, 2])
 def test_overlapping_windows_label_every_word_once(max_length, stride):
     tokenizer = shaped("bert")
-    words = [word for word in tiny.WORDS if len(pieces_of(tokenizer, word)) <= 3]
+    words = [word for word in tiny.WORDS if len(sub_tokens_of(tokenizer, word)) <= 3]
     tokens = tiny.sentences(5, 30, longest=40, words=tuple(words))
     names = [f"T{number}" for number in range(50)]  # a name per position shows who labelled what
     tags = [names[: len(t)] for t in tokens]
@@ -126,7 +126,7 @@ def test_overlapping_windows_label_every_word_once(max_length, stride):
 
 def test_a_label_stands_on_the_word_it_belongs_to():
     tokenizer = shaped("bert")
-    words = [word for word in tiny.WORDS if len(pieces_of(tokenizer, word)) <= 5]
+    words = [word for word in tiny.WORDS if len(sub_tokens_of(tokenizer, word)) <= 5]
     tokens = tiny.sentences(6, 20, longest=40, words=tuple(words))
     tags = [[f"T{words.index(word)}" for word in sentence] for sentence in tokens]
     names = [f"T{number}" for number in range(len(words))]
@@ -134,7 +134,7 @@ def test_a_label_stands_on_the_word_it_belongs_to():
     for ids, labels in zip(rows(split, "input_ids"), rows(split, "labels"), strict=True):
         for at, label in enumerate(labels):
             if label != IGNORE_INDEX:
-                pieces = pieces_of(tokenizer, words[label])
+                pieces = sub_tokens_of(tokenizer, words[label])
                 assert ids[at : at + len(pieces)] == pieces
 
 
