@@ -199,9 +199,13 @@ def mean_and_deviation(values: list[float]) -> str:
     return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def as_results(measured: dict[str, dict[str, ScoredSystem]]) -> dict:
-    """What scores.json has of the systems of every corpus."""
-    return {
+def as_results(settings: str, measured: dict[str, dict[str, ScoredSystem]]) -> dict:
+    """What scores.json has of the systems of every corpus.
+
+    Args:
+        settings: that all runs share.
+    """
+    corpora = {
         corpus: {
             name: {
                 "options": system.options,
@@ -215,6 +219,7 @@ def as_results(measured: dict[str, dict[str, ScoredSystem]]) -> dict:
         }
         for corpus, systems in measured.items()
     }
+    return {"settings": settings, "corpora": corpora}
 
 
 def write_counts(file: Path, measured: dict[str, dict[str, ScoredSystem]]) -> None:
@@ -229,33 +234,29 @@ def write_counts(file: Path, measured: dict[str, dict[str, ScoredSystem]]) -> No
     np.savez_compressed(file, **counts)
 
 
-def read_results(folder: Path, name: str) -> dict[str, dict[str, ScoredSystem]]:
-    """The systems of every corpus as the results have them; nothing without results."""
-    file, counts = folder / f"{name}.json", {}
+def read_results(file: Path, settings: str) -> dict[str, dict[str, ScoredSystem]]:
+    """The systems of every corpus as scores.json has them; nothing without the file.
+
+    Args:
+        settings: of the runs that are to be added; runs with others cannot be compared with them.
+    """
+    counts: dict[str, np.ndarray] = {}
     if not file.exists():
         return {}
+    measured = json.loads(file.read_text(encoding="utf-8"))["measured"]
+    if measured["settings"] != settings:
+        sys.exit(f"--keep: {file} has runs of {measured['settings']} and not of {settings}")
     if file.with_suffix(".npz").exists():
         with np.load(file.with_suffix(".npz")) as arrays:
             counts = {key: arrays[key].astype(np.int64) for key in arrays}
-    measured = json.loads(file.read_text(encoding="utf-8"))["measured"]
-    return {
-        corpus: {
-            name: ScoredSystem(
-                each["options"],
-                {
-                    int(seed): ScoredRun(
-                        **run,
-                        counts={
-                            split: counts[key]
-                            for split in SCORED
-                            if (key := f"{corpus}/{name}/{seed}/{split}") in counts
-                        },
-                    )
-                    for seed, run in each["runs"].items()
-                },
-                each["difference"],
-            )
-            for name, each in systems.items()
-        }
-        for corpus, systems in measured.items()
-    }
+    found: dict[str, dict[str, ScoredSystem]] = {}
+    for corpus, systems in measured["corpora"].items():
+        for name, each in systems.items():
+            runs = {}
+            for seed, run in each["runs"].items():
+                keys = {split: f"{corpus}/{name}/{seed}/{split}" for split in SCORED}
+                own = {split: counts[key] for split, key in keys.items() if key in counts}
+                runs[int(seed)] = ScoredRun(**run, counts=own)
+            system = ScoredSystem(each["options"], runs, each["difference"])
+            found.setdefault(corpus, {})[name] = system
+    return found

@@ -71,7 +71,8 @@ def main() -> None:
     """Run what is missing, then score and compare."""
     options = parse_options()
     name = f"scores{options.suffix}"
-    kept = read_results(options.results, name) if options.keep else {}
+    settings = settings_of(options)
+    kept = read_results(options.results / f"{name}.json", settings) if options.keep else {}
     known = known_systems(options, kept)
     systems = choose_systems(known, options)
     corpora = {}
@@ -93,7 +94,8 @@ def main() -> None:
             sections.append(f"### {CORPORA[corpus].title}\n\n{describe(measured[corpus])}")
     if sections:
         text = "\n\n".join([*sections, legend(options)])
-        write_results(name, options.results, text, as_results(measured), options.threads)
+        found = as_results(settings, measured)
+        write_results(name, options.results, text, found, options.threads)
         write_counts(options.results / f"{name}.npz", measured)
     if failed:
         sys.exit(f"failed, and tried again by the same command: {', '.join(failed)}")
@@ -174,14 +176,19 @@ def limit(splits: dict[str, list[dict]], options: argparse.Namespace) -> dict[st
     return {split: sentences[: most[split]] for split, sentences in splits.items()}
 
 
-def run_file(corpus: str, system: tuple[str, str], seed: int, options) -> Path:
-    """The file of one run; everything that decides its predictions is a part of its name."""
+def settings_of(options: argparse.Namespace) -> str:
+    """What decides the predictions of every run beside its corpus, system and seed."""
     limits = [options.limit_train and f"train{options.limit_train}",
               options.limit_eval and f"eval{options.limit_eval}"]  # fmt: skip
     settings = [options.encoder, f"epochs{options.epochs}", f"batch{options.batch_size}",
                 f"lr{options.learning_rate:g}", *filter(None, limits)]  # fmt: skip
+    return "-".join(settings)
+
+
+def run_file(corpus: str, system: tuple[str, str], seed: int, options) -> Path:
+    """The file of one run; everything that decides its predictions is a part of its name."""
     name = re.sub(r"[^\w.=-]+", "_", " ".join(system).strip())
-    return options.runs / "-".join(settings) / corpus / name / f"seed_{seed}.json"
+    return options.runs / settings_of(options) / corpus / name / f"seed_{seed}.json"
 
 
 def run_missing(corpora: dict, systems: dict, kept: dict, options) -> list[str]:

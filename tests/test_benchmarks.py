@@ -100,7 +100,7 @@ def test_scores_go_on_where_they_stopped(tmp_path):
             [*command, *further], capture_output=True, text=True, timeout=HANG, check=False
         )
         assert done.returncode == 0, done.stderr
-        return read_json(tmp_path / "scores.json")["measured"]["sample"]
+        return read_json(tmp_path / "scores.json")["measured"]["corpora"]["sample"]
 
     found = scores()
     assert found.keys() == {"tagloop", "run_ner_no_trainer", "tagloop --decoding=best"}
