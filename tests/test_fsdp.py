@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -96,7 +97,11 @@ def unfinish(folder, copy, keep):
 
 def assert_same_run(found, expected, predictions="predictions.conll"):
     assert_same_metrics(read_metrics(found), read_metrics(expected))
-    assert (found / predictions).read_bytes() == (expected / predictions).read_bytes()
+    files = found / predictions, expected / predictions
+    if predictions.endswith(".tsv"):  # losses, whose last digit may differ, too
+        np.testing.assert_allclose(*(np.loadtxt(file, skiprows=1) for file in files), rtol=1e-3)
+    else:
+        assert files[0].read_bytes() == files[1].read_bytes()
     weights, known = (load_file(run / "model.safetensors") for run in (found, expected))
     assert weights.keys() == known.keys()
     for name, value in weights.items():
