@@ -119,6 +119,16 @@ class Stop(NamedTuple):
     same: bool
 
 
+def most_late(system: System) -> int:
+    """The most updates that a signal may be late.
+
+    One process stops after the update that it is in. Of several processes, the one that has the
+    signal may have told the others before that it has none, while the first one still writes the
+    line of that update into the log; then they agree after the next update.
+    """
+    return 1 if system.processes == 1 else 2
+
+
 def stop_midway(system: System, folder: Path) -> tuple[Training, int]:
     """A training that stands still, so that the log tells where a signal hits, and its update."""
     while True:
@@ -196,7 +206,7 @@ def print_signals(system: System, folder: Path, num_trials: int, *, to_launcher=
             f"| {max(s.seconds for s in stops):.2f} | {same} |",
             flush=True,
         )
-        good &= asked == same == num_trials and max(s.late for s in stops) <= 1
+        good &= asked == same == num_trials and max(s.late for s in stops) <= most_late(system)
     return good
 
 

@@ -5,6 +5,7 @@ environment that torchrun gives them, or started by the real `accelerate launch`
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import multiprocessing
@@ -32,6 +33,7 @@ RUN = [
     f"--num_train_epochs={NUM_UPDATES // PER_EPOCH}", "--logging_steps=1",
     f"--checkpointing_steps={EVERY}", "--checkpoints_total_limit=2",
 ]  # fmt: skip
+LIBC = ctypes.CDLL(None, use_errno=True)
 SLOWEST = 1800  # seconds after which a training counts as hanging
 QUIET = {
     "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
@@ -52,7 +54,7 @@ class Training(NamedTuple):
     def send(self, number: int, pids: list[int] | None = None) -> None:
         for pid in self.pids() if pids is None else pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                send_to_main_thread(pid, number)
 
     def stands(self) -> bool:
         """Whether all were stopped by SIGSTOP; the kernel may take a while."""
@@ -69,10 +71,27 @@ class Training(NamedTuple):
         return self.wait(SLOWEST)
 
 
+def send_to_main_thread(pid: int, number: int) -> None:
+    """Send a signal to the thread of a process that runs Python's handlers.
+
+    os.kill leaves the choice of the thread to the kernel. On a busy machine, the chosen thread may
+    wait for a processor while the main thread takes further updates, and the trial would measure
+    the machine.
+
+    Raises:
+        ProcessLookupError: the process has ended.
+    """
+    if not hasattr(LIBC, "tgkill"):  # not on macOS
+        os.kill(pid, number)
+    elif LIBC.tgkill(pid, pid, int(number)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 class System(NamedTuple):
     """What is killed."""
 
     title: str
+    processes: int
     start: Callable[..., Training]  # (folder, resume) -> Training
     writes: str  # how a checkpoint is called while it is written
     is_torn: Callable[[Path], bool]  # such a folder, after a kill: was it being written?
@@ -202,6 +221,7 @@ def tagloop(processes: int, *, launched: bool = False, task: str = "ner") -> Sys
     return System(
         f"tagloop, {processes} process{'es' * (processes > 1)}{', accelerate launch' * launched}"
         f"{f', {task}' * (task != 'ner')}",
+        processes,
         partial(start_tagloop, processes=processes, launched=launched, task=task),
         "tmp-step_",
         is_torn=lambda folder: folder.exists(),
@@ -212,6 +232,7 @@ def tagloop(processes: int, *, launched: bool = False, task: str = "ner") -> Sys
 def save_state(model: Path) -> System:
     return System(
         "accelerator.save_state, 1 process",
+        1,
         partial(start_save_state, model=model),
         "step_",
         is_torn=lambda folder: not (folder / "random_states_0.pkl").exists(),  # written last

@@ -289,7 +289,8 @@ def score(
         runs = dict(old.runs)
         for seed in range(1, options.seeds + 1) if splits else ():
             file = run_file(corpus, system, seed, options)
-            if file.exists():
+            is_kept = seed in runs and runs[seed].counts  # with the name of its machine
+            if file.exists() and not is_kept:
                 runs[seed] = score_run(
                     read_run(file), splits, CORPORA[corpus].task, options.machine
                 )
